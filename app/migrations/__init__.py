@@ -1,0 +1,1 @@
+"""Alembic environment of the application's tables; applied when the application starts."""

@@ -1,0 +1,13 @@
+"""Run the migrations on the connection that `app.store.Store.open` hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from app.store import Base
+
+context.configure(
+    connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,58 @@
+"""What the pages, the routes and the computations of one server share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import inference
+from app.access import Access
+from app.jobs import Jobs
+from app.store import Store
+from fedpet.settings import load_settings
+from inference.bundle import Bundle
+
+if TYPE_CHECKING:
+    from fedpet.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    """Settings, cases, sessions and computations."""
+
+    settings: Settings
+    store: Store
+    access: Access
+    jobs: Jobs
+
+    @cached_property
+    def bundle(self) -> Bundle:
+        """The model in force."""
+        return load_bundle(self.settings)
+
+
+def load_bundle(settings: Settings) -> Bundle:
+    """The configured model, or the demonstration model.
+
+    Raises:
+        BundleRefused: it must not be used.
+    """
+    return Bundle.load(settings.model or Path(inference.__path__[0]) / "demonstration")
+
+
+def open_services(settings: Settings) -> Services:
+    """Open the database and the keys; from now on they are the ones `services` returns."""
+    store = Store.open(settings)
+    opened = Services(settings, store, Access.open(settings.folder), Jobs(settings, store))
+    _opened.append(opened)
+    return opened
+
+
+def services() -> Services:
+    """The services of this process, opened with the settings in force where no server did before."""
+    return _opened[-1] if _opened else open_services(load_settings())
+
+
+_opened: list[Services] = []

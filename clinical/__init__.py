@@ -1,0 +1,1 @@
+"""The clinical-biological record, endpoints and published scores. Plain data and arithmetic."""

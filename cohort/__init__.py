@@ -1,0 +1,1 @@
+"""Where patients come from: curation of a hospital's DICOM and CSV into node data, and the synthetic cohort."""

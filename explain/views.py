@@ -1,0 +1,128 @@
+"""Looking at a patient: radiological views of a box in LPS space, at a known scale.
+
+Axial images are seen from the feet (the patient's right on the left of the image), coronal ones from the front,
+sagittal ones from the patient's left; the head is up (DICOM PS3.3 C.7.6.1.1.1 letters R, L, A, P, H, F).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imaging.resampling import Grid, resample
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from imaging.volume import Point, Volume
+
+_BODY_SUV = 0.2  # lungs and fat lie above it, the noise of the air below
+_COARSE_MM = 4.0
+
+
+@dataclass(frozen=True)
+class View:
+    """Directions of an image in LPS, and the letters at its left, right, top and bottom edge."""
+
+    name: str  # the same word in French and English
+    right: tuple[int, int, int]
+    down: tuple[int, int, int]
+    letters: tuple[str, str, str, str]
+
+
+AXIAL = View("axial", (1, 0, 0), (0, 1, 0), ("R", "L", "A", "P"))
+CORONAL = View("coronal", (1, 0, 0), (0, 0, -1), ("R", "L", "H", "F"))
+SAGITTAL = View("sagittal", (0, 1, 0), (0, 0, -1), ("A", "P", "H", "F"))
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """A part of the patient: its smallest and largest LPS coordinates, mm, shape (3,) each."""
+
+    low: Point
+    high: Point
+
+    def extent(self, view: View) -> tuple[float, float]:
+        """(width, height) of the box as the view shows it, mm."""
+        span = self.high - self.low
+        return float(np.abs(view.right) @ span), float(np.abs(view.down) @ span)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One image: a view of a box at `scale` pixels per mm."""
+
+    view: View
+    box: Box
+    scale: float
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height), pixels."""
+        width, height = self.box.extent(self.view)
+        return max(1, round(width * self.scale)), max(1, round(height * self.scale))
+
+    @property
+    def _corner(self) -> Point:
+        """LPS mm of the image's upper left corner, on the box's near side."""
+        forward = np.add(self.view.right, self.view.down) > 0
+        return np.where(forward, self.box.low, self.box.high)
+
+    def to_pixel(self, mm: Point) -> tuple[float, float]:
+        """(x, y) of a point; (0, 0) is the upper left corner of the upper left pixel."""
+        offset = (np.asarray(mm, float) - self._corner) * self.scale
+        return float(offset @ self.view.right), float(offset @ self.view.down)
+
+    def plane(self, position: Point) -> Grid:
+        """The one-slice grid of this image's pixels in the plane through `position` (LPS mm)."""
+        width, height = self.size
+        right, down = np.array(self.view.right, float), np.array(self.view.down, float)
+        depth = np.cross(right, down)
+        affine = np.eye(4)
+        affine[:3, :3] = np.stack([right / self.scale, down / self.scale, depth], axis=1)
+        affine[:3, 3] = self._corner * (1 - np.abs(depth)) + np.asarray(position, float) * np.abs(depth)
+        affine[:3, 3] += (right + down) / (2 * self.scale)
+        return Grid((1, height, width), affine)
+
+    def slice(self, volume: Volume, position: Point, *, outside: float, nearest: bool = False) -> NDArray[np.float32]:
+        """The volume in the plane through `position`, (height, width)."""
+        interpolation = "nearest" if nearest else "linear"
+        plane = resample(volume, self.plane(position), interpolation=interpolation, outside=outside)
+        return plane.array[0].astype(np.float32)
+
+
+def isotropic(volume: Volume, box: Box, step: float, *, outside: float, nearest: bool = False) -> Volume:
+    """The volume inside the box on an axis-aligned LPS grid with cubic voxels of `step` mm."""
+    columns, rows, slices = (max(1, round(float(n))) for n in (box.high - box.low) / step)
+    affine = np.diag([step, step, step, 1.0])
+    affine[:3, 3] = box.low + step / 2
+    interpolation = "nearest" if nearest else "linear"
+    return resample(volume, Grid((slices, rows, columns), affine), interpolation=interpolation, outside=outside)
+
+
+def projected(volume: Volume, view: View) -> NDArray[np.float32]:
+    """Largest value along the viewing direction of a volume made by `isotropic`: CORONAL from the front, SAGITTAL
+    from the patient's left; (height, width), head up.
+    """
+    axis = {"axial": 0, "coronal": 1, "sagittal": 2}[view.name]
+    image = volume.array.max(axis=axis).astype(np.float32)
+    return image if view is AXIAL else image[::-1]
+
+
+def body_box(pet: Volume, *, margin_mm: float = 15.0) -> Box:
+    """Where the body is, from the PET (SUV, g/ml): cropped in plane, the whole scan from head to feet."""
+    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in pet.shape], indexing="ij")).reshape(3, -1).T
+    mm = pet.to_mm(corners)
+    whole = Box(mm.min(axis=0), mm.max(axis=0))
+    coarse = isotropic(pet, whole, _COARSE_MM, outside=0.0)
+    body = coarse.array > _BODY_SUV
+    low, high = whole.low.copy(), whole.high.copy()
+    for axis, others in ((0, (0, 1)), (1, (0, 2))):  # x, then y; a row of voxels counts if more than noise is in it
+        filled = body.sum(axis=others)
+        inside = np.flatnonzero(filled > 0.01 * filled.max())
+        if inside.size:
+            low[axis] = max(whole.low[axis], whole.low[axis] + inside[0] * _COARSE_MM - margin_mm)
+            high[axis] = min(whole.high[axis], whole.low[axis] + (inside[-1] + 1) * _COARSE_MM + margin_mm)
+    return Box(low, high)

@@ -1,0 +1,100 @@
+"""Every error that fedpet raises on purpose.
+
+::
+
+    FedpetError
+    ├── StudyRefused              the images cannot be used for what was asked (exit code 3)
+    │   ├── UnreadableStudy       no DICOM, a damaged archive, an archive beyond the limits
+    │   ├── SeriesNotFound        no CT, no attenuation-corrected PET, no common frame of reference
+    │   ├── GeometryRefused       slices that do not form one volume
+    │   └── SuvNotComputable      a PET whose values cannot be turned into SUVbw
+    ├── RecordRefused             a clinical record or table that cannot be read or is out of range
+    ├── BundleRefused             a model bundle that must not be used
+    │   ├── BundleDamaged         a checksum, a file or a field does not fit
+    │   └── BundleForeign         made for another contract, format or software
+    ├── ExportRefused             ONNX and torch disagree
+    ├── NodeDataRefused           node data that was not made by this contract
+    ├── FederationError           the federation did not run as configured
+    └── SettingsError             configuration that cannot be used
+
+A message says what was found, what was needed and what to do. It never holds an identifier of a patient,
+nor a path that a user uploaded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fedpet.messages import Message
+
+
+class FedpetError(Exception):
+    """Root of the tree: found, needed and advice, each a translatable sentence."""
+
+    def __init__(self, *, found: Message, needed: Message, advice: Message) -> None:
+        super().__init__(found, needed, advice)
+        self.found = found
+        self.needed = needed
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return self.translate(str)
+
+    def translate(self, say: Callable[[Message], str]) -> str:
+        """The three sentences in one paragraph, each said by `say`."""
+        return " ".join(say(part) for part in (self.found, self.needed, self.advice))
+
+
+class StudyRefused(FedpetError):
+    """The images cannot be used for what was asked."""
+
+
+class UnreadableStudy(StudyRefused):
+    """Nothing readable was found, or an archive is damaged or beyond the limits."""
+
+
+class SeriesNotFound(StudyRefused):
+    """A needed series is not among the files."""
+
+
+class GeometryRefused(StudyRefused):
+    """The slices do not form one volume."""
+
+
+class SuvNotComputable(StudyRefused):
+    """The PET values cannot be turned into SUVbw."""
+
+
+class RecordRefused(FedpetError):
+    """A clinical record or table cannot be read, or a value lies out of its range."""
+
+
+class BundleRefused(FedpetError):
+    """A model bundle that must not be used."""
+
+
+class BundleDamaged(BundleRefused):
+    """A checksum, a file or a field of the bundle does not fit."""
+
+
+class BundleForeign(BundleRefused):
+    """The bundle was made for another contract, format or software."""
+
+
+class ExportRefused(FedpetError):
+    """ONNX and torch disagree on real inputs, so no bundle is written."""
+
+
+class NodeDataRefused(FedpetError):
+    """Node data that was not made by this contract."""
+
+
+class FederationError(FedpetError):
+    """The federation did not run as configured."""
+
+
+class SettingsError(FedpetError):
+    """Configuration that cannot be used."""

@@ -1,0 +1,95 @@
+"""Configuration: `fedpet.toml` in the working folder (or `FEDPET_CONFIG`), overridden by `FEDPET_*` variables.
+
+Every setting has a default that runs out of the box: SQLite, local folders, the demonstration model. Documented in
+`docs/settings.md`; a test keeps that page complete.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from fedpet.errors import SettingsError
+from fedpet.messages import Message
+
+
+class Settings(BaseSettings):
+    """Settings of the command and of the application."""
+
+    model_config = SettingsConfigDict(env_prefix="FEDPET_", extra="forbid")
+
+    home: Path = Field(
+        default=Path("~/.fedpet"), description="Folder of the cases, the database and the pseudonym key."
+    )
+    database: str = Field(default="", description="SQLAlchemy URL; empty means SQLite in `home`.")
+    model: Path | None = Field(default=None, description="Model bundle; empty means the demonstration model.")
+    language: Literal["fr", "en"] = Field(default="fr", description="Language of reports and of the application.")
+    centre: str = Field(default="", description="Name of the centre printed on the report.")
+    provider: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+        default="auto", description="ONNX Runtime provider; auto takes CUDA where it works, else the CPU."
+    )
+    threads: int = Field(default=0, ge=0, description="Threads of the prediction engine; 0 lets it choose.")
+    max_upload_mb: int = Field(default=4096, gt=0, description="Largest upload or uncompressed archive, in MB.")
+    max_files: int = Field(default=20_000, gt=0, description="Largest number of files in one study.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  not used: no .env files
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then secret files, then the TOML file."""
+        toml = TomlConfigSettingsSource(settings_cls, Path(os.environ.get("FEDPET_CONFIG", "fedpet.toml")))
+        return init_settings, env_settings, file_secret_settings, toml
+
+    @property
+    def folder(self) -> Path:
+        """`home`, expanded and made if missing (readable by its owner only)."""
+        folder = self.home.expanduser().resolve()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
+
+    def pseudonym_key(self) -> bytes:
+        """The centre's secret key for pseudonyms, made at the first use and kept in `home/pseudonym.key`."""
+        path = self.folder / "pseudonym.key"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return path.read_bytes()
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+        return path.read_bytes()
+
+
+def load_settings() -> Settings:
+    """The settings in force.
+
+    Raises:
+        SettingsError: a value or a name is not valid.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsError(
+            found=Message(
+                "The setting “{name}” is not valid: {why}.",
+                name=".".join(map(str, first["loc"])),
+                why=first["msg"],
+            ),
+            needed=Message("Settings are listed in docs/settings.md."),
+            advice=Message("Correct fedpet.toml or the FEDPET_ environment variable."),
+        ) from error

@@ -1,0 +1,1 @@
+"""DICOM study -> calibrated volumes -> lesions -> quantities. No machine learning, no interface."""

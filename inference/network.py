@@ -1,0 +1,241 @@
+"""The networks, by name, and the torch module that training and explanation share.
+
+"evidence" is a biomarker bottleneck: a small 3D encoder-decoder draws voxel maps of named concepts (lesion, necrosis,
+liver lesion, liver, marrow); the maps are summed into a handful of biomarkers in physical units; the risk score is a
+linear function of these biomarkers and of the clinical terms; the hazard of each interval is the logistic of the score
+plus the interval's baseline. Every parameter is trained by gradient; there are no buffers and no batch statistics, so
+that federated averaging and secure aggregation see the whole model.
+
+"clinical" is the mandatory baseline: the same survival model without images.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import exp, log
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from inference.contract import BIOMARKERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from inference.contract import Contract
+
+_REFERENCE_MEDIAN_MONTHS = 8.0  # published median PFS of the population: where the baseline hazards start
+
+
+class NetworkOutput(NamedTuple):
+    """Outputs for a batch of B patients.
+
+    Attributes:
+        hazard_logits: (B, K) logit of the hazard in each interval of the contract.
+        score: (B,) linear predictor; higher is worse.
+        biomarkers: (B, M) standardised image biomarkers, in the order of `BIOMARKERS`; (B, 0) without images.
+        maps: (B, C, slices, rows, columns) concept probabilities in [0, 1]; (B, 0, ...) without images.
+        contributions: (B, n + M) additive terms of the score: clinical inputs, then biomarkers.
+    """
+
+    hazard_logits: Tensor
+    score: Tensor
+    biomarkers: Tensor
+    maps: Tensor
+    contributions: Tensor
+
+
+class _ChannelNorm(nn.Module):
+    """Layer normalisation over the channels of each voxel: local, and the same for one patient or many."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1, channels, 1, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(1, channels, 1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(1, keepdim=True)
+        variance = (centred * centred).mean(1, keepdim=True)
+        return centred * torch.rsqrt(variance + 1e-3) * self.gain + self.bias
+
+
+class _Block(nn.Module):
+    """Convolution (stride 1 or 2), normalisation, then a residual convolution."""
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.norm = _ChannelNorm(outputs)
+        self.mix = nn.Conv3d(outputs, outputs, 3, padding=1, bias=False)
+        self.mix_norm = _ChannelNorm(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.norm(self.enter(x)))
+        return x + functional.relu(self.mix_norm(self.mix(x)))
+
+
+class _ConceptMaps(nn.Module):
+    """Encoder-decoder from (SUV, HU) to logits of the concepts at the grid's own resolution.
+
+    The image is folded (2 x 2 x 2 voxels become channels), so that everything is computed on an eighth of the voxels
+    while the maps keep the full resolution.
+    """
+
+    def __init__(self, concepts: int, width: int) -> None:
+        super().__init__()
+        self.scale_2 = _Block(24, width, stride=1)
+        self.scale_4 = _Block(width, 2 * width, stride=2)
+        self.scale_8 = _Block(2 * width, 3 * width, stride=2)
+        self.from_8 = nn.Conv3d(3 * width, 2 * width, 1)
+        self.from_4 = nn.Conv3d(2 * width, width, 1)
+        self.refine = _Block(width, width, stride=1)
+        self.draw = nn.Conv3d(width, 8 * concepts, 1)
+        nn.init.constant_(self.draw.bias, -4.0)  # type: ignore[arg-type]  # draw is made with a bias
+
+    def forward(self, image: Tensor) -> Tensor:
+        fine = self.scale_2(_fold(_windows(image)))
+        middle = self.scale_4(fine)
+        coarse = self.scale_8(middle)
+        middle = functional.relu(middle + _upsample(self.from_8(coarse), middle))
+        fine = functional.relu(fine + _upsample(self.from_4(middle), fine))
+        return _unfold(self.draw(self.refine(fine)))
+
+
+def _fold(x: Tensor) -> Tensor:
+    """(B, C, 2s, 2r, 2c) -> (B, 8C, s, r, c)."""
+    batch, channels, slices, rows, columns = x.shape
+    x = x.reshape(batch, channels, slices // 2, 2, rows // 2, 2, columns // 2, 2)
+    x = x.permute(0, 1, 3, 5, 7, 2, 4, 6)
+    return x.reshape(batch, 8 * channels, slices // 2, rows // 2, columns // 2)
+
+
+def _unfold(x: Tensor) -> Tensor:
+    """(B, 8C, s, r, c) -> (B, C, 2s, 2r, 2c): the inverse of `_fold`."""
+    batch, channels, slices, rows, columns = x.shape
+    x = x.reshape(batch, channels // 8, 2, 2, 2, slices, rows, columns)
+    x = x.permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return x.reshape(batch, channels // 8, 2 * slices, 2 * rows, 2 * columns)
+
+
+def _windows(image: Tensor) -> Tensor:
+    """(B, 2, ...) SUV and HU -> (B, 3, ...) linear SUV, logarithmic SUV, soft-tissue and lung HU, about unit scale."""
+    suv, hu = image[:, :1], image[:, 1:]
+    return torch.cat([suv / 8.0, torch.log1p(suv) / 1.5, (hu + 200.0) / 500.0], 1)
+
+
+def _upsample(x: Tensor, like: Tensor) -> Tensor:
+    return functional.interpolate(x, size=like.shape[2:], mode="trilinear", align_corners=False)
+
+
+class EvidenceNetwork(nn.Module):
+    """Concept maps -> biomarkers -> additive risk score -> discrete-time hazards (see the module's docstring)."""
+
+    def __init__(self, contract: Contract, *, width: int = 16) -> None:
+        super().__init__()
+        self.voxel_ml = contract.spacing_mm**3 / 1000.0
+        self.spacing_mm = contract.spacing_mm
+        self.maps = _ConceptMaps(len(contract.concepts), width)
+        self.image_head = nn.Linear(len(BIOMARKERS), 1, bias=False)
+        self.head = _SurvivalHead(contract)
+        nn.init.zeros_(self.image_head.weight)
+
+    def forward(self, image: Tensor, clinical: Tensor) -> NetworkOutput:
+        """Image (B, 2, slices, rows, columns) in SUV and HU; clinical (B, n) as `encode` makes it."""
+        maps = torch.sigmoid(self.maps(image))
+        biomarkers = self._biomarkers(image[:, 0], maps)
+        terms = torch.cat([clinical * self.head.clinical.weight, biomarkers * self.image_head.weight], 1)
+        score = terms.sum(1)
+        return NetworkOutput(score[:, None] + self.head.baseline, score, biomarkers, maps, terms)
+
+    def _biomarkers(self, suv: Tensor, maps: Tensor) -> Tensor:
+        """(B, 6) biomarkers, each centred and scaled to about unit spread over the population."""
+        lesion, necrosis, liver_lesion, liver, marrow = maps.unbind(1)
+        lesion = lesion * torch.sigmoid((suv - 2.0) / 0.3)  # only metabolically active voxels count
+        active = _total(lesion)
+        volume = active * self.voxel_ml
+        uptake = _total(lesion * suv) / (active + 1.0)
+        necrotic = _total(necrosis) / (active + _total(necrosis) + 1.0)
+        liver_volume = _total(liver_lesion) * self.voxel_ml
+        ratio = _mean(suv, marrow) / _mean(suv, liver)
+        return torch.stack(
+            [
+                (torch.log(volume + 3.0) - 4.5) / 1.05,
+                (torch.log(uptake + 0.5) - 1.8) / 0.4,
+                (self._spread_mm(lesion) - 110.0) / 50.0,
+                (necrotic - 0.13) / 0.11,
+                torch.log(liver_volume + 1.0) - 0.6,
+                (torch.log(ratio) + 0.33) / 0.21,
+            ],
+            1,
+        )
+
+    def _spread_mm(self, lesion: Tensor) -> Tensor:
+        """(B,) root mean square distance of the lesion voxels from their centroid, mm."""
+        total = _total(lesion) + 1e-3
+        variance = torch.zeros_like(total)
+        for axis in (1, 2, 3):
+            profile = lesion.sum([other for other in (1, 2, 3) if other != axis])
+            place = torch.arange(profile.shape[1], dtype=lesion.dtype, device=lesion.device) * self.spacing_mm
+            centre = (profile * place).sum(1) / total
+            variance = variance + (profile * (place - centre[:, None]) ** 2).sum(1) / total
+        return torch.sqrt(variance + 1.0)
+
+
+class ClinicalNetwork(nn.Module):
+    """The baseline without images: clinical terms -> risk score -> discrete-time hazards."""
+
+    def __init__(self, contract: Contract) -> None:
+        super().__init__()
+        self.head = _SurvivalHead(contract)
+
+    def forward(self, image: Tensor, clinical: Tensor) -> NetworkOutput:
+        """Image is used for its batch size only."""
+        terms = clinical * self.head.clinical.weight
+        score = terms.sum(1)
+        none = image.new_zeros((image.shape[0], 0))
+        return NetworkOutput(score[:, None] + self.head.baseline, score, none, image[:, :0], terms)
+
+
+class _SurvivalHead(nn.Module):
+    """Clinical terms and baseline hazards."""
+
+    def __init__(self, contract: Contract) -> None:
+        super().__init__()
+        self.clinical = nn.Linear(len(contract.inputs), 1, bias=False)
+        edges = contract.month_edges
+        rate = log(2.0) / _REFERENCE_MEDIAN_MONTHS
+        start = [log(exp(rate * (stop - begin)) - 1.0) for begin, stop in pairwise(edges)]
+        self.baseline = nn.Parameter(torch.tensor(start))
+        nn.init.zeros_(self.clinical.weight)
+
+
+def _total(x: Tensor) -> Tensor:
+    return x.sum((1, 2, 3))
+
+
+def _mean(suv: Tensor, weight: Tensor) -> Tensor:
+    """(B,) weighted mean SUV; tends to 1.5 where the weight vanishes."""
+    return (_total(suv * weight) + 1.5) / (_total(weight) + 1.0)
+
+
+_REGISTRY: Mapping[str, Callable[..., nn.Module]] = {"evidence": EvidenceNetwork, "clinical": ClinicalNetwork}
+
+
+def build_network(name: str, contract: Contract, config: Mapping[str, object] | None = None) -> nn.Module:
+    """The network registered as `name`, with fresh parameters.
+
+    Raises:
+        KeyError: no such network.
+        TypeError: the configuration does not fit it.
+    """
+    return _REGISTRY[name](contract, **(config or {}))
+
+
+def parameter_groups(network: nn.Module, learning_rate: float) -> list[dict[str, object]]:
+    """Optimiser groups: the few linear head parameters learn five times as fast and do not decay."""
+    heads = [p for name, p in network.named_parameters() if "head." in name]
+    body = [p for name, p in network.named_parameters() if "head." not in name]
+    groups: list[dict[str, object]] = [{"params": heads, "lr": 5.0 * learning_rate, "weight_decay": 0.0}]
+    return [*groups, {"params": body, "lr": learning_rate}] if body else groups

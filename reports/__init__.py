@@ -1,0 +1,1 @@
+"""What a case says on paper. Never computes a medical quantity."""

@@ -1,0 +1,36 @@
+"""What a report is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from clinical.record import ClinicalRecord
+    from explain.explanation import Explanation
+    from imaging.study import Study
+    from inference.prediction import Prediction
+
+
+@dataclass(frozen=True, eq=False)
+class ReportContent:
+    """One case, as the report needs it.
+
+    Attributes:
+        report_uid: identifier of this report, printed on every page.
+        created: local date and time of the report, ISO 8601, printed in the body.
+        centre: name of the centre, "" where not configured.
+        card: the bundle's `card.json` (provenance, metrics, limits).
+        explanation: None where it was not asked for or the model abstained.
+    """
+
+    report_uid: str
+    created: str
+    centre: str
+    study: Study
+    record: ClinicalRecord
+    prediction: Prediction
+    explanation: Explanation | None
+    card: Mapping[str, Any]

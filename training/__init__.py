@@ -1,0 +1,1 @@
+"""The federation on Fed-BioMed: node data, plan, researcher, evaluation, export to a bundle."""

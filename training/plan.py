@@ -1,0 +1,56 @@
+"""The training plan that every node approves by its hash: thin, so that a person can read it before approving.
+
+All it does is call the installed `training` package; `Task.from_args` asserts that the node has the same fedpet
+version, the same sources and the same input contract as the researcher.
+"""
+
+import torch
+from fedbiomed.common.datamanager import DataManager
+from fedbiomed.common.training_plans import TorchTrainingPlan
+
+from training import steps
+from training.task import Task
+
+
+class FedPetPlan(TorchTrainingPlan):  # type: ignore[misc]  # Fed-BioMed publishes no types
+    """Train the network of the task on the node's own patients."""
+
+    def init_dependencies(self) -> list[str]:
+        """Imports of the plan on the node."""
+        return [
+            "import torch",
+            "from fedbiomed.common.datamanager import DataManager",
+            "from fedbiomed.common.training_plans import TorchTrainingPlan",
+            "from training import steps",
+            "from training.task import Task",
+        ]
+
+    def init_model(self, model_args: dict[str, str]) -> torch.nn.Module:
+        """The network, after the guard."""
+        self.task = Task.from_args(model_args)
+        return self.task.build()
+
+    def init_optimizer(self) -> torch.optim.Optimizer:
+        """AdamW at the learning rate of the round."""
+        groups = self.task.parameter_groups(self.model(), self.round() or 0)
+        return torch.optim.AdamW(groups, weight_decay=self.task.weight_decay)
+
+    def training_data(self) -> DataManager:
+        """The patients of the folder that the node registered."""
+        self.dataset = steps.NodeDataset()
+        self.dataset.task = self.task
+        return DataManager(dataset=self.dataset)
+
+    def set_data_loaders(self, train_data_loader: object, test_data_loader: object) -> None:
+        """Our split by pseudonym in place of Fed-BioMed's random one."""
+        del test_data_loader
+        self.validation = steps.Validation(self.task)
+        super().set_data_loaders(*steps.loaders(train_data_loader, self.dataset, self.round() or 0))
+
+    def training_step(self, data: steps.Batch, target: steps.Batch) -> torch.Tensor:
+        """Loss of a batch."""
+        return steps.training_loss(self.model(), self.task, data, target)
+
+    def testing_step(self, data: steps.Batch, target: steps.Batch) -> dict[str, float]:
+        """Aggregated validation of all patients seen so far."""
+        return self.validation.step(self.model(), data, target)

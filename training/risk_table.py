@@ -1,0 +1,91 @@
+"""What a node tells of its validation patients: counts by bin of the score and interval of time, never a patient.
+
+From the sum of the nodes' tables the researcher computes concordance, base rates and the recalibration of the score.
+A cell can still hold one patient, so a node with fewer than `MINIMUM_CASES` validation patients sends no table; see
+docs/federation.md for what a table reveals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike, NDArray
+
+MINIMUM_CASES = 5
+SCORE_EDGES: NDArray[np.float64] = np.arange(-3.0, 3.01, 0.5)  # inner edges; the first and the last bin are open
+BINS = len(SCORE_EDGES) + 1
+
+
+@dataclass(frozen=True, eq=False)
+class RiskTable:
+    """Validation patients by score and time.
+
+    Attributes:
+        patients: (BINS,) number of patients.
+        score: (BINS,) mean score of the bin; the bin's centre where it is empty.
+        exposure: (BINS, K) sum of exposures (see `losses.interval_targets`).
+        events: (BINS, K) number of events.
+    """
+
+    patients: NDArray[np.float64]
+    score: NDArray[np.float64]
+    exposure: NDArray[np.float64]
+    events: NDArray[np.float64]
+
+    @staticmethod
+    def of(score: ArrayLike, exposure: ArrayLike, events: ArrayLike) -> RiskTable:
+        """Count patients with `score` (n,), `exposure` (n, K) and `events` (n, K)."""
+        scores = np.asarray(score, float)
+        member = np.eye(BINS)[np.searchsorted(SCORE_EDGES, scores, side="right")].T
+        patients = member.sum(1)
+        mean = np.where(patients > 0, member @ scores / np.maximum(patients, 1), _centres())
+        return RiskTable(patients, mean, member @ np.asarray(exposure, float), member @ np.asarray(events, float))
+
+    def __add__(self, other: RiskTable) -> RiskTable:
+        patients = self.patients + other.patients
+        total = self.patients * self.score + other.patients * other.score
+        score = np.where(patients > 0, total / np.maximum(patients, 1), _centres())
+        return RiskTable(patients, score, self.exposure + other.exposure, self.events + other.events)
+
+    def to_metrics(self) -> dict[str, float]:
+        """Named numbers, as Fed-BioMed carries metrics; `from_metrics` is the inverse."""
+        metrics: dict[str, float] = {}
+        for b in np.flatnonzero(self.patients):
+            metrics[f"patients_{b}"], metrics[f"score_{b}"] = float(self.patients[b]), float(self.score[b])
+            for k, (exposure, events) in enumerate(zip(self.exposure[b], self.events[b], strict=True)):
+                metrics[f"exposure_{b}_{k}"], metrics[f"events_{b}_{k}"] = float(exposure), float(events)
+        return metrics
+
+    @staticmethod
+    def from_metrics(metrics: Mapping[str, float], intervals: int) -> RiskTable:
+        """The table of `to_metrics`; names it does not know are passed over."""
+        patients, score = np.zeros(BINS), _centres()
+        exposure, events = np.zeros((BINS, intervals)), np.zeros((BINS, intervals))
+        columns = {"patients": patients, "score": score, "exposure": exposure, "events": events}
+        for name, value in metrics.items():
+            column, *place = name.split("_")
+            if column in columns and place:
+                columns[column][tuple(map(int, place))] = value
+        return RiskTable(patients, score, exposure, events)
+
+    def concordance(self) -> float | None:
+        """Harrell's C of the binned scores in discrete time, ties counting one half; None without a comparable pair.
+
+        In each interval every event is compared with the patients who lived through it.
+        """
+        survivors = self.exposure - self.events
+        order = np.sign(np.subtract.outer(self.score, self.score))  # [event bin, survivor bin]
+        comparable = np.einsum("ik,jk->ij", self.events, survivors)
+        total = comparable.sum()
+        return float((comparable * (1 + order) / 2).sum() / total) if total > 0 else None
+
+
+def _centres() -> NDArray[np.float64]:
+    step = SCORE_EDGES[1] - SCORE_EDGES[0]
+    return np.append(SCORE_EDGES - step / 2, SCORE_EDGES[-1] + step / 2)

@@ -1,0 +1,124 @@
+"""What the training plan does on a node: data, training step and validation step, free of Fed-BioMed's loops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from fedbiomed.common.dataloader import PytorchDataLoader
+from fedbiomed.common.dataset import CustomDataset
+from torch.utils.data import Subset
+
+from training.augmentation import augmentation
+from training.losses import concept_loss, interval_targets, score_ridge, survival_nll
+from training.node_data import read_node, split
+from training.risk_table import MINIMUM_CASES, RiskTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from training.node_data import NodeCase
+    from training.task import Task
+
+Batch = dict[str, "Tensor"]
+
+
+class NodeDataset(CustomDataset):  # type: ignore[misc]  # Fed-BioMed publishes no types
+    """A node's patients as Fed-BioMed wants them: training images are augmented, validation images are not."""
+
+    task: Task
+
+    def read(self) -> None:
+        """Read and check the folder that the node registered."""
+        self.node = read_node(Path(self.path), self.task.contract)
+        training, self.validation = split(self.node.case_ids, self.task.validation_fraction)
+        self.training = frozenset(training)
+        self.change: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.node.case_ids)
+
+    def get_item(self, index: int) -> tuple[Batch, Batch]:
+        """Inputs and targets of one patient."""
+        case = self.node.cases[index]
+        image = case.image.astype(np.float32)
+        if self.change is not None and index in self.training:
+            image = self.change(image)
+        return _inputs(image, case), _targets(case, images=self.task.network != "clinical")
+
+
+def _inputs(image: NDArray[np.float32], case: NodeCase) -> Batch:
+    return {"image": torch.from_numpy(image), "clinical": torch.from_numpy(case.clinical)}
+
+
+def _targets(case: NodeCase, *, images: bool) -> Batch:
+    targets = {"months": torch.tensor(case.months, dtype=torch.float32), "event": torch.tensor(float(case.event))}
+    if images:
+        targets["fractions"] = torch.from_numpy(case.concepts.astype(np.float32) / 255.0)
+        targets["supervised"] = torch.from_numpy(case.supervised.astype(np.float32))
+    return targets
+
+
+def loaders(whole: PytorchDataLoader, dataset: NodeDataset, round_index: int) -> tuple[PytorchDataLoader, ...]:
+    """Training and validation loaders of our own split, in place of Fed-BioMed's `whole` loader of every patient.
+
+    Shuffling and augmentation are seeded by the task's seed, the round and the site.
+    """
+    task = dataset.task
+    seed = (task.seed * 1_000_003 + round_index * 7_919 + sum(dataset.node.site.encode())) % 2**31
+    torch.manual_seed(seed)
+    dataset.change = augmentation(task.contract, seed) if task.augment else None
+    patients = whole.dataset.dataset
+    training = Subset(patients, sorted(dataset.training))
+    validation = Subset(patients, dataset.validation)
+    return (
+        PytorchDataLoader(training, batch_size=task.batch_size, shuffle=True),
+        PytorchDataLoader(validation, batch_size=task.batch_size),
+    )
+
+
+def training_loss(network: nn.Module, task: Task, data: Batch, target: Batch) -> Tensor:
+    """Likelihood, concept supervision and ridge, weighted as the task says."""
+    output = network(data["image"], data["clinical"])
+    loss = survival_nll(output.hazard_logits, target["months"], target["event"], task.contract.month_edges)
+    loss = loss + task.ridge * score_ridge(network)
+    if "fractions" in target:
+        loss = loss + task.concept_weight * concept_loss(output.maps, target["fractions"], target["supervised"])
+    return loss
+
+
+class Validation:
+    """Accumulates the validation batches of one round; `step` returns the metrics of all patients seen so far."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.outputs: list[tuple[Tensor, ...]] = []
+        self.concept_losses: list[float] = []
+
+    def step(self, network: nn.Module, data: Batch, target: Batch) -> dict[str, float]:
+        """Add a batch: mean loss and number of patients so far, and their risk table if they are enough."""
+        network.eval()
+        with torch.no_grad():
+            output = network(data["image"], data["clinical"])
+            if "fractions" in target:
+                loss = concept_loss(output.maps, target["fractions"], target["supervised"])
+                self.concept_losses += [float(loss)] * len(output.score)
+        self.outputs.append((output.hazard_logits, output.score, target["months"], target["event"]))
+        return self.metrics()
+
+    def metrics(self) -> dict[str, float]:
+        """Of all patients so far."""
+        hazard_logits, score, months, event = (torch.cat(column) for column in zip(*self.outputs, strict=True))
+        edges = self.task.contract.month_edges
+        metrics = {"loss": float(survival_nll(hazard_logits, months, event, edges)), "n": float(len(score))}
+        if self.concept_losses:
+            metrics["concept_loss"] = float(np.mean(self.concept_losses))
+        if len(score) >= MINIMUM_CASES:
+            table = RiskTable.of(score.numpy(), *(part.numpy() for part in interval_targets(months, event, edges)))
+            metrics |= table.to_metrics()
+        return metrics

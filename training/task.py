@@ -1,0 +1,112 @@
+"""The work that the researcher asks of every node, as data, and the guard that both sides do the same work."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from hashlib import sha256
+from importlib import import_module
+from math import cos, pi
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fedpet
+from fedpet.errors import FederationError
+from fedpet.messages import Message
+from inference.contract import Contract
+from inference.network import build_network, parameter_groups
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+_ROOMS = ("fedpet", "inference", "training")
+_LAST_RATE = 0.05  # the cosine schedule ends at this part of the first learning rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One network and how to train it.
+
+    Attributes:
+        contract: input contract of the node data.
+        network: name in the registry of `inference.network`.
+        network_config: its configuration.
+        rounds: number of rounds of the whole experiment; the learning rate follows a cosine over them.
+        learning_rate: of the first round.
+        weight_decay: AdamW's.
+        batch_size: patients.
+        validation_fraction: part of each node's patients that validates (see `node_data.split`).
+        concept_weight: weight of the concept maps' loss beside the likelihood.
+        ridge: weight of the squared score terms.
+        augment: whether training images are changed at random.
+        seed: of the shuffling and of the augmentation.
+    """
+
+    contract: Contract
+    network: str = "evidence"
+    network_config: Mapping[str, Any] = field(default_factory=dict)
+    rounds: int = 12
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    batch_size: int = 4
+    validation_fraction: float = 0.2
+    concept_weight: float = 1.0
+    ridge: float = 5e-3
+    augment: bool = True
+    seed: int = 0
+
+    def build(self) -> nn.Module:
+        """The network, with fresh parameters."""
+        return build_network(self.network, self.contract, self.network_config)
+
+    def parameter_groups(self, network: nn.Module, round_index: int) -> list[dict[str, object]]:
+        """Optimiser groups at the learning rate of the round (0 is the first)."""
+        done = min(round_index / max(1, self.rounds - 1), 1.0)
+        rate = self.learning_rate * (_LAST_RATE + (1 - _LAST_RATE) * (1 + cos(pi * done)) / 2)
+        return parameter_groups(network, rate)
+
+    def to_args(self) -> dict[str, str]:
+        """Fed-BioMed model arguments, with what the node must find in its own installation."""
+        return {
+            "task": json.dumps({**asdict(self), "contract": self.contract.to_json()}),
+            "fedpet_version": fedpet.__version__,
+            "contract_fingerprint": self.contract.fingerprint,
+            "code_digest": code_digest(),
+        }
+
+    @staticmethod
+    def from_args(args: Mapping[str, str]) -> Task:
+        """The task, after checking that version, code and contract are those of this installation.
+
+        Raises:
+            FederationError: they are not.
+        """
+        fields = json.loads(args["task"])
+        task = Task(**{**fields, "contract": Contract.from_json(fields["contract"])})
+        here = {
+            "fedpet_version": fedpet.__version__,
+            "contract_fingerprint": task.contract.fingerprint,
+            "code_digest": code_digest(),
+        }
+        different = [name for name, value in here.items() if args[name] != value]
+        if different:
+            raise FederationError(
+                found=Message("This node and the researcher differ in: {names}.", names=", ".join(different)),
+                needed=Message("The same fedpet {version} on both.", version=args["fedpet_version"]),
+                advice=Message("Install the same version of fedpet on every node."),
+            )
+        return task
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 over the sources of the rooms that train; Fed-BioMed's approval covers the plan's own text only."""
+    digest = sha256()
+    for room in _ROOMS:
+        folder = Path(str(import_module(room).__file__)).parent
+        for source in sorted(folder.glob("*.py")):
+            digest.update(f"{room}/{source.name}\0".encode() + source.read_bytes())
+    return digest.hexdigest()
