@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import inference
 from app.access import Access
 from app.jobs import Jobs
 from app.store import Store
@@ -39,7 +37,7 @@ def load_bundle(settings: Settings) -> Bundle:
     Raises:
         BundleRefused: it must not be used.
     """
-    return Bundle.load(settings.model or Path(inference.__path__[0]) / "demonstration")
+    return Bundle.load(settings.model) if settings.model else Bundle.demonstration()
 
 
 def open_services(settings: Settings) -> Services:

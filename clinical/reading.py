@@ -168,9 +168,7 @@ def _sort_columns(values: Mapping[str, object]) -> tuple[dict[str, object], list
         name = _COLUMNS.get(key_of(column))
         if name is None:
             if key_of(column) not in _ADMINISTRATIVE and key_of(column) not in _DATES:
-                warnings.append(
-                    Message("Column “{column}” is not known and was ignored.", column=column[:40])
-                )
+                warnings.append(Message("Column “{column}” is not known and was ignored.", column=column[:40]))
         elif name in given:
             raise RecordRefused(
                 found=Message("{label} is given twice.", label=VARIABLES[name].label),
@@ -214,9 +212,7 @@ def _cross_checks(record: ClinicalRecord) -> list[Message]:
         and lymphocytes is not None
         and white < neutrophils + lymphocytes - 0.1
     ):
-        found.append(
-            Message("White blood cells are fewer than neutrophils and lymphocytes together: please check.")
-        )
+        found.append(Message("White blood cells are fewer than neutrophils and lymphocytes together: please check."))
     if record.smoking == "never" and record.pack_years:
         found.append(Message("Pack-years are given for a never smoker: please check."))
     if record.ldh is not None and record.ldh_uln is None:

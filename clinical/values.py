@@ -14,9 +14,7 @@ from fedpet.messages import Message
 if TYPE_CHECKING:
     from clinical.variables import Variable
 
-_MISSING = frozenset(
-    {"", "na", "n_a", "nr", "nd", "nc", "nan", "null", "none", "inconnu", "unknown", "manquant"}
-)
+_MISSING = frozenset({"", "na", "n_a", "nr", "nd", "nc", "nan", "null", "none", "inconnu", "unknown", "manquant"})
 
 _SYNONYMS: dict[str, dict[str, str | bool]] = {
     "sex": {
@@ -107,9 +105,7 @@ def read_date(column: str, value: object) -> date | None:
 def _choice(variable: Variable, value: object) -> str | bool | None:
     if isinstance(value, bool) and variable.kind == "flag":
         return value
-    known: dict[str, str | bool] = dict(
-        _FLAGS if variable.kind == "flag" else _SYNONYMS.get(variable.name, {})
-    )
+    known: dict[str, str | bool] = dict(_FLAGS if variable.kind == "flag" else _SYNONYMS.get(variable.name, {}))
     for choice in variable.choices:
         known[key_of(choice.french)] = known[key_of(str(choice.value))] = choice.value
     key = key_of(str(value))
@@ -117,7 +113,7 @@ def _choice(variable: Variable, value: object) -> str | bool | None:
         return known[key]
     if is_missing(value):
         return None
-    allowed = ", ".join(f"{choice.french} ({choice.value})" for choice in variable.choices)
+    allowed = ", ".join(choice.french for choice in variable.choices)
     raise _refused(variable, value, Message("Values are: {allowed}.", allowed=allowed))
 
 
@@ -141,9 +137,7 @@ def _check_range(variable: Variable, number: float) -> None:
     if trap is not None and trap[0] <= number <= trap[1]:
         advice = trap[2]
     raise RecordRefused(
-        found=Message(
-            "{label} ({name}) is {value:g}.", label=variable.label, name=variable.french, value=number
-        ),
+        found=Message("{label} ({name}) is {value:g}.", label=variable.label, name=variable.french, value=number),
         needed=Message("Accepted values are {low:g} to {high}.", low=low, high=_said(variable, high)),
         advice=advice,
     )
@@ -151,11 +145,7 @@ def _check_range(variable: Variable, number: float) -> None:
 
 def _said(variable: Variable, number: float) -> Message | str:
     """The number with its unit."""
-    return (
-        f"{number:g}"
-        if variable.unit is None
-        else Message("{value:g} {unit}", value=number, unit=variable.unit)
-    )
+    return f"{number:g}" if variable.unit is None else Message("{value:g} {unit}", value=number, unit=variable.unit)
 
 
 def _refused(variable: Variable, value: object, needed: Message) -> RecordRefused:

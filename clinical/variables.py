@@ -120,9 +120,7 @@ _ALL = (
         Choice("pembrolizumab", "pembrolizumab", Message("pembrolizumab")),
         Choice("atezolizumab", "atezolizumab", Message("atezolizumab")),
     ),
-    Variable(
-        "metastatic_organs", "nb_sites_meta", "integer", Message("Metastatic organs"), None, (1, 6), (0, 15)
-    ),
+    Variable("metastatic_organs", "nb_sites_meta", "integer", Message("Metastatic organs"), None, (1, 6), (0, 15)),
     _flag("brain_metastases", "meta_cerebrales", Message("Known brain metastases")),
     _flag("liver_metastases", "meta_hepatiques", Message("Known liver metastases")),
     _flag("bone_metastases", "meta_osseuses", Message("Known bone metastases")),
@@ -142,9 +140,7 @@ _ALL = (
     Variable("neutrophils", "neutrophiles", "number", Message("Neutrophils"), _GIGA, (1.5, 15), (0.1, 80)),
     Variable("lymphocytes", "lymphocytes", "number", Message("Lymphocytes"), _GIGA, (0.5, 4), (0.05, 50)),
     Variable("platelets", "plaquettes", "number", Message("Platelets"), _GIGA, (120, 600), (10, 2000)),
-    Variable(
-        "haemoglobin", "hemoglobine", "number", Message("Haemoglobin"), Message("g/dL"), (8, 17), (4, 22)
-    ),
+    Variable("haemoglobin", "hemoglobine", "number", Message("Haemoglobin"), Message("g/dL"), (8, 17), (4, 22)),
     Variable("albumin", "albumine", "number", Message("Serum albumin"), Message("g/L"), (25, 50), (10, 65)),
     Variable("crp", "crp", "number", Message("C-reactive protein"), Message("mg/L"), (0, 200), (0, 600)),
     _flag("steroids", "corticoides", Message("Steroids ≥ 10 mg/d prednisone-equivalent")),

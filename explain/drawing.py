@@ -5,6 +5,7 @@ Canvases are float32 arrays (height, width, 3) with values from 0 to 1; text is 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,13 +13,14 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     Canvas = NDArray[np.float32]
     Mask = NDArray[np.bool_]
     Colour = tuple[float, float, float]
+    _Rectangle = tuple[float, float, float, float]  # left, top, right, bottom
     Palette = Callable[[NDArray[np.float32]], Canvas]
 
 # Vermilion, blue, green, purple, orange, sky blue: told apart with every colour vision (Okabe and Ito, 2008), and
@@ -31,6 +33,21 @@ LESION_COLOURS: tuple[Colour, ...] = (
     (0.92, 0.64, 0.00),
     (0.34, 0.72, 0.92),
 )
+
+
+WHITE: Colour = (1.0, 1.0, 1.0)
+BLACK: Colour = (0.0, 0.0, 0.0)
+_CROSS: Colour = (0.25, 0.80, 0.30)
+
+
+@dataclass(frozen=True)
+class Legend:
+    """One colour scale: the palette from `low` to 1 with a text at each end."""
+
+    palette: Palette
+    left: str
+    right: str
+    low: float = 0.0
 
 
 def lesion_colour(label: int) -> Colour:
@@ -65,9 +82,10 @@ def blend(below: Canvas, above: Canvas, opacity: NDArray[np.float32]) -> Canvas:
     return below + (above - below) * opacity[..., None]
 
 
-def enlarge(image: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """The image at (width, height) pixels, bicubic."""
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC), np.float32)
+def enlarge(image: NDArray[np.float32], size: tuple[int, int], *, smooth: bool = True) -> NDArray[np.float32]:
+    """The image at (width, height) pixels; bicubic, or the nearest pixel where it is not to be smoothed."""
+    how = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(np.ascontiguousarray(image, np.float32)).resize(size, how), np.float32)
 
 
 def outline(canvas: Canvas, mask: Mask, colour: Colour, *, smooth: float, width: float) -> None:
@@ -114,34 +132,33 @@ def font(size: float) -> ImageFont.FreeTypeFont:
     return found
 
 
-def write(draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, *, size: float, ink: Colour, anchor: str) -> None:
-    """Text with a halo of the opposite lightness. `anchor` as in Pillow, for example "mm"."""
-    halo = (0, 0, 0) if sum(ink) > 1.2 else (255, 255, 255)
-    draw.text(xy, text, fill=_rgb(ink), font=font(size), anchor=anchor, stroke_width=max(1, round(size / 12)), stroke_fill=halo)
+def write(
+    image: Image.Image, xy: tuple[float, float], text: str, *, size: float, ink: Colour, halo: Colour, anchor: str
+) -> None:
+    """Text with a halo that keeps it readable on anything. `anchor` as in Pillow, for example "mm"."""
+    ImageDraw.Draw(image).text(
+        xy,
+        text,
+        fill=_rgb(ink),
+        font=font(size),
+        anchor=anchor,
+        stroke_width=max(1, round(size / 10)),
+        stroke_fill=_rgb(halo),
+    )
 
 
-def number_lesions(image: Image.Image, masks: Mapping[int, Mask], *, size: float, halo: tuple[int, int, int]) -> None:
+def number_lesions(image: Image.Image, masks: Mapping[int, Mask], *, size: float, halo: Colour) -> None:
     """Write each lesion's number beside its mask, where it covers no other number."""
-    draw = ImageDraw.Draw(image)
-    face = font(size)
-    taken: list[tuple[float, float, float, float]] = []
+    taken: list[_Rectangle] = []
     for label, mask in masks.items():
-        text = str(label)
-        width, height = draw.textlength(text, font=face), 0.75 * size
-        box = min(_places(mask, width, height, gap=0.35 * size), key=lambda place: _clash(place, taken, image.size))
-        taken.append(box)
-        draw.text(
-            ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2),
-            text,
-            fill=_rgb(lesion_colour(label)),
-            font=face,
-            anchor="mm",
-            stroke_width=max(2, round(size / 8)),
-            stroke_fill=halo,
-        )
+        width, height = font(size).getlength(str(label)), 0.75 * size
+        best = min(_places(mask, width, height, gap=0.4 * size), key=lambda place: _clash(place, taken, image.size))
+        taken.append(best)
+        centre = ((best[0] + best[2]) / 2, (best[1] + best[3]) / 2)
+        write(image, centre, str(label), size=size, ink=lesion_colour(label), halo=halo, anchor="mm")
 
 
-def _places(mask: Mask, width: float, height: float, *, gap: float) -> Iterable[tuple[float, float, float, float]]:
+def _places(mask: Mask, width: float, height: float, *, gap: float) -> Iterable[_Rectangle]:
     """Boxes (left, top, right, bottom) for a text beside the mask, the best first."""
     rows, columns = _box(mask, pad=0)
     x, y = (columns.start + columns.stop) / 2, (rows.start + rows.stop) / 2
@@ -152,9 +169,7 @@ def _places(mask: Mask, width: float, height: float, *, gap: float) -> Iterable[
             yield cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2
 
 
-def _clash(
-    box: tuple[float, float, float, float], taken: Iterable[tuple[float, float, float, float]], size: tuple[int, int]
-) -> float:
+def _clash(box: _Rectangle, taken: Iterable[_Rectangle], size: tuple[int, int]) -> float:
     """Area of `box` that covers other boxes or lies outside the image, pixels^2."""
     left, top, right, bottom = box
     inside = max(0.0, min(right, size[0]) - max(left, 0.0)) * max(0.0, min(bottom, size[1]) - max(top, 0.0))
@@ -165,39 +180,48 @@ def _clash(
     )
 
 
-def colour_bar(
-    image: Image.Image,
-    box: tuple[int, int, int, int],
-    palette: Palette,
-    *,
-    span: tuple[float, float],
-    ticks: Mapping[float, str],
-    caption: str,
-    ink: Colour,
-) -> None:
-    """A vertical colour bar with its scale at the right of `box` (left, top, right, bottom) and the caption above.
+def legends(image: Image.Image, bars: Sequence[Legend], *, top: float, ink: Colour, halo: Colour, warning: str) -> None:
+    """Draw the colour scales in a row below `top`, and a warning at the right."""
+    middle = (top + image.height) / 2
+    size = 0.42 * (image.height - top)
+    bar_width, bar_height = min(220, image.width // 6), round(0.4 * (image.height - top))
+    draw, face = ImageDraw.Draw(image), font(size)
+    x = float(size)
+    for bar in bars:
+        write(image, (x, middle), bar.left, size=size, ink=ink, halo=halo, anchor="lm")
+        x += draw.textlength(bar.left, font=face) + size / 2
+        colours = bar.palette(np.linspace(bar.low, 1.0, bar_width, dtype=np.float32))
+        corner = (round(x), round(middle - bar_height / 2))
+        image.paste(to_image(np.repeat(colours[None], bar_height, axis=0)), corner)
+        draw.rectangle((*corner, corner[0] + bar_width, corner[1] + bar_height), outline=_rgb(ink))
+        x += bar_width + size / 2
+        write(image, (x, middle), bar.right, size=size, ink=ink, halo=halo, anchor="lm")
+        x += draw.textlength(bar.right, font=face) + 2 * size
+    write(image, (image.width - size, middle), warning, size=size, ink=LESION_COLOURS[0], halo=halo, anchor="rm")
 
-    Args:
-        image: changed.
-        box: place of the coloured part, pixels.
-        palette: colours of values, called with `span[0]` (bottom) to `span[1]` (top).
-        span: values at the bottom and at the top.
-        ticks: value -> text.
-        caption: for example "SUV".
-        ink: colour of frame and text.
-    """
-    left, top, right, bottom = box
-    values = np.linspace(span[1], span[0], bottom - top, dtype=np.float32)
-    strip = np.repeat(palette(values)[:, None], right - left, axis=1)
-    image.paste(to_image(strip), (left, top))
+
+def scale_bar(image: Image.Image, scale: float, *, size: float, ink: Colour, halo: Colour) -> None:
+    """A bar of 5 cm at the lower left; `scale` in pixels per mm."""
+    left, bottom, length = 10.0, image.height - 10.0, 50.0 * scale
     draw = ImageDraw.Draw(image)
-    draw.rectangle((left, top, right, bottom), outline=_rgb(ink))
-    size = max(11.0, 0.8 * (right - left))
-    for value, text in ticks.items():
-        y = bottom - (value - span[0]) / (span[1] - span[0]) * (bottom - top)
-        draw.line((right, y, right + size / 3, y), fill=_rgb(ink))
-        draw.text((right + size / 2, y), text, fill=_rgb(ink), font=font(size), anchor="lm")
-    draw.text(((left + right) / 2, top - 0.7 * size), caption, fill=_rgb(ink), font=font(size), anchor="mb")
+    draw.line((left, bottom, left + length, bottom), fill=_rgb(ink), width=3)
+    write(image, (left + length / 2, bottom - 5), "5 cm", size=size, ink=ink, halo=halo, anchor="mb")
+
+
+def crosshair(canvas: Canvas, at: tuple[float, float]) -> None:
+    """Mark a pixel (x, y) by four lines that leave it free, in place."""
+    height, width = canvas.shape[:2]
+    column, row = (int(np.clip(value, 0, limit - 1)) for value, limit in zip(at, (width, height), strict=True))
+    gap = max(8, min(height, width) // 25)
+    for line in (
+        (row, slice(0, max(0, column - gap))),
+        (row, slice(column + gap, width)),
+        (slice(0, max(0, row - gap)), column),
+        (slice(row + gap, height), column),
+    ):
+        canvas[line] = blend(
+            canvas[line], np.array(_CROSS, np.float32), np.full(canvas[line].shape[:1], 0.7, np.float32)
+        )
 
 
 def to_image(canvas: Canvas) -> Image.Image:

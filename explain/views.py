@@ -7,7 +7,7 @@ sagittal ones from the patient's left; the head is up (DICOM PS3.3 C.7.6.1.1.1 l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from imaging.volume import Point, Volume
 
-_BODY_SUV = 0.2  # lungs and fat lie above it, the noise of the air below
+BODY_SUV = 0.2  # lungs and fat lie above it, the noise of the air below
 _COARSE_MM = 4.0
 
 
@@ -88,9 +88,8 @@ class Frame:
 
     def slice(self, volume: Volume, position: Point, *, outside: float, nearest: bool = False) -> NDArray[np.float32]:
         """The volume in the plane through `position`, (height, width)."""
-        interpolation = "nearest" if nearest else "linear"
-        plane = resample(volume, self.plane(position), interpolation=interpolation, outside=outside)
-        return plane.array[0].astype(np.float32)
+        plane = resample(volume, self.plane(position), interpolation=_how(nearest=nearest), outside=outside)
+        return np.asarray(plane.array[0], np.float32)
 
 
 def isotropic(volume: Volume, box: Box, step: float, *, outside: float, nearest: bool = False) -> Volume:
@@ -98,16 +97,22 @@ def isotropic(volume: Volume, box: Box, step: float, *, outside: float, nearest:
     columns, rows, slices = (max(1, round(float(n))) for n in (box.high - box.low) / step)
     affine = np.diag([step, step, step, 1.0])
     affine[:3, 3] = box.low + step / 2
-    interpolation = "nearest" if nearest else "linear"
-    return resample(volume, Grid((slices, rows, columns), affine), interpolation=interpolation, outside=outside)
+    return resample(volume, Grid((slices, rows, columns), affine), interpolation=_how(nearest=nearest), outside=outside)
+
+
+def _how(*, nearest: bool) -> Literal["linear", "nearest"]:
+    return "nearest" if nearest else "linear"
 
 
 def projected(volume: Volume, view: View) -> NDArray[np.float32]:
-    """Largest value along the viewing direction of a volume made by `isotropic`: CORONAL from the front, SAGITTAL
-    from the patient's left; (height, width), head up.
+    """Largest value along the viewing direction, (height, width), head up.
+
+    Args:
+        volume: made by `isotropic`.
+        view: CORONAL looks from the front, SAGITTAL from the patient's left.
     """
     axis = {"axial": 0, "coronal": 1, "sagittal": 2}[view.name]
-    image = volume.array.max(axis=axis).astype(np.float32)
+    image = np.asarray(volume.array.max(axis=axis), np.float32)
     return image if view is AXIAL else image[::-1]
 
 
@@ -117,7 +122,7 @@ def body_box(pet: Volume, *, margin_mm: float = 15.0) -> Box:
     mm = pet.to_mm(corners)
     whole = Box(mm.min(axis=0), mm.max(axis=0))
     coarse = isotropic(pet, whole, _COARSE_MM, outside=0.0)
-    body = coarse.array > _BODY_SUV
+    body = coarse.array > BODY_SUV
     low, high = whole.low.copy(), whole.high.copy()
     for axis, others in ((0, (0, 1)), (1, (0, 2))):  # x, then y; a row of voxels counts if more than noise is in it
         filled = body.sum(axis=others)

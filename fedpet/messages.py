@@ -54,7 +54,8 @@ class Message:
             key: Message.from_json(value) if isinstance(value, Mapping) and "template" in value else value
             for key, value in data["values"].items()
         }
-        return Message(data["template"], **values)
+        template = data["template"]
+        return Message(template, **values)
 
 
 @lru_cache

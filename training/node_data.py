@@ -59,12 +59,14 @@ class NodeData:
     Attributes:
         case_ids: pseudonyms, sorted.
         truth: true probability of PFS >= 12 months by pseudonym; empty for real patients.
+        synthetic: the patients are simulated.
     """
 
     folder: Path
     site: str
     case_ids: tuple[str, ...]
     truth: Mapping[str, float]
+    synthetic: bool
 
     def case(self, case_id: str) -> NodeCase:
         """The patient's arrays."""
@@ -113,7 +115,7 @@ def read_node(folder: Path, contract: Contract) -> NodeData:
             needed=Message("At least one case, and a file for each."),
             advice=_ADVICE,
         )
-    return NodeData(folder, site, case_ids, truth)
+    return NodeData(folder, site, case_ids, truth, bool(truth) or header.get("synthetic") is True)
 
 
 def split(case_ids: tuple[str, ...], fraction: float = 0.2) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -44,13 +44,13 @@ class FedPetPlan(TorchTrainingPlan):  # type: ignore[misc]  # Fed-BioMed publish
     def set_data_loaders(self, train_data_loader: object, test_data_loader: object) -> None:
         """Our split by pseudonym in place of Fed-BioMed's random one."""
         del test_data_loader
-        self.validation = steps.Validation(self.task)
         super().set_data_loaders(*steps.loaders(train_data_loader, self.dataset, self.round() or 0))
+        self.validation = steps.Validation(self.task, len(self.dataset.validation))
 
     def training_step(self, data: steps.Batch, target: steps.Batch) -> torch.Tensor:
         """Loss of a batch."""
         return steps.training_loss(self.model(), self.task, data, target)
 
     def testing_step(self, data: steps.Batch, target: steps.Batch) -> dict[str, float]:
-        """Aggregated validation of all patients seen so far."""
+        """Validation, aggregated over all patients of the node."""
         return self.validation.step(self.model(), data, target)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -84,6 +84,11 @@ class RiskTable:
         comparable = np.einsum("ik,jk->ij", self.events, survivors)
         total = comparable.sum()
         return float((comparable * (1 + order) / 2).sum() / total) if total > 0 else None
+
+
+def pooled(nodes: Iterable[Mapping[str, float]], intervals: int) -> RiskTable:
+    """The sum of the tables in the nodes' metrics; a node that sent none adds nothing."""
+    return sum((RiskTable.from_metrics(metrics, intervals) for metrics in nodes), RiskTable.from_metrics({}, intervals))
 
 
 def _centres() -> NDArray[np.float64]:

@@ -93,15 +93,16 @@ def training_loss(network: nn.Module, task: Task, data: Batch, target: Batch) ->
 
 
 class Validation:
-    """Accumulates the validation batches of one round; `step` returns the metrics of all patients seen so far."""
+    """Accumulates the validation batches of one round, so that nothing about a single batch leaves the node."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, patients: int) -> None:
         self.task = task
+        self.patients = patients
         self.outputs: list[tuple[Tensor, ...]] = []
         self.concept_losses: list[float] = []
 
     def step(self, network: nn.Module, data: Batch, target: Batch) -> dict[str, float]:
-        """Add a batch: mean loss and number of patients so far, and their risk table if they are enough."""
+        """Add a batch; the metrics of all patients once the last batch is in, until then only how many were seen."""
         network.eval()
         with torch.no_grad():
             output = network(data["image"], data["clinical"])
@@ -109,10 +110,11 @@ class Validation:
                 loss = concept_loss(output.maps, target["fractions"], target["supervised"])
                 self.concept_losses += [float(loss)] * len(output.score)
         self.outputs.append((output.hazard_logits, output.score, target["months"], target["event"]))
-        return self.metrics()
+        seen = sum(len(score) for _, score, _, _ in self.outputs)
+        return self._metrics() if seen >= self.patients else {"seen": float(seen)}
 
-    def metrics(self) -> dict[str, float]:
-        """Of all patients so far."""
+    def _metrics(self) -> dict[str, float]:
+        """Mean losses, number of patients, and their risk table if they are enough."""
         hazard_logits, score, months, event = (torch.cat(column) for column in zip(*self.outputs, strict=True))
         edges = self.task.contract.month_edges
         metrics = {"loss": float(survival_nll(hazard_logits, months, event, edges)), "n": float(len(score))}

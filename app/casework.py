@@ -1,0 +1,134 @@
+"""The use case of fedpet: a study and a record become a folder with the answer, its explanation and its report."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from app.result import result_json
+from explain.figures import fused_slices, mip_with_lesions
+from fedpet.messages import Message
+from fedpet.progress import part, silent
+from imaging.intake import IntakeLimits
+from imaging.loading import load_study
+from imaging.masks import read_mask, write_nifti
+from inference.engine import Engine
+from inference.predict import predict
+from reports.content import ReportContent
+from reports.pdf import write_pdf
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from clinical.record import ClinicalRecord
+    from explain.explanation import Explanation
+    from fedpet.messages import Language
+    from fedpet.progress import Progress
+    from fedpet.settings import Settings
+    from imaging.study import Study
+    from inference.bundle import Bundle
+    from inference.prediction import Prediction
+
+
+@dataclass(frozen=True, eq=False)
+class CaseResult:
+    """A finished case and the folder that holds its files."""
+
+    study: Study
+    record: ClinicalRecord
+    prediction: Prediction
+    explanation: Explanation | None
+    folder: Path
+
+
+def run_case(
+    source: Path,
+    record: ClinicalRecord,
+    *,
+    bundle: Bundle,
+    out: Path,
+    settings: Settings,
+    language: Language,
+    explain: bool = True,
+    lesions: Path | None = None,
+    progress: Progress = silent,
+) -> CaseResult:
+    """Load, predict, explain and report; writes the files into `out` and returns what they hold.
+
+    The folder gets result.json, report.pdf, lesions.nii.gz, mip.png and fused.png and, where there is an explanation,
+    saliency.nii.gz and saliency.png.
+
+    Raises:
+        StudyRefused: the images cannot be used; nothing is written.
+        FedpetError: any other reason, each with what was found, needed and what to do.
+    """
+    study = load_study(
+        source,
+        pseudonym_key=settings.pseudonym_key(),
+        limits=IntakeLimits(max_files=settings.max_files, max_bytes=settings.max_upload_mb * 2**20),
+        progress=part(progress, 0.0, 0.3),
+    )
+    given = read_mask(lesions, study.pet) if lesions else None
+    progress(0.3, Message("Running the model"))
+    engine = Engine(bundle, provider=settings.provider, threads=settings.threads)
+    prediction = predict(study, record, bundle, engine=engine, lesions=given)
+    explanation = None
+    if explain and prediction.abstained is None:
+        explanation = _explain(study, record, bundle, prediction, part(progress, 0.4, 0.9))
+    result = CaseResult(study, record, prediction, explanation, out)
+    progress(0.9, Message("Writing images and report"))
+    _write(result, bundle, settings, language)
+    progress(1.0, Message("Done"))
+    return result
+
+
+def _explain(
+    study: Study, record: ClinicalRecord, bundle: Bundle, prediction: Prediction, progress: Progress
+) -> Explanation:
+    from explain.attribution import explain_prediction  # noqa: PLC0415  brings torch, which a prediction does not need
+
+    return explain_prediction(study, record, bundle, prediction, progress=progress)
+
+
+def report_content(result: CaseResult, bundle: Bundle, settings: Settings) -> ReportContent:
+    """What the report of a case says, dated now."""
+    return ReportContent(
+        report_uid=f"2.25.{uuid.uuid4().int}",  # a DICOM UID derived from a UUID (PS3.5 B.2)
+        created=datetime.now().astimezone().isoformat(timespec="seconds"),
+        centre=settings.centre,
+        study=result.study,
+        record=result.record,
+        prediction=result.prediction,
+        explanation=result.explanation,
+        card=bundle.card,
+    )
+
+
+def _write(result: CaseResult, bundle: Bundle, settings: Settings, language: Language) -> None:
+    out, study, prediction, explanation = result.folder, result.study, result.prediction, result.explanation
+    out.mkdir(parents=True, exist_ok=True)
+    labels = prediction.lesion_labels
+    write_nifti(labels, out / "lesions.nii.gz")
+    mip_with_lesions(study, labels).save(out / "mip.png")
+    focus = focus_mm(study, prediction)
+    fused_slices(study, labels, focus).save(out / "fused.png")
+    if explanation is not None:
+        write_nifti(explanation.attribution, out / "saliency.nii.gz")
+        if explanation.reliable:
+            fused_slices(study, labels, focus, attribution=explanation.attribution).save(out / "saliency.png")
+    write_pdf(report_content(result, bundle, settings), out / "report.pdf", language=language)
+    text = json.dumps(result_json(study, result.record, prediction, explanation), indent=1, ensure_ascii=False)
+    (out / "result.json").write_text(text + "\n", encoding="utf-8")
+
+
+def focus_mm(study: Study, prediction: Prediction) -> tuple[float, float, float]:
+    """Where the crosshair starts: the largest lesion, or the middle of the PET."""
+    largest = max(prediction.quantities.lesions, key=lambda lesion: lesion.mtv_ml, default=None)
+    if largest is not None:
+        return largest.centroid_mm
+    slices, rows, columns = study.pet.shape
+    x, y, z = study.pet.affine[:3] @ [(columns - 1) / 2, (rows - 1) / 2, (slices - 1) / 2, 1.0]
+    return float(x), float(y), float(z)

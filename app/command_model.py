@@ -1,0 +1,50 @@
+"""`fedpet model`: look at a bundle, or verify it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.console import reported, write_json
+from inference.bundle import Bundle
+
+commands = typer.Typer(help="Show or verify a model bundle.", no_args_is_help=True)
+Folder = Annotated[Path | None, typer.Argument(help="Bundle folder; the demonstration model by default.")]
+Json = Annotated[bool, typer.Option("--json", help="Write only JSON to standard output.")]
+
+
+def _load(folder: Path | None) -> Bundle:
+    return Bundle.load(folder) if folder else Bundle.demonstration()
+
+
+@commands.command()
+def show(folder: Folder = None, json: Json = False) -> None:  # noqa: FBT002  Typer's way to write a flag
+    """Print the model card."""
+    with reported(as_json=json):
+        bundle = _load(folder)
+    if json:
+        write_json({"digest": bundle.digest, "card": dict(bundle.card)})
+    else:
+        typer.echo((bundle.folder / "card.md").read_text(encoding="utf-8"))
+
+
+@commands.command()
+def verify(folder: Folder = None, json: Json = False) -> None:  # noqa: FBT002  Typer's way to write a flag
+    """Check every checksum, the contract's fingerprint and that the network opens."""
+    from inference.engine import Engine  # noqa: PLC0415  `show` does not need the engine
+
+    with reported(as_json=json):
+        bundle = _load(folder)
+        engine = Engine(bundle, provider="cpu")
+    facts: dict[str, Any] = {
+        "verified": True,
+        "digest": bundle.digest,
+        "contract_fingerprint": bundle.contract.fingerprint,
+        "provider": engine.provider,
+    }
+    if json:
+        write_json(facts)
+    else:
+        typer.echo("\n".join(f"{key}: {value}" for key, value in facts.items()))

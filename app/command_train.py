@@ -1,0 +1,58 @@
+"""`fedpet train`: the federation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.console import messages, progress_bar, reported
+from fedpet.settings import load_settings
+
+commands = typer.Typer(help="Train with Fed-BioMed.", no_args_is_help=True)
+
+
+@commands.callback()
+def federation() -> None:
+    """Train with Fed-BioMed (needs the `training` extra)."""
+
+
+@commands.command()
+def rehearse(
+    nodes: Annotated[list[Path], typer.Option(exists=True, file_okay=False, help="Node data, one folder a site.")],
+    out: Annotated[Path, typer.Option(help="New folder for the bundle.")],
+    more_nodes: Annotated[
+        list[Path] | None, typer.Argument(exists=True, file_okay=False, metavar="DIR...", help="Further sites.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of federated averaging.")] = 12,
+    local_epochs: Annotated[int, typer.Option(min=1, help="Epochs at each site in a round.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Patients in a batch.")] = 4,
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="Learning rate of AdamW.")] = 2e-3,
+    holdout: Annotated[
+        list[Path] | None, typer.Option(exists=True, file_okay=False, help="Node data for the evaluation only.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "fedpet-rehearsal",
+    version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
+    seed: Annotated[int, typer.Option(help="Seed of the first parameters and of the batches.")] = 0,
+    work: Annotated[Path | None, typer.Option(help="Folder for the nodes' own files; temporary by default.")] = None,
+) -> None:
+    """Start one Fed-BioMed node a site on this machine, train by federated averaging and export a bundle."""
+    from training.rehearsal import rehearse as run  # noqa: PLC0415  only the sub-command imports this room
+
+    with reported(), progress_bar(load_settings().language) as progress:
+        bundle = run(
+            [*nodes, *(more_nodes or ())],
+            out=out,
+            rounds=rounds,
+            local_epochs=local_epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            holdout=holdout or (),
+            name=name,
+            version=version,
+            seed=seed,
+            work=work,
+            progress=progress,
+        )
+    messages.print(f"Bundle written to {bundle}", highlight=False, markup=False)

@@ -1,0 +1,39 @@
+"""Uploaded studies: from the memory of the page to the folder of the case, under neutral names."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from streamlit.runtime import get_instance
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from app.job import UPLOAD
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+
+def keep_study(files: Sequence[UploadedFile], folder: Path) -> int:
+    """Write the files into the case's folder and give their memory back; returns their size in bytes.
+
+    Their names may tell who the patient is: they are neither kept nor logged. What each file is, is read from its content.
+    """
+    target = folder / UPLOAD
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(mode=0o700)
+    for number, file in enumerate(files):
+        with (target / f"{number:06d}").open("wb") as copy:
+            shutil.copyfileobj(file, copy)
+        release(file)
+    return sum(file.size for file in files)
+
+
+def release(file: UploadedFile) -> None:
+    """Drop a file from the server's memory, where Streamlit would keep it until the session ends."""
+    context = get_script_run_ctx()
+    if context is not None:
+        get_instance().uploaded_file_mgr.remove_file(session_id=context.session_id, file_id=file.file_id)

@@ -1,0 +1,98 @@
+"""What every page has: style, banner, choice of language; and how pages lead to each other."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app.services import services
+from app.store import Status
+from app.views.speech import LANGUAGE_KEY, speech
+from fedpet.errors import FedpetError
+from fedpet.messages import LANGUAGES, Message
+
+if TYPE_CHECKING:
+    from app.store import Case
+    from app.views.speech import Speech
+
+CASE = "case"  # parameter of the page's address: the random identifier of the case
+STATUS = {
+    Status.RECEIVED: (Message("to complete"), "gray"),
+    Status.RUNNING: (Message("in progress"), "blue"),
+    Status.READY: (Message("ready"), "green"),
+    Status.REFUSED: (Message("refused"), "orange"),
+    Status.FAILED: (Message("failed"), "red"),
+}
+RISK = {
+    "low": (Message("low risk"), "#1b7f4b"),
+    "intermediate": (Message("intermediate risk"), "#a65f00"),
+    "high": (Message("high risk"), "#b3261e"),
+}
+
+_set_language = st.components.v2.component(
+    "fedpet_language", js="export default ({ data }) => { document.documentElement.lang = data }"
+)
+
+
+def open_frame() -> Speech:
+    """Draw what comes above every page."""
+    st.html(f"<style>{(resources.files('app.views') / 'style.css').read_text()}</style>")
+    with st.container(horizontal=True, vertical_alignment="center", key="frame"):
+        banner = st.container()
+        st.segmented_control(
+            "Langue / Language",
+            LANGUAGES,
+            format_func=str.upper,
+            key=LANGUAGE_KEY,
+            default=services().settings.language,
+            required=True,
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+    spoken = speech()
+    _ = spoken.text
+    with banner:
+        st.html(
+            f"<p class='fp-banner' role='note'>{_('Research use only – not a medical device – not a treatment decision')}</p>"
+        )
+    _upload_texts(spoken)
+    _set_language(data=spoken.language, key="html_language", height=1)
+    return spoken
+
+
+def synthetic_banner(spoken: Speech) -> None:
+    """Say that the model learned from synthetic patients only."""
+    _ = spoken.text
+    title = _("SYNTHETIC MODEL")
+    text = _("It was trained on simulated patients only: its answers say nothing about a real patient.")
+    st.html(f"<p class='fp-banner fp-synthetic' role='note'><strong>{title}</strong> {text}</p>")
+
+
+def chosen_case() -> Case | None:
+    """The case that the page's address names, granted to the session that reads it."""
+    opened = services()
+    case_id = st.query_params.get(CASE, "")
+    case = opened.store.get(case_id) if case_id else None
+    session = opened.access.session(st.context.cookies)
+    if case is not None and session is not None:
+        opened.access.grant(session, case.id)
+    return case
+
+
+def show_error(error: FedpetError, spoken: Speech) -> None:
+    """Show what was found, what was needed and what to do."""
+    say = spoken.say
+    st.error(f"**{say(error.found)}** {say(error.needed)} {say(error.advice)}", icon=":material/block:")
+
+
+def _upload_texts(spoken: Speech) -> None:
+    """Streamlit's upload widget speaks English only: its words are replaced by the style sheet."""
+    _ = spoken.text
+    st.html(
+        "<style>"
+        f"[data-testid=stFileUploaderDropzone] > button::after {{content: '{_('Browse')}'}}"
+        f"[data-testid=stFileUploaderDropzoneInstructions]::after {{content: '{_('or drop here')}'}}"
+        "</style>"
+    )

@@ -1,0 +1,151 @@
+"""The clinical record as a form: units, ranges and warnings; what is missing stays missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from app.services import services
+from app.uploads import release
+from app.views.frame import show_error
+from clinical.reading import read_record, record_from_mapping
+from clinical.variables import VARIABLES
+from fedpet.errors import FedpetError
+from fedpet.messages import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from app.store import Case
+    from app.views.speech import Speech
+    from clinical.variables import Variable
+
+GROUPS: tuple[tuple[Message, tuple[str, ...]], ...] = (
+    (
+        Message("Patient"),
+        ("age", "sex", "ecog_ps", "smoking", "pack_years", "height_cm", "weight_kg"),
+    ),
+    (
+        Message("Tumour and treatment"),
+        ("histology", "pdl1_tps", "driver_alteration", "line", "drug", "pet_to_treatment_days"),
+    ),
+    (
+        Message("Blood tests"),
+        (
+            *("ldh", "ldh_uln", "leucocytes", "neutrophils", "lymphocytes"),
+            *("albumin", "crp", "haemoglobin", "platelets", "glycaemia_mmol_l"),
+        ),
+    ),
+    (
+        Message("Metastases and effusion"),
+        (
+            *("metastatic_organs", "brain_metastases", "liver_metastases"),
+            *("bone_metastases", "adrenal_metastases", "pleural_effusion"),
+        ),
+    ),
+    (Message("Other medicines"), ("steroids", "antibiotics")),
+)
+_COLUMNS = 4
+
+
+def draw(case: Case, spoken: Speech) -> bool:
+    """Draw the form of a case and keep what is entered; True where the record can be used."""
+    _ = spoken.text
+    used = services().bundle.contract.variables
+    _load_file(case, spoken)
+    st.caption(_("Variables marked ● are used by the model. Leave empty what is not known: nothing is replaced by a default."))
+    values: dict[str, Any] = {}
+    for title, names in GROUPS:
+        with st.container(border=True):
+            st.subheader(spoken.say(title), anchor=False)
+            columns = st.columns(_COLUMNS)
+            for place, name in enumerate(names):
+                with columns[place % _COLUMNS]:
+                    values[name] = _field(case, VARIABLES[name], spoken, used=name in used)
+    entered = {name: value for name, value in values.items() if value is not None}
+    if entered != case.record or case.language != spoken.language:
+        services().store.draft(case.id, entered, spoken.language)
+    return _check(entered, [name for name in used if name not in entered], spoken)
+
+
+def _check(entered: Mapping[str, Any], missing: list[str], spoken: Speech) -> bool:
+    """Show warnings and what is missing."""
+    _ = spoken.text
+    try:
+        warnings = record_from_mapping(entered).warnings
+    except FedpetError as error:
+        show_error(error, spoken)
+        return False
+    if warnings:
+        st.warning("\n".join(f"- {spoken.say(warning)}" for warning in warnings), icon=":material/warning:")
+    if missing:
+        names = ", ".join(spoken.say(VARIABLES[name].label) for name in missing)
+        st.info(f"**{_('Missing for the model:')}** {names}", icon=":material/help:")
+    return True
+
+
+def _field(case: Case, variable: Variable, spoken: Speech, *, used: bool) -> float | int | str | bool | None:
+    """The widget of one variable; its value, None where missing."""
+    key = _key(case, variable.name)
+    st.session_state.setdefault(key, case.record.get(variable.name))
+    unit = f" ({spoken.say(variable.unit)})" if variable.unit else ""
+    label = f"{spoken.say(variable.label)}{unit}{' ●' if used else ''}"
+    missing = spoken.text("missing")
+    if variable.choices:
+        labels = {choice.value: spoken.say(choice.label) for choice in variable.choices}
+        return st.selectbox(label, labels, format_func=labels.__getitem__, key=key, index=None, placeholder=missing)
+    return _number_field(label, key, variable, spoken)
+
+
+def _number_field(label: str, key: str, variable: Variable, spoken: Speech) -> float | int | None:
+    whole = variable.kind == "integer"
+    kind = int if whole else float
+    low, high = variable.reject or (None, None)
+    usual = variable.warn and Message("Usual: {low:g} to {high:g}", low=variable.warn[0], high=variable.warn[1])
+    return st.number_input(
+        label,
+        min_value=None if low is None else kind(low),
+        max_value=None if high is None else kind(high),
+        value=None,
+        step=kind(1),
+        format="%d" if whole else "%g",
+        key=key,
+        placeholder=spoken.text("missing"),
+        help=spoken.say(usual) if usual else None,
+    )
+
+
+def _load_file(case: Case, spoken: Speech) -> None:
+    """Fill the form from a file: JSON, or CSV with one row, French or English names."""
+    _ = spoken.text
+    with st.expander(_("Load a file (JSON, or CSV with one row)"), icon=":material/upload_file:"):
+        turn = st.session_state.setdefault("record_turn", 0)
+        file = st.file_uploader(
+            _("Clinical record, with French or English names"), key=f"record_file_{turn}", type=["json", "csv"]
+        )
+        if notes := st.session_state.pop("record_notes", None):
+            st.success(_("The form was filled in from the file. Please check it."))
+            for note in notes:
+                st.warning(spoken.say(note))
+    if file is None:
+        return
+    path = services().store.folder(case.id) / "record"
+    path.write_bytes(file.getvalue())
+    release(file)
+    try:
+        read = read_record(path)
+    except FedpetError as error:
+        show_error(error, spoken)
+        return
+    finally:
+        path.unlink()
+    for name in VARIABLES:
+        st.session_state[_key(case, name)] = getattr(read.record, name)
+    st.session_state["record_turn"] = turn + 1
+    st.session_state["record_notes"] = read.warnings or ()
+    st.rerun()
+
+
+def _key(case: Case, name: str) -> str:
+    return f"{case.id}/{name}"

@@ -1,0 +1,85 @@
+"""The list of cases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app.services import services
+from app.store import Status
+from app.views.frame import CASE, RISK, STATUS
+from app.views.speech import speech
+from fedpet.messages import Message
+
+if TYPE_CHECKING:
+    from streamlit.navigation.page import StreamlitPage
+
+    from app.store import Case
+    from app.views.speech import Speech
+
+_WIDTHS = (1.5, 2.2, 1.3, 1.3, 1.5, 1.5, 1.0)
+_PAGE = 20
+
+
+def draw(*, new_case: StreamlitPage, case: StreamlitPage) -> None:
+    """Draw the cases, newest first, with a way to open each."""
+    spoken = speech()
+    _ = spoken.text
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.title(_("Cases"), anchor=False)
+        if st.button(_("New case"), type="primary", icon=":material/add:"):
+            st.switch_page(new_case)
+    cases = services().store.newest()
+    if not cases:
+        st.info(_("No case yet. Start with “New case”: a PET/CT study and a clinical record."))
+        return
+    pages = -(-len(cases) // _PAGE)
+    number = st.segmented_control(_("Page"), range(1, pages + 1), default=1, required=True) if pages > 1 else 1
+    with st.container(gap=None, key="worklist"):
+        _draw_heading(spoken)
+        for listed in cases[_PAGE * (number - 1) : _PAGE * number]:
+            _draw_row(listed, spoken, new_case=new_case, case=case)
+
+
+def _draw_heading(spoken: Speech) -> None:
+    _ = spoken.text
+    headings = (
+        _("Created"),
+        _("Pseudonym"),
+        _("PET/CT of"),
+        _("Status"),
+        _("Progression-free at 12 months"),
+        _("Risk group"),
+        "",
+    )
+    for column, heading in zip(st.columns(_WIDTHS, vertical_alignment="bottom", wrap=False), headings, strict=True):
+        column.caption(heading)
+
+
+def _draw_row(listed: Case, spoken: Speech, *, new_case: StreamlitPage, case: StreamlitPage) -> None:
+    _ = spoken.text
+    columns = st.columns(_WIDTHS, vertical_alignment="center", wrap=False)
+    columns[0].write(spoken.moment(listed.created))
+    columns[1].write(f"`{listed.pseudonym}`" if listed.pseudonym else "–")
+    columns[2].write(listed.study_date or "–")
+    label, colour = STATUS[listed.status]
+    columns[3].badge(spoken.say(label), color=colour)
+    probability, group = _answer(listed, spoken)
+    columns[4].write(probability)
+    columns[5].write(group)
+    title = _("Complete") if listed.status is Status.RECEIVED else _("Open")
+    if columns[6].button(title, key=f"open_{listed.id}", width="stretch"):
+        page = new_case if listed.status is Status.RECEIVED else case
+        st.switch_page(page, query_params={CASE: listed.id})
+
+
+def _answer(listed: Case, spoken: Speech) -> tuple[str, str]:
+    """Probability and risk group, or that the model abstained."""
+    if listed.result is None:
+        return "–", "–"
+    prediction = listed.result["prediction"]
+    if prediction["abstained"] is not None:
+        return spoken.say(Message("abstention")), "–"
+    main = next(endpoint for endpoint in prediction["endpoints"] if endpoint["name"] == "pfs_12m")
+    return spoken.percent(main["probability"]), spoken.say(RISK[prediction["risk_group"]][0])

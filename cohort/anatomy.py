@@ -1,0 +1,220 @@
+"""A voxel canvas on which a body is painted with tissues, in the coordinates of the reference body.
+
+A smooth random deformation and the patient's height and build carry reference positions (`cohort.landmarks`) into the
+patient. Tissues are painted as labels; uptake and density follow from the label (`cohort.tissues`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from cohort.landmarks import REFERENCE_HEIGHT_M, VERTEX_MM, Mm
+from cohort.population import Anatomy
+from cohort.tissues import Tissue
+from imaging.volume import Affine
+
+Field = NDArray[np.float32]  # [slice, row, column]
+Mask = NDArray[np.bool_]
+Box = tuple[slice, slice, slice]
+
+WIDTH_MM: Final = 512.0
+DEPTH_MM: Final = 384.0
+_ABOVE_VERTEX_MM: Final = 24.0
+_KNOTS_MM: Final = 130.0  # spacing of the deformation's control points
+_AMPLITUDE_MM: Final[Mm] = (4.5, 4.0, 7.0)
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """The voxels of a canvas: shape (slices, rows, columns), spacing (column, row, slice) mm, LPS axes."""
+
+    shape: tuple[int, int, int]
+    spacing: Mm
+
+    @staticmethod
+    def around(anatomy: Anatomy, spacing: Mm) -> Lattice:
+        """Mid-thigh to above the vertex."""
+        length = VERTEX_MM * anatomy.height_m / REFERENCE_HEIGHT_M + _ABOVE_VERTEX_MM
+        x, y, z = spacing
+        return Lattice((round(length / z), round(DEPTH_MM / y), round(WIDTH_MM / x)), spacing)
+
+    @property
+    def affine(self) -> Affine:
+        """(column, row, slice, 1) -> LPS mm; x and y are centred, z = 0 is the lowest face."""
+        affine = np.diag([*self.spacing, 1.0])
+        slices, rows, columns = self.shape
+        del slices
+        affine[:3, 3] = (
+            -(columns - 1) / 2 * self.spacing[0],
+            -(rows - 1) / 2 * self.spacing[1],
+            self.spacing[2] / 2,
+        )
+        return affine
+
+    def axes(self) -> tuple[Field, Field, Field]:
+        """Positions (z, y, x) of the slices, rows and columns, mm."""
+        affine = self.affine
+        z, y, x = (
+            (affine[i, 3] + self.spacing[i] * np.arange(n)).astype(np.float32)
+            for i, n in zip((2, 1, 0), self.shape, strict=True)
+        )
+        return z, y, x
+
+
+@dataclass(frozen=True)
+class Region:
+    """Part of the canvas: `level` is a distance-like field there, below 1 inside a shape."""
+
+    box: Box
+    level: Field
+
+    @property
+    def inside(self) -> Mask:
+        """The voxels of the shape."""
+        return np.asarray(self.level < 1)
+
+
+class Canvas:
+    """Labels on a lattice, and the reference coordinates of every voxel.
+
+    Attributes:
+        labels: `Tissue` of each voxel, uint8.
+        x, y, z: reference coordinates of each voxel, mm, float32.
+    """
+
+    def __init__(self, anatomy: Anatomy, lattice: Lattice) -> None:
+        self.lattice = lattice
+        self.height_scale = anatomy.height_m / REFERENCE_HEIGHT_M
+        self.width_scale = 0.86 + 0.14 * self.height_scale
+        self.labels = np.full(lattice.shape, Tissue.AIR, np.uint8)
+        rng = np.random.default_rng(anatomy.warp_seed)
+        zs, ys, xs = lattice.axes()
+        z, y, x = zs / self.height_scale, ys / self.width_scale, xs / self.width_scale
+        self._warps = tuple(_Warp.draw(rng, amplitude) for amplitude in _AMPLITUDE_MM)
+        shifts = [warp.on_axes(z, y, x) for warp in self._warps]
+        self.x: Field = x[None, None, :] - shifts[0]
+        self.y: Field = y[None, :, None] - shifts[1]
+        self.z: Field = z[:, None, None] - shifts[2]
+
+    def to_patient(self, points: ArrayLike) -> NDArray[np.float64]:
+        """LPS mm in the patient of reference points (n, 3): the inverse of the deformation, by iteration."""
+        reference = np.asarray(points, float).reshape(-1, 3)
+        place = reference.copy()
+        for _ in range(3):
+            shift = np.stack([warp.at(place[:, 2], place[:, 1], place[:, 0]) for warp in self._warps], axis=1)
+            place = reference + shift
+        return np.asarray(place * [self.width_scale, self.width_scale, self.height_scale], float)
+
+    def box(self, low: Mm, high: Mm, *, margin: float = 16.0) -> Box:
+        """Voxels between two corners in reference coordinates, with a margin for the deformation, mm."""
+        scale = (self.width_scale, self.width_scale, self.height_scale)
+        slices = []
+        for axis in (2, 1, 0):
+            origin, step = self.lattice.affine[axis, 3], self.lattice.spacing[axis]
+            size = self.lattice.shape[2 - axis]
+            first = int(((low[axis] - margin) * scale[axis] - origin) // step)
+            last = int(((high[axis] + margin) * scale[axis] - origin) // step) + 2
+            slices.append(slice(min(max(first, 0), size), min(max(last, 0), size)))
+        return slices[0], slices[1], slices[2]
+
+    def ellipsoid(self, centre: Mm, radii: Mm, *, power: float = 2.0, yaw: float = 0.0, tilt: float = 0.0) -> Region:
+        """A (super-)ellipsoid turned about z by `yaw`, or about y by `tilt`, radians."""
+        reach_x = max(radii[0], radii[1] if yaw else 0.0, radii[2] if tilt else 0.0)
+        reach = (reach_x, reach_x if yaw else radii[1], reach_x if tilt else radii[2])
+        low = tuple(c - r for c, r in zip(centre, reach, strict=True))
+        high = tuple(c + r for c, r in zip(centre, reach, strict=True))
+        box = self.box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+        dx, dy, dz = self.x[box] - centre[0], self.y[box] - centre[1], self.z[box] - centre[2]
+        if yaw:
+            dx, dy = np.cos(yaw) * dx + np.sin(yaw) * dy, np.cos(yaw) * dy - np.sin(yaw) * dx
+        if tilt:
+            dx, dz = np.cos(tilt) * dx + np.sin(tilt) * dz, np.cos(tilt) * dz - np.sin(tilt) * dx
+        if power == 2.0:
+            return Region(box, np.sqrt((dx / radii[0]) ** 2 + (dy / radii[1]) ** 2 + (dz / radii[2]) ** 2))
+        total = sum(np.abs(d / r) ** power for d, r in zip((dx, dy, dz), radii, strict=True))
+        return Region(box, np.asarray(total, np.float32) ** (1 / power))
+
+    def paint(self, box: Box, mask: Mask, tissue: Tissue, *, over: Sequence[Tissue] = ()) -> None:
+        """Give `tissue` to the mask's voxels; only where one of `over` is, if given."""
+        labels = self.labels[box]
+        labels[mask & _painted(over)[labels] if over else mask] = tissue
+
+    def tube(
+        self, points: Sequence[Mm], radius: float, tissue: Tissue, *, over: Sequence[Tissue] = ()
+    ) -> None:
+        """Paint a tube of `radius` mm along a polyline of reference points."""
+        centres = self.to_patient(_resampled(np.asarray(points, float), max(radius * 0.5, 2.0)))
+        spacing = np.array(self.lattice.spacing)
+        index = np.round((centres - self.lattice.affine[:3, 3]) / spacing).astype(int)[:, ::-1]
+        index = np.unique(index, axis=0)
+        voxels = (index[:, None, :] + _ball(radius, self.lattice.spacing)[None]).reshape(-1, 3)
+        voxels = voxels[((voxels >= 0) & (voxels < self.lattice.shape)).all(axis=1)]
+        flat = np.ravel_multi_index((voxels[:, 0], voxels[:, 1], voxels[:, 2]), self.lattice.shape)
+        labels = self.labels.reshape(-1)
+        labels[flat[_painted(over)[labels[flat]]] if over else flat] = tissue
+
+
+def noise_field(rng: np.random.Generator, shape: tuple[int, int, int], sigma: Sequence[float]) -> Field:
+    """Gaussian noise smoothed by `sigma` (voxels along slice, row, column), unit variance."""
+    field = rng.standard_normal(shape, dtype=np.float32)
+    field = ndimage.gaussian_filter(field, sigma, mode="wrap", truncate=2.5)
+    return np.asarray(field / max(float(field.std()), 1e-6), np.float32)
+
+
+def _painted(over: Sequence[Tissue]) -> Mask:
+    table = np.zeros(256, bool)
+    table[list(over)] = True
+    return table
+
+
+def _ball(radius: float, spacing: Mm) -> NDArray[np.int64]:
+    """Offsets (slice, row, column) within `radius` mm; the centre at least."""
+    reach = [int(radius // step) for step in spacing[::-1]]
+    offsets = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in reach], indexing="ij"), axis=-1).reshape(-1, 3)
+    distance = np.linalg.norm(offsets * np.array(spacing[::-1]), axis=1)
+    return np.asarray(offsets[distance <= radius], np.int64)
+
+
+def _resampled(points: NDArray[np.float64], step: float) -> NDArray[np.float64]:
+    """Points every `step` mm along a polyline."""
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    at = np.linspace(0, along[-1], max(2, int(along[-1] / step) + 1))
+    return np.stack([np.interp(at, along, points[:, i]) for i in range(3)], axis=1)
+
+
+@dataclass(frozen=True)
+class _Warp:
+    """One component of the deformation: a cubic B-spline with random coefficients over the reference body."""
+
+    coefficients: NDArray[np.float32]  # (z, y, x)
+
+    _origin = (-200.0, -320.0, -400.0)  # z, y, x of the first knot
+
+    @staticmethod
+    def draw(rng: np.random.Generator, amplitude: float) -> _Warp:
+        """Random coefficients; `amplitude` is about the SD of the shift, mm."""
+        return _Warp((1.9 * amplitude * rng.normal(size=(13, 8, 9))).astype(np.float32))
+
+    def _basis(self, axis: int, at: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Cubic B-spline weights, shape (positions, knots)."""
+        u = (np.asarray(at, np.float32)[:, None] - self._origin[axis]) / _KNOTS_MM
+        d = np.abs(u - np.arange(self.coefficients.shape[axis], dtype=np.float32))
+        return np.where(d < 1, 2 / 3 - d**2 + d**3 / 2, np.where(d < 2, (2 - d) ** 3 / 6, 0)).astype(np.float32)
+
+    def on_axes(self, z: Field, y: Field, x: Field) -> Field:
+        """The shift on a lattice. Plain loops of einsum, not BLAS: the same bits on any number of threads."""
+        bz, by, bx = self._basis(0, z), self._basis(1, y), self._basis(2, x)
+        rows = np.einsum("yj,ijk->iyk", by, self.coefficients)
+        planes = np.einsum("iyk,xk->iyx", rows, bx)
+        return np.asarray(np.einsum("zi,iyx->zyx", bz, planes), np.float32)
+
+    def at(self, z: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The shift at points."""
+        weights = self._basis(0, z), self._basis(1, y), self._basis(2, x)
+        return np.asarray(np.einsum("ni,nj,nk,ijk->n", *weights, self.coefficients), float)

@@ -1,0 +1,111 @@
+"""Sanity gates of an attribution map: where one fails, the map is not shown.
+
+After Adebayo 2018 (does the map depend on what the model has learnt?) and Arun 2021 (does it lie where the signal is?).
+They are necessary, not sufficient: a map that passes shows zones that weigh on the score, not causes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import rankdata
+
+from explain.explanation import GateVerdict
+from explain.views import BODY_SUV
+from fedpet.messages import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from imaging.volume import Volume
+
+COMPLETENESS_BOUND = 0.01
+SCORE_BOUND = 1e-3  # of the calibrated score: float32 and another runtime
+RANDOMISATION_BOUND = 0.8
+CONCENTRATION_BOUND = 5.0
+
+
+def same_score(explained: float, predicted: float) -> GateVerdict:
+    """The explained network gives the answer that was predicted."""
+    gap = abs(explained - predicted)
+    return GateVerdict(
+        "same_score",
+        gap <= SCORE_BOUND,
+        Message(
+            "The explained score differs from the predicted one by {gap:.1e} (at most {bound:.0e}).",
+            gap=gap,
+            bound=SCORE_BOUND,
+        ),
+    )
+
+
+def completeness(error: float) -> GateVerdict:
+    """The credit adds up to what it explains."""
+    return GateVerdict(
+        "completeness",
+        error <= COMPLETENESS_BOUND,
+        Message(
+            "The attributions miss the difference of the score by {error:.2f} % (at most {bound:.0f} %).",
+            error=100 * error,
+            bound=100 * COMPLETENESS_BOUND,
+        ),
+    )
+
+
+def randomisation(credit: NDArray[np.float64], shuffled_credit: NDArray[np.float64]) -> GateVerdict:
+    """The map changes when the weights are shuffled.
+
+    Args:
+        credit: of the voxels that can bear any (inside the body, SUV above the baseline), any shape.
+        shuffled_credit: of the same voxels, by the network with shuffled weights.
+    """
+    correlation = rank_correlation(np.abs(credit), np.abs(shuffled_credit))
+    told = bool(np.any(credit))
+    return GateVerdict(
+        "randomisation",
+        told and correlation <= RANDOMISATION_BOUND,
+        Message(
+            "With shuffled weights the map's rank correlation is {correlation:.2f} (at most {bound:.1f}).",
+            correlation=correlation,
+            bound=RANDOMISATION_BOUND,
+        )
+        if told
+        else Message("The model gives the image no weight."),
+    )
+
+
+def localisation(share: Mapping[int, float], labels: Volume, pet: Volume) -> GateVerdict:
+    """The credit is concentrated in the lesions.
+
+    Args:
+        share: lesion id -> share of the absolute attribution; 0 is outside.
+        labels: label volume on the PET grid.
+        pet: SUV, g/ml.
+    """
+    lesion = labels.array > 0
+    if not lesion.any():
+        return GateVerdict("localisation", passed=True, reason=Message("No lesion was delineated: nothing to compare."))
+    body = int(np.count_nonzero((pet.array > BODY_SUV) | lesion))
+    times = (1.0 - share[0]) * body / int(np.count_nonzero(lesion))
+    return GateVerdict(
+        "localisation",
+        times >= CONCENTRATION_BOUND,
+        Message(
+            "The lesions hold {share:.0f} % of the attribution, {times:.0f} times their part of the body "
+            "(at least {bound:.0f}).",
+            share=100 * (1.0 - share[0]),
+            times=times,
+            bound=CONCENTRATION_BOUND,
+        ),
+    )
+
+
+def rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Spearman's coefficient; 0 where one side does not vary."""
+    ranks = np.stack([rankdata(a, axis=None), rankdata(b, axis=None)])
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    spread = float(np.sqrt(np.prod((ranks**2).sum(axis=1))))
+    return float(np.dot(*ranks)) / spread if spread else 0.0

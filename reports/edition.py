@@ -1,0 +1,81 @@
+"""How a report speaks: sentences and numbers in one language."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from babel.dates import format_date, format_datetime
+from babel.numbers import format_decimal
+
+from fedpet.messages import Message, catalogue, say
+
+if TYPE_CHECKING:
+    from fedpet.messages import Language
+
+_THIN_SPACE = "\u202f"
+
+
+class _Spoken(float):
+    """A number inside a sentence, written with the decimal comma."""
+
+    def __format__(self, spec: str) -> str:
+        return super().__format__(spec).replace(",", _THIN_SPACE).replace(".", ",")
+
+
+@dataclass(frozen=True)
+class Edition:
+    """French or English, with the numbers of that language."""
+
+    language: Language
+
+    def translate(self, sentence: str) -> str:
+        """The gettext function, called `_` where it is used."""
+        return catalogue(self.language).gettext(sentence)
+
+    def say(self, message: Message) -> str:
+        """A message with its numbers in the language's format."""
+        return say(self.language)(_localised(message) if self.language == "fr" else message)
+
+    def decimal(self, x: float, digits: int = 1, *, sign: bool = False) -> str:
+        """A number with `digits` decimals, grouped thousands, and "+" before positive ones where `sign`."""
+        pattern = "#,##0" + ("." + "0" * digits if digits else "")
+        written = str(format_decimal(x, format=pattern, locale=self.language)).replace("-", "−")
+        return f"+{written}" if sign and x > 0 else written
+
+    def percent(self, p: float) -> str:
+        """A probability (0 to 1) in whole per cent."""
+        return self.decimal(100 * p, 0) + self.percent_sign
+
+    def interval(self, lower: float, upper: float) -> str:
+        """Two probabilities (0 to 1) as a range in whole per cent."""
+        return f"{self.decimal(100 * lower, 0)}–{self.percent(upper)}"
+
+    @property
+    def percent_sign(self) -> str:
+        """With its space before, where the language has one."""
+        return f"{_THIN_SPACE}%" if self.language == "fr" else "%"
+
+    def day(self, iso: str) -> str:
+        """A date written YYYY-MM-DD, in words; "" stays ""."""
+        return str(format_date(date.fromisoformat(iso), "long", locale=self._locale)) if iso else ""
+
+    def moment(self, iso: str) -> str:
+        """A local date and time in ISO 8601, in words."""
+        return str(format_datetime(datetime.fromisoformat(iso), "d MMMM y, HH:mm", locale=self._locale))
+
+    @property
+    def _locale(self) -> str:
+        return "fr_FR" if self.language == "fr" else "en_GB"
+
+
+def _localised(message: Message) -> Message:
+    """The same message with every fractional number wrapped, so that it is written with a comma."""
+
+    def wrap(value: Any) -> Any:  # noqa: ANN401 - what a message carries
+        if isinstance(value, Message):
+            return _localised(value)
+        return _Spoken(value) if isinstance(value, float) else value
+
+    return Message(message.template, **{name: wrap(value) for name, value in message.values.items()})

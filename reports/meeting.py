@@ -1,0 +1,68 @@
+"""The tumour board: what is asked, what it decides, and the clinician's verdict on the answer. Fields to be filled in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reportlab.lib.units import mm
+from reportlab.platypus import KeepTogether, Spacer, Table
+
+from reports.inputs import written
+from reports.style import QUIET, WIDTH, Heading, facts, paragraph
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reportlab.platypus import Flowable
+
+    from reports.content import ReportContent
+    from reports.edition import Edition
+
+_CONTEXT = ("ecog_ps", "histology", "pdl1_tps", "line", "drug")
+
+
+def context(content: ReportContent, edition: Edition) -> Flowable:
+    """The patient in one line: what a board asks first."""
+    _ = edition.translate
+    labels = (_("ECOG PS"), _("Histology"), _("PD-L1 TPS"), _("Line of immunotherapy"), _("Immunotherapy drug"))
+    values = [written(content.record, name, edition) for name in _CONTEXT]
+    return facts(list(zip(labels, values, strict=True)), columns=len(labels))
+
+
+def meeting(content: ReportContent, edition: Edition) -> list[Flowable]:
+    """The board's block and the clinician's verdict, with empty fields."""
+    _ = edition.translate
+    asked = _(
+        "Expected progression-free survival under immunotherapy, from the pre-treatment PET/CT and clinical data."
+    )
+    board = [
+        Heading(_("Tumour board (RCP)")),
+        paragraph(f"{_('Question')} – {asked}", "small"),
+        Spacer(0, 1 * mm),
+        context(content, edition),
+        Spacer(0, 1 * mm),
+        _fields([(_("Date of the meeting"), 8), (_("Participants"), 8)], columns=2),
+        _fields([(_("Proposal of the board"), 16)], columns=1),
+        _fields([(_("Signature"), 10)], columns=1),
+    ]
+    verdict = [
+        Heading(_("The clinician's verdict on this answer")),
+        paragraph("   ".join(f"☐ {word}" for word in (_("accepted"), _("rejected"), _("amended"))), "lead"),
+        Spacer(0, 1 * mm),
+        _fields([(_("Comment"), 14)], columns=1),
+        _fields([(_("Name and role"), 8), (_("Date and signature"), 8)], columns=2),
+    ]
+    return [KeepTogether(board), KeepTogether(verdict)]
+
+
+def _fields(fields: Sequence[tuple[str, float]], *, columns: int) -> Table:
+    """Empty boxes with a small label; heights in mm."""
+    height = max(height for _name, height in fields) * mm
+    cells = [[paragraph(name, "label") for name, _height in fields]]
+    style = [
+        ("GRID", (0, 0), (-1, -1), 0.4, QUIET),
+        ("VALIGN", (0, 0), (-1, -1), "TOP"),
+        ("TOPPADDING", (0, 0), (-1, -1), 1.5),
+        ("LEFTPADDING", (0, 0), (-1, -1), 4),
+    ]
+    return Table(cells, colWidths=[WIDTH / columns] * columns, rowHeights=[height], hAlign="LEFT", style=style)

@@ -1,0 +1,157 @@
+"""Type, colours and the few building blocks of a page: paragraphs, headings, tables, labelled values.
+
+Colours are told apart with every colour vision and in grey; no meaning rests on colour alone.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import resources
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
+
+from reportlab.lib.colors import HexColor, white
+from reportlab.lib.enums import TA_CENTER, TA_RIGHT
+from reportlab.lib.styles import ParagraphStyle
+from reportlab.lib.units import mm
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.ttfonts import TTFont
+from reportlab.platypus import Paragraph, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reportlab.platypus import Flowable
+
+    Cell = str | Flowable | list[Flowable]
+
+REGULAR, BOLD = "DejaVuSans", "DejaVuSans-Bold"
+WIDTH = 180 * mm  # of the text on an A4 page
+INK, QUIET, RULE = HexColor("#1b2229"), HexColor("#56616b"), HexColor("#c4ccd3")
+PANEL, NAVY, BLUE = HexColor("#f2f5f7"), HexColor("#12324a"), HexColor("#0b5a8a")
+SKY, VERMILION, TEAL = HexColor("#bcd6e8"), HexColor("#c24e00"), HexColor("#00694f")
+
+_SIZES = {
+    "body": (8.2, REGULAR, INK),
+    "strong": (8.2, BOLD, INK),
+    "small": (7.0, REGULAR, INK),
+    "small_strong": (7.0, BOLD, INK),
+    "quiet": (7.0, REGULAR, QUIET),
+    "label": (6.6, REGULAR, QUIET),
+    "title": (14.5, BOLD, NAVY),
+    "heading": (10.0, BOLD, NAVY),
+    "lead": (9.6, BOLD, INK),
+    "answer": (33.0, BOLD, NAVY),
+}
+STYLES = {
+    name: ParagraphStyle(name, fontName=font, fontSize=size, leading=1.28 * size, textColor=colour)
+    for name, (size, font, colour) in _SIZES.items()
+}
+STYLES["number"] = ParagraphStyle("number", STYLES["small"], alignment=TA_RIGHT)
+STYLES["number_head"] = ParagraphStyle("number_head", STYLES["small_strong"], alignment=TA_RIGHT)
+STYLES["centred"] = ParagraphStyle("centred", STYLES["small"], alignment=TA_CENTER)
+STYLES["answer"].leading = 36
+
+
+@lru_cache
+def register_fonts() -> None:
+    """Make the embedded fonts known to ReportLab."""
+    folder = resources.files("reports") / "fonts"
+    for name in (REGULAR, BOLD):
+        with resources.as_file(folder / f"{name}.ttf") as path:
+            pdfmetrics.registerFont(TTFont(name, str(path)))
+    pdfmetrics.registerFontFamily(REGULAR, normal=REGULAR, bold=BOLD, italic=REGULAR, boldItalic=BOLD)
+
+
+def paragraph(text: str, style: str = "body") -> Paragraph:
+    """Plain text, never markup."""
+    return Paragraph(escape(text), STYLES[style])
+
+
+class Heading(Paragraph):
+    """A section's title with a rule below it, and an entry in the document's outline."""
+
+    def __init__(self, text: str) -> None:
+        style = ParagraphStyle(
+            "section", STYLES["heading"], spaceBefore=9, spaceAfter=4, borderPadding=(0, 0, 2, 0), keepWithNext=True
+        )
+        super().__init__(escape(text), style)
+        self.title = text
+
+    def draw(self) -> None:
+        """The title, the rule and the bookmark."""
+        key = f"section-{self.title}"
+        self.canv.bookmarkPage(key)
+        self.canv.addOutlineEntry(self.title, key, level=0)
+        super().draw()
+        self.canv.setStrokeColor(NAVY)
+        self.canv.setLineWidth(0.7)
+        self.canv.line(0, -2, WIDTH, -2)
+
+
+def grid(rows: Sequence[Sequence[Cell]], widths: Sequence[float], *, numbers_from: int | None = None) -> Table:
+    """A table with a header row and thin rules; columns from `numbers_from` on are right-aligned."""
+
+    def cell(content: Cell, row: int, column: int) -> Cell:
+        if not isinstance(content, str):
+            return content
+        number = numbers_from is not None and column >= numbers_from
+        head, body = ("number_head", "number") if number else ("small_strong", "small")
+        return paragraph(content, body if row else head)
+
+    cells = [[cell(content, r, c) for c, content in enumerate(row)] for r, row in enumerate(rows)]
+    return Table(
+        cells,
+        colWidths=list(widths),
+        repeatRows=1,
+        hAlign="LEFT",
+        style=[
+            ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
+            ("LINEBELOW", (0, 0), (-1, 0), 0.7, QUIET),
+            ("LINEBELOW", (0, 1), (-1, -1), 0.25, RULE),
+            *_padding(horizontal=3, vertical=1.6),
+        ],
+    )
+
+
+def facts(pairs: Sequence[tuple[str, str]], *, columns: int, width: float = WIDTH) -> Table:
+    """Labelled values, the label small above each value, `columns` to a row."""
+    cells: list[Cell] = [[paragraph(label, "label"), paragraph(value, "body")] for label, value in pairs]
+    cells += [""] * (-len(cells) % columns)
+    rows = [cells[i : i + columns] for i in range(0, len(cells), columns)]
+    return Table(
+        rows,
+        colWidths=[width / columns] * columns,
+        hAlign="LEFT",
+        style=[
+            ("VALIGN", (0, 0), (-1, -1), "TOP"),
+            ("BACKGROUND", (0, 0), (-1, -1), PANEL),
+            ("LINEABOVE", (0, 1), (-1, -1), 0.6, white),
+            *_padding(horizontal=5, vertical=2.5),
+        ],
+    )
+
+
+def columns(cells: Sequence[Cell], widths: Sequence[float]) -> Table:
+    """Flowables side by side, aligned at the top."""
+    style = [("VALIGN", (0, 0), (-1, -1), "TOP"), *_padding(horizontal=0, vertical=0)]
+    return Table([list(cells)], colWidths=list(widths), hAlign="LEFT", style=style)
+
+
+def panel(content: list[Flowable], width: float, *, edge: object = NAVY) -> Table:
+    """A tinted box with a strong left edge."""
+    return Table(
+        [[content]],
+        colWidths=[width],
+        hAlign="LEFT",
+        style=[
+            ("BACKGROUND", (0, 0), (-1, -1), PANEL),
+            ("LINEBEFORE", (0, 0), (0, -1), 2.5, edge),
+            *_padding(horizontal=8, vertical=5),
+        ],
+    )
+
+
+def _padding(*, horizontal: float, vertical: float) -> list[tuple[object, ...]]:
+    sides = {"LEFT": horizontal, "RIGHT": horizontal, "TOP": vertical, "BOTTOM": vertical}
+    return [(f"{side}PADDING", (0, 0), (-1, -1), size) for side, size in sides.items()]

@@ -1,0 +1,126 @@
+"""Why: the attribution and its gates, the terms of the score, and established scores beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reportlab.lib.units import mm
+from reportlab.platypus import KeepTogether, Spacer
+
+from clinical.scores import dnlr, grim, lipi, nlr
+from explain.figures import saliency_figure
+from fedpet.messages import Message
+from inference.encoding import term_label
+from reports.charts import bars
+from reports.pictures import picture
+from reports.style import VERMILION, WIDTH, Heading, columns, grid, panel, paragraph
+from reports.wording import LIPI
+
+if TYPE_CHECKING:
+    from reportlab.platypus import Flowable
+
+    from explain.explanation import Explanation
+    from reports.content import ReportContent
+    from reports.edition import Edition
+
+_SHOWN = 12  # terms in the chart; the rest is summed up
+_CHART = 105 * mm
+
+
+def explanation(content: ReportContent, edition: Edition) -> list[Flowable]:
+    """The attribution where every gate passed, the verdicts of the gates, and the terms of the score."""
+    _ = edition.translate
+    if content.prediction.abstained is not None:
+        return []
+    parts: list[Flowable] = [Heading(_("Explanation"))]
+    found = content.explanation
+    if found is None:
+        parts.append(paragraph(_("No attribution map was computed."), "body"))
+    else:
+        parts += _map(content, found, edition)
+    left = [paragraph(_("Terms of the score (a positive term raises the risk)"), "strong"), Spacer(0, 1 * mm)]
+    left.append(bars(_terms(content, edition), edition, width=_CHART))
+    left.append(paragraph(_("Log-hazard scale, before calibration, against the reference patient."), "quiet"))
+    right = [] if found is None else _gates(found, edition)
+    parts.append(KeepTogether([columns([left, "", right], [_CHART, 5 * mm, WIDTH - _CHART - 5 * mm])]))
+    return parts
+
+
+def _map(content: ReportContent, found: Explanation, edition: Edition) -> list[Flowable]:
+    _ = edition.translate
+    if not found.reliable:
+        warning = _("Attribution map not reliable: at least one gate failed, so the map is not shown.")
+        return [panel([paragraph(f"✗ {warning}", "strong")], WIDTH, edge=VERMILION), Spacer(0, 2 * mm)]
+    figure = saliency_figure(content.study, content.prediction.lesion_labels, found, language=edition.language)
+    outside = Message(
+        "Influential areas, not causes. {outside} of the attribution lies outside the lesions. Method: {method}.",
+        outside=edition.percent(found.lesion_share.get(0, 0.0)),
+        method=found.method,
+    )
+    return [
+        KeepTogether(
+            [
+                picture(figure, width=WIDTH, height=78 * mm),
+                paragraph(edition.say(outside), "quiet"),
+                Spacer(0, 2 * mm),
+            ]
+        )
+    ]
+
+
+def _gates(found: Explanation, edition: Edition) -> list[Flowable]:
+    _ = edition.translate
+    error = Message(
+        "Completeness error: {error}.", error=edition.decimal(100 * found.completeness_error, 2) + edition.percent_sign
+    )
+    verdicts: list[Flowable] = [paragraph(_("Gates of the attribution map"), "strong"), Spacer(0, 1 * mm)]
+    for gate in found.gates:
+        word = f"✓ {_('Pass')}" if gate.passed else f"✗ {_('Fail')}"
+        verdicts.append(paragraph(f"{word}: {edition.say(gate.reason)}", "small" if gate.passed else "small_strong"))
+        verdicts.append(Spacer(0, 0.8 * mm))
+    return [*verdicts, paragraph(edition.say(error), "quiet")]
+
+
+def _terms(content: ReportContent, edition: Edition) -> list[tuple[str, float]]:
+    """The largest terms by size, and the sum of the others; terms that are exactly 0 say nothing and are left out."""
+    ordered = sorted(content.prediction.contributions.items(), key=lambda term: (-abs(term[1]), term[0]))
+    shown = [(edition.say(term_label(name)), value) for name, value in ordered[:_SHOWN] if value]
+    if rest := [value for _name, value in ordered[_SHOWN:] if value]:
+        other = Message("Other terms ({count})", count=len(rest))
+        shown.append((edition.say(other), sum(rest)))
+    return shown
+
+
+def comparators(content: ReportContent, edition: Edition) -> list[Flowable]:
+    """LIPI, GRIm, PD-L1 and TMTV: what is known without the model."""
+    _ = edition.translate
+    record, none = content.record, _("not computable: an input is missing")
+    points, risk = lipi(record), grim(record)
+    ratios = [none if x is None else edition.decimal(x, 2) for x in (nlr(record), dnlr(record))]
+    if risk is None:
+        grim_text = none
+    else:
+        group = Message("low risk") if risk < 2 else Message("high risk")
+        grim_text = edition.say(Message("{points} of 3 points: {group}", points=risk, group=group))
+    tmtv = Message(
+        "{volume:.1f} ml; published cut-off 75 ml, by another delineation", volume=content.prediction.quantities.tmtv_ml
+    )
+    rows = [
+        [_("Comparator"), _("This patient"), _("Reference")],
+        [_("LIPI (dNLR > 3, LDH above the limit)"), none if points is None else edition.say(LIPI[points]),
+         "Mezquita, JAMA Oncol 2018"],
+        [_("GRIm (NLR > 6, LDH above the limit, albumin < 35 g/L)"), grim_text, "Bigot, Eur J Cancer 2017"],
+        [_("NLR; dNLR"), "; ".join(ratios) if none not in ratios else " / ".join(dict.fromkeys(ratios)), ""],
+        [_("PD-L1 TPS"), edition.say(_pdl1(record.pdl1_tps)), _("classes < 1, 1–49, ≥ 50 %")],
+        [_("TMTV alone"), edition.say(tmtv), "Seban, EJNMMI 2020"],
+    ]  # fmt: skip
+    table = grid(rows, [72 * mm, 66 * mm, 42 * mm])
+    return [KeepTogether([Heading(_("Established markers, without the model")), table])]
+
+
+def _pdl1(tps: float | None) -> Message:
+    if tps is None:
+        return Message("not given")
+    if tps < 1:
+        return Message("{tps:g} %: below 1 %", tps=tps)
+    return Message("{tps:g} %: 50 % or more", tps=tps) if tps >= 50 else Message("{tps:g} %: 1 to 49 %", tps=tps)

@@ -1,0 +1,50 @@
+"""Every sentence of the code has its French, and the catalogues hold nothing else."""
+
+import string
+from pathlib import Path
+
+import pytest
+from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import read_po
+
+from fedpet.messages import Message, say, translator
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("app", "clinical", "cohort", "explain", "fedpet", "imaging", "inference", "reports", "training")
+
+
+def _placeholders(template):
+    return {(name, spec) for _, name, spec, _ in string.Formatter().parse(template) if name is not None}
+
+
+def _sentences(room):
+    keywords = {"Message": None, "_": None}
+    found = extract_from_dir(str(ROOT / room), method_map=[("**.py", "python")], keywords=keywords)
+    return {message for _, _, message, _, _ in found if message}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_catalogue_is_complete_and_has_nothing_stale(room):
+    path = ROOT / "fedpet" / "locale" / "fr" / "LC_MESSAGES" / f"{room}.po"
+    with path.open("rb") as file:
+        french = {entry.id: entry.string for entry in read_po(file, locale="fr") if entry.id}
+    assert set(french) == _sentences(room)
+    assert [msgid for msgid, text in french.items() if not text] == []
+    for msgid, text in french.items():
+        assert _placeholders(text) == _placeholders(msgid), msgid
+
+
+def test_a_message_is_said_in_both_languages_with_its_values():
+    message = Message("The file {name} is missing.", name="model.onnx")
+    assert str(message) == "The file model.onnx is missing."
+    assert say("fr")(message) == "Le fichier model.onnx est absent."
+
+
+def test_a_message_inside_a_message_is_translated_too():
+    inner = Message("Albumin")
+    assert say("fr")(Message("{term}: missing", term=inner)) == "Albumine : manquant"
+    assert Message.from_json(Message("{term}: missing", term=inner).to_json()) == Message("{term}: missing", term=inner)
+
+
+def test_english_is_the_source():
+    assert translator("en")("Albumin") == "Albumin"

@@ -1,0 +1,81 @@
+"""torch -> ONNX, refused unless ONNX Runtime answers like torch on real patients."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from safetensors.torch import save
+
+from fedpet.errors import ExportRefused
+from fedpet.messages import Message
+from inference.network import NetworkOutput
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import nn
+
+    from inference.contract import Contract
+    from training.node_data import NodeCase
+
+TOLERANCE = 1e-4
+_OPSET = 18
+_INPUTS = ("image", "clinical")
+
+
+def export_onnx(network: nn.Module, contract: Contract) -> bytes:
+    """The network as an ONNX model with a free batch size; outputs are named as the fields of `NetworkOutput`."""
+    buffer = BytesIO()
+    example = (torch.zeros(2, 2, *contract.shape), torch.zeros(2, len(contract.inputs)))
+    names = [*_INPUTS, *NetworkOutput._fields]
+    network.eval()
+    torch.onnx.export(
+        network,
+        example,
+        buffer,
+        input_names=list(_INPUTS),
+        output_names=list(NetworkOutput._fields),
+        dynamic_axes={name: {0: "batch"} for name in names},
+        opset_version=_OPSET,
+        dynamo=False,
+    )
+    onnx.checker.check_model(onnx.load_from_string(buffer.getvalue()))
+    return buffer.getvalue()
+
+
+def verify_onnx(model: bytes, network: nn.Module, cases: Sequence[NodeCase]) -> float:
+    """The largest absolute difference between ONNX Runtime and torch over all outputs and `cases`.
+
+    Raises:
+        ExportRefused: it is above 1e-4, or an output is not a number.
+        ValueError: there are no cases.
+    """
+    if not cases:
+        raise ValueError("an export is verified on real patients: give at least one")
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    worst = max(_difference(session, network, case) for case in cases)
+    if not worst <= TOLERANCE:  # also refuses nan
+        raise ExportRefused(
+            found=Message("ONNX Runtime and torch differ by {worst:.1e} on a patient.", worst=worst),
+            needed=Message("At most {tolerance:.0e}.", tolerance=TOLERANCE),
+            advice=Message("Check the versions of torch, onnx and onnxruntime against those of the project."),
+        )
+    return worst
+
+
+def weights(network: nn.Module) -> bytes:
+    """The parameters as safetensors."""
+    return bytes(save({name: value.contiguous() for name, value in network.state_dict().items()}))
+
+
+def _difference(session: onnxruntime.InferenceSession, network: nn.Module, case: NodeCase) -> float:
+    image, clinical = case.image.astype(np.float32)[None], case.clinical[None]
+    with torch.no_grad():
+        expected = network(torch.from_numpy(image), torch.from_numpy(clinical))
+    answered = session.run(None, {"image": image, "clinical": clinical})
+    return float(max(np.abs(np.subtract(a, e)).max(initial=0.0) for a, e in zip(answered, expected, strict=True)))

@@ -1,0 +1,198 @@
+"""A federation on this machine: provision the nodes, start one process each, run the researcher, stop everything.
+
+Nothing here imports Fed-BioMed, so that the calling process stays light; its private names are in
+`training.fedbiomed_internals`. Node logs stay in the work folder; an error quotes lines of them only when they hold
+no path.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedpet.errors import FederationError
+from fedpet.messages import Message
+from training.fedbiomed_internals import NODE_ARGS, NODE_MODULE, NODE_READY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+TAGS = ["fedpet", "train"]
+MINIMUM_NODES = 3
+_START_SECONDS = 300.0
+_PROVISION_SECONDS = 300.0
+_LOG_LINES = 3
+
+
+class Federation:
+    """Nodes as processes of this machine, each on the data of one folder; a context manager that stops them.
+
+    Attributes:
+        work: folder of the components and logs.
+        nodes: data folder by node name.
+        plan: file of the training plan that the nodes approved.
+    """
+
+    def __init__(self, nodes: Mapping[str, Path], work: Path) -> None:
+        if len(nodes) < MINIMUM_NODES:
+            raise FederationError(
+                found=Message("{count} nodes were given.", count=len(nodes)),
+                needed=Message("A federation has at least {count}.", count=MINIMUM_NODES),
+                advice=Message("Give the folder of every node."),
+            )
+        self.nodes = {name: folder.resolve() for name, folder in nodes.items()}
+        self.work = work.resolve()
+        self.plan = self.work / "plan.py"
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._environment = _environment(_free_port(), self.work)
+
+    def __enter__(self) -> Self:
+        """Provision and start every node."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        try:
+            self._provision()
+            for name in self.nodes:
+                self._start(name)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Kill every process that this federation started (a polite stop takes up to ten seconds a node)."""
+        for process in self._processes.values():
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, 9)
+            process.wait()
+        self._processes.clear()
+
+    def wait_until_ready(self) -> None:
+        """Wait until every node has started.
+
+        Raises:
+            FederationError: a node ended, or is not ready in time.
+        """
+        deadline = time.monotonic() + _START_SECONDS
+        for name in self.nodes:
+            while NODE_READY not in self._log(name):
+                self.check()
+                if time.monotonic() > deadline:
+                    raise self._error(name, Message("Node “{name}” did not start in time.", name=name))
+                time.sleep(0.2)
+
+    def check(self) -> None:
+        """Raise a FederationError if a node has ended."""
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                raise self._error(name, Message("Process “{name}” ended.", name=name))
+
+    def run_researcher(
+        self, config: Mapping[str, Any], on_event: Callable[[dict[str, Any]], None], *, module: str = "training.researcher"
+    ) -> None:
+        """Run the researcher until it ends, passing on the events that it prints, one JSON object a line.
+
+        Raises:
+            FederationError: the researcher failed, or a node ended meanwhile.
+        """
+        path = self.work / "researcher.json"
+        path.write_text(json.dumps(config), encoding="utf-8")
+        with (self.work / "researcher.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, str(path)],
+                env=self._environment, cwd=self.work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        self._processes["researcher"] = process
+        if process.stdout is None:
+            raise AssertionError("the researcher was started with a pipe")
+        for line in process.stdout:
+            if line.startswith(b'{"event"'):
+                on_event(json.loads(line))
+        del self._processes["researcher"]
+        if process.wait():
+            self.check()
+            raise self._error(self._complaining() or "researcher", Message("The federated training failed."))
+
+    def _provision(self) -> None:
+        spec = {
+            "tags": TAGS,
+            "plan": str(self.plan),
+            "nodes": {name: {"path": str(self.work / name), "data": str(data)} for name, data in self.nodes.items()},
+        }
+        path = self.work / "provision.json"
+        path.write_text(json.dumps(spec), encoding="utf-8")
+        with (self.work / "provision.log").open("wb") as log:
+            done = subprocess.run(  # noqa: S603  our own interpreter and module
+                [sys.executable, "-m", "training.fedbiomed_internals", str(path)],
+                env=self._environment, cwd=self.work, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                timeout=_PROVISION_SECONDS, check=False,
+            )  # fmt: skip
+        if done.returncode:
+            raise self._error("provision", Message("The nodes could not be provisioned."))
+
+    def _start(self, name: str) -> None:
+        command = [sys.executable, "-m", NODE_MODULE, "--config", str(self.work / name), "--node-args", json.dumps(NODE_ARGS)]
+        with self._log_path(name).open("wb") as log:
+            self._processes[name] = subprocess.Popen(
+                command, env=self._environment, cwd=self.work, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def _log_path(self, name: str) -> Path:
+        return self.work / f"{name}.log"
+
+    def _log(self, name: str) -> str:
+        path = self._log_path(name)
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+    def _complaining(self) -> str | None:
+        """The first node whose log holds an error."""
+        return next((name for name in self.nodes if " ERROR " in self._log(name)), None)
+
+    def _error(self, name: str, found: Message) -> FederationError:
+        lines = [line for line in self._log(name).splitlines() if " ERROR " in line or "Error" in line]
+        last = " | ".join(line.strip() for line in lines[-_LOG_LINES:] if "/" not in line)
+        return FederationError(
+            found=found,
+            needed=Message("What “{name}” said last: {lines}.", name=name, lines=last.rstrip(".") or "—"),
+            advice=Message("Read the logs in {folder}.", folder=str(self.work)),
+        )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _environment(port: int, work: Path) -> dict[str, str]:
+    """The processes' environment: loopback, one thread each, CPU, and this checkout importable."""
+    rooms = str(Path(__file__).parents[1])
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [rooms, os.environ.get("PYTHONPATH", "")])),
+        "FBM_RESEARCHER_IP": "localhost",
+        "FBM_RESEARCHER_PORT": str(port),
+        "FBM_SERVER_HOST": "localhost",
+        "FBM_SERVER_PORT": str(port),
+        "FBM_RESEARCHER_COMPONENT_ROOT": str(work / "researcher"),
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONUNBUFFERED": "1",
+    }
