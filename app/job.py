@@ -46,10 +46,11 @@ def compute(store: Store, case: Case, settings: Settings) -> None:
 
 def _answer(store: Store, case: Case, settings: Settings) -> None:
     folder = store.folder(case.id)
+    files = list((folder / UPLOAD).iterdir())
     progress = _reporter(store, case.id)
     bundle = load_bundle(settings)
     result = run_case(
-        folder / UPLOAD,
+        files[0] if len(files) == 1 else folder / UPLOAD,  # one file is an archive
         record_from_mapping(case.record).record,
         bundle=bundle,
         out=folder,

@@ -21,7 +21,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from app.services import Services, open_services
+from app.services import FILES, Services, open_services
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from fedpet.settings import Settings
 
 HOST = "127.0.0.1"
-FILES = "/files"  # /files/<case>/<name>
 SERVED = {
     **{f"{name}.bin": "application/octet-stream" for name in ("pet", "ct", "saliency", "lesions", "mip")},
     "report.fr.pdf": "application/pdf",

@@ -15,6 +15,8 @@ from inference.bundle import Bundle
 if TYPE_CHECKING:
     from fedpet.settings import Settings
 
+FILES = "/files"  # /files/<case>/<name>: the route of the files of a case
+
 
 @dataclass(frozen=True)
 class Services:

@@ -27,6 +27,7 @@ WIDTH_MM: Final = 512.0
 DEPTH_MM: Final = 384.0
 _ABOVE_VERTEX_MM: Final = 24.0
 _KNOTS_MM: Final = 130.0  # spacing of the deformation's control points
+_FIRST_KNOT_MM: Final[Mm] = (-200.0, -420.0, -480.0)  # z, y, x
 _AMPLITUDE_MM: Final[Mm] = (4.5, 4.0, 7.0)
 
 
@@ -96,8 +97,7 @@ class Canvas:
         rng = np.random.default_rng(anatomy.warp_seed)
         zs, ys, xs = lattice.axes()
         z, y, x = zs / self.height_scale, ys / self.width_scale, xs / self.width_scale
-        self._warps = tuple(_Warp.draw(rng, amplitude) for amplitude in _AMPLITUDE_MM)
-        shifts = [warp.on_axes(z, y, x) for warp in self._warps]
+        shifts = [_shift(rng, amplitude, (z, y, x)) for amplitude in _AMPLITUDE_MM]
         self.x: Field = x[None, None, :] - shifts[0]
         self.y: Field = y[None, :, None] - shifts[1]
         self.z: Field = z[:, None, None] - shifts[2]
@@ -105,11 +105,16 @@ class Canvas:
     def to_patient(self, points: ArrayLike) -> NDArray[np.float64]:
         """LPS mm in the patient of reference points (n, 3): the inverse of the deformation, by iteration."""
         reference = np.asarray(points, float).reshape(-1, 3)
-        place = reference.copy()
+        scale = np.array([self.width_scale, self.width_scale, self.height_scale])
+        origin, spacing = self.lattice.affine[:3, 3], np.array(self.lattice.spacing)
+        place = reference * scale
         for _ in range(3):
-            shift = np.stack([warp.at(place[:, 2], place[:, 1], place[:, 0]) for warp in self._warps], axis=1)
-            place = reference + shift
-        return np.asarray(place * [self.width_scale, self.width_scale, self.height_scale], float)
+            column = np.round((place - origin) / spacing).astype(int)
+            column = np.clip(column, 0, np.array(self.lattice.shape[::-1]) - 1)
+            at = column[:, 2], column[:, 1], column[:, 0]
+            found = np.stack([self.x[at], self.y[at], self.z[at]], axis=1)
+            place = origin + column * spacing + (reference - found) * scale
+        return np.asarray(place, float)
 
     def box(self, low: Mm, high: Mm, *, margin: float = 16.0) -> Box:
         """Voxels between two corners in reference coordinates, with a margin for the deformation, mm."""
@@ -188,33 +193,22 @@ def _resampled(points: NDArray[np.float64], step: float) -> NDArray[np.float64]:
     return np.stack([np.interp(at, along, points[:, i]) for i in range(3)], axis=1)
 
 
-@dataclass(frozen=True)
-class _Warp:
-    """One component of the deformation: a cubic B-spline with random coefficients over the reference body."""
+def _shift(rng: np.random.Generator, amplitude: float, axes: tuple[Field, Field, Field]) -> Field:
+    """A smooth random shift, mm: a cubic B-spline over the reference body, with an SD of about `amplitude`.
 
-    coefficients: NDArray[np.float32]  # (z, y, x)
+    Plain loops of einsum, not BLAS: the same bits on any number of threads.
+    """
+    coefficients = (1.9 * amplitude * rng.normal(size=(13, 8, 9))).astype(np.float32)
+    bz, by, bx = (
+        _spline_basis(at, origin, knots)
+        for at, origin, knots in zip(axes, _FIRST_KNOT_MM, coefficients.shape, strict=True)
+    )
+    rows = np.einsum("yj,ijk->iyk", by, coefficients)
+    planes = np.einsum("iyk,xk->iyx", rows, bx)
+    return np.asarray(np.einsum("zi,iyx->zyx", bz, planes), np.float32)
 
-    _origin = (-200.0, -320.0, -400.0)  # z, y, x of the first knot
 
-    @staticmethod
-    def draw(rng: np.random.Generator, amplitude: float) -> _Warp:
-        """Random coefficients; `amplitude` is about the SD of the shift, mm."""
-        return _Warp((1.9 * amplitude * rng.normal(size=(13, 8, 9))).astype(np.float32))
-
-    def _basis(self, axis: int, at: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Cubic B-spline weights, shape (positions, knots)."""
-        u = (np.asarray(at, np.float32)[:, None] - self._origin[axis]) / _KNOTS_MM
-        d = np.abs(u - np.arange(self.coefficients.shape[axis], dtype=np.float32))
-        return np.where(d < 1, 2 / 3 - d**2 + d**3 / 2, np.where(d < 2, (2 - d) ** 3 / 6, 0)).astype(np.float32)
-
-    def on_axes(self, z: Field, y: Field, x: Field) -> Field:
-        """The shift on a lattice. Plain loops of einsum, not BLAS: the same bits on any number of threads."""
-        bz, by, bx = self._basis(0, z), self._basis(1, y), self._basis(2, x)
-        rows = np.einsum("yj,ijk->iyk", by, self.coefficients)
-        planes = np.einsum("iyk,xk->iyx", rows, bx)
-        return np.asarray(np.einsum("zi,iyx->zyx", bz, planes), np.float32)
-
-    def at(self, z: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The shift at points."""
-        weights = self._basis(0, z), self._basis(1, y), self._basis(2, x)
-        return np.asarray(np.einsum("ni,nj,nk,ijk->n", *weights, self.coefficients), float)
+def _spline_basis(at: Field, origin: float, knots: int) -> Field:
+    """Cubic B-spline weights, shape (positions, knots)."""
+    d = np.abs((at[:, None] - origin) / _KNOTS_MM - np.arange(knots, dtype=np.float32))
+    return np.where(d < 1, 2 / 3 - d**2 + d**3 / 2, np.where(d < 2, (2 - d) ** 3 / 6, 0)).astype(np.float32)

@@ -71,8 +71,8 @@ def _paint_lungs(canvas: Canvas, rng: np.random.Generator, *, effusion: bool) ->
     u, v = np.abs(x / width), np.abs(y / depth)
     cage = u * u + v * v * np.sqrt(v) < 1
     above = z > _dome(canvas, box)
-    middle = np.interp(level, [560, 640, 690, 740, 790], [44, 42, 36, 30, 24]).astype(np.float32)
-    middle = middle * (0.25 + 0.75 * np.exp(-(((y - 5) / 52) ** 2)))
+    middle = np.interp(level, [560, 640, 690, 740, 790], [52, 50, 42, 34, 24]).astype(np.float32)
+    middle = middle * (0.28 + 0.72 * np.exp(-(((y - 0) / 58) ** 2)))
     gutter = x * x + (y - 56) ** 2 < 27**2
     lung: Mask = cage & above & (np.abs(x) > middle) & ~gutter & (z < 788)
     canvas.paint(box, cage & (z > 555) & ~lung & (np.abs(x) < 70) & above, T.MEDIASTINUM, over=(T.MUSCLE, T.FAT))

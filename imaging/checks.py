@@ -17,8 +17,6 @@ from imaging.resampling import Grid, resample
 from imaging.study import Level, QualityCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from imaging.anatomy import Anatomy
     from imaging.geometry import Geometry
     from imaging.study import PetFacts
@@ -43,7 +41,9 @@ def image_checks(pet: Volume, ct: Volume | None) -> list[QualityCheck]:
     ]
 
 
-def header_checks(facts: PetFacts, *, disagreement: float, pet: Geometry, told_slices: float | None) -> list[QualityCheck]:
+def header_checks(
+    facts: PetFacts, *, disagreement: float, pet: Geometry, told_slices: float | None
+) -> list[QualityCheck]:
     """What the headers tell: tracer, uptake time, dose, weight, slices.
 
     Args:
@@ -75,7 +75,10 @@ def _chest_covered(anatomy: Anatomy | None) -> QualityCheck:
     volumes = Message("right lung {right:.0f} ml, left lung {left:.0f} ml", right=right, left=left)
     if right + left < _LUNGS_ML or min(right, left) < _ONE_LUNG_ML:
         return _fail(
-            name, Message("The chest is not covered: {volumes}; two lungs of {n:.0f} ml expected.", volumes=volumes, n=_LUNGS_ML)
+            name,
+            Message(
+                "The chest is not covered: {volumes}; two lungs of {n:.0f} ml expected.", volumes=volumes, n=_LUNGS_ML
+            ),
         )
     return _pass(name, Message("The chest is covered: {volumes}.", volumes=volumes))
 
@@ -94,7 +97,7 @@ def _alignment(pet: Volume, ct: Volume | None) -> QualityCheck:
     covered = max(0.0, min(high, ct_high) - max(low, ct_low)) / (high - low)
     shared = _body_agreement(pet, anatomy_of(ct))
     reason = Message(
-        "The CT covers {covered:.0f} % of the PET's length; {shared:.0f} % of the activity lies in the body seen on CT.",
+        "The CT covers {covered:.0f} % of the length of the PET; {shared:.0f} % of the activity lies in its body.",
         covered=100 * covered,
         shared=100 * shared,
     )
@@ -104,7 +107,7 @@ def _alignment(pet: Volume, ct: Volume | None) -> QualityCheck:
 
 
 def _body_agreement(pet: Volume, anatomy: Anatomy) -> float:
-    """Share of the PET's activity, within the length of the CT, that lies inside the body seen on CT (1.6 cm margin)."""
+    """Share of the PET's activity, within the length of the CT, inside the body seen on CT (1.6 cm margin)."""
     suv = resample(pet, Grid.of(anatomy.ct), outside=0.0).array
     body = ndimage.binary_dilation(anatomy.body, iterations=4)
     total = float(suv.sum())
@@ -153,7 +156,9 @@ def _orientation(anatomy: Anatomy | None) -> QualityCheck:
     area = anatomy.body.sum(axis=(1, 2)) * COARSE_MM**2 / 100
     away = round(100 / COARSE_MM)
     if span[0] - away < 0 or span[1] + away >= len(area):
-        return _pass(name, Message("Not enough of neck and abdomen to judge; nothing speaks against the orientation given."))
+        return _pass(
+            name, Message("Not enough of neck and abdomen to judge; nothing speaks against the orientation given.")
+        )
     above, below = float(area[span[1] + away]), float(area[span[0] - away])
     reason = Message(
         "Section of the body 10 cm above the lungs {above:.0f} cm², below {below:.0f} cm².", above=above, below=below
@@ -205,9 +210,13 @@ def _weight(facts: PetFacts) -> QualityCheck:
 def _slices(pet: Geometry, told: float | None) -> QualityCheck:
     name, (low, high) = "slices", pet.spacing_range
     if pet.copies:
-        return _warn(name, Message("{n} slices of the PET were there twice; the copies were left out.", n=len(pet.copies)))
+        return _warn(
+            name, Message("{n} slices of the PET were there twice; the copies were left out.", n=len(pet.copies))
+        )
     if told is not None and told > pet.shape[0]:
-        return _warn(name, Message("The PET has {n} slices, its headers announce {told:.0f}.", n=pet.shape[0], told=told))
+        return _warn(
+            name, Message("The PET has {n} slices, its headers announce {told:.0f}.", n=pet.shape[0], told=told)
+        )
     return _pass(name, Message("{n} slices, {low:.2f} to {high:.2f} mm apart.", n=pet.shape[0], low=low, high=high))
 
 

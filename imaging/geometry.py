@@ -47,7 +47,7 @@ class Geometry:
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        """mm along (column, row, slice)."""
+        """Distance between voxel centres along (column, row, slice), mm."""
         x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(x), float(y), float(z)
 
@@ -90,7 +90,7 @@ def geometry_of(headers: Sequence[Dataset]) -> Geometry:
 
 
 def _plane(headers: Sequence[Dataset]) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[float, ...]]:
-    """Direction along rows and along columns, and PixelSpacing (between rows, between columns), common to all slices."""
+    """Direction along rows, along columns, and PixelSpacing (between rows, between columns) of all slices."""
     first = headers[0]
     orientation, spacing = np.array(numbers(first, "ImageOrientationPatient")), numbers(first, "PixelSpacing")
     along = orientation.reshape(-1, 3) if len(orientation) == 6 else np.zeros((2, 3))
@@ -131,7 +131,9 @@ def _distinct(
     headers: Sequence[Dataset], heights: NDArray[np.float64]
 ) -> tuple[list[int], tuple[tuple[int, int], ...]]:
     """Indices by height with one for each place, and the copies found at places already taken."""
-    by_height = sorted(range(len(headers)), key=lambda i: (round(heights[i], 3), text(headers[i], "SOPInstanceUID")))
+    by_height = sorted(
+        range(len(headers)), key=lambda i: (round(float(heights[i]), 3), text(headers[i], "SOPInstanceUID"))
+    )
     order: list[int] = []
     copies = []
     for index in by_height:
@@ -176,5 +178,3 @@ def _irregular(steps: NDArray[np.float64]) -> GeometryRefused:
 
 def _refused(found: Message, needed: Message, advice: Message) -> GeometryRefused:
     return GeometryRefused(found=found, needed=needed, advice=advice)
-
-

@@ -1,10 +1,12 @@
 """Attributes of a DICOM header, read one way: a value that is absent, empty or unreadable is absent.
 
-Headers never hold the patient's name: only the attributes listed in `TAGS` are read from a file.
+Only the attributes listed in `TAGS` are read from a file. `without_identity` takes the patient's name away, and name
+and identifier out of the one free text that is shown.
 """
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING
 
@@ -22,8 +24,8 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 _KEYWORDS = (
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "StudyDate", "SeriesDate", "AcquisitionDate",
     "StudyTime", "SeriesTime", "AcquisitionTime", "TimezoneOffsetFromUTC", "Modality", "Manufacturer",
-    "SeriesDescription", "ManufacturerModelName", "PatientID", "PatientSex", "PatientSize", "PatientWeight",
-    "ContrastBolusAgent", "SliceThickness", "TriggerTime", "GantryDetectorTilt", "ActualFrameDuration",
+    "SeriesDescription", "ManufacturerModelName", "PatientName", "PatientID", "PatientSex", "PatientSize",
+    "PatientWeight", "ContrastBolusAgent", "SliceThickness", "TriggerTime", "GantryDetectorTilt", "ActualFrameDuration",
     "ConvolutionKernel", "PatientPosition", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber",
     "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "TemporalPositionIdentifier",
     "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "PixelSpacing",
@@ -31,12 +33,25 @@ _KEYWORDS = (
     "RescaleIntercept", "RescaleSlope", "RadiopharmaceuticalInformationSequence", "NumberOfTimeSlices",
     "NumberOfSlices", "SeriesType", "Units", "SUVType", "DecayCorrection", "FrameReferenceTime", "DecayFactor",
 )  # fmt: skip
+_SHORTEST_NAME = 3  # shorter parts of a name are found in too many words
 _GE_SCAN_DATETIME = 0x0D  # element of the private block GEMS_PETD_01 (0009,xx0D): PET scan_datetime
-TAGS: list[BaseTag | int | str | tuple[int, int]] = [
-    *_KEYWORDS,
+TAGS: list[BaseTag] = [
+    *(Tag(keyword) for keyword in _KEYWORDS),
     *(Tag(0x0009, block) for block in range(0x10, 0x18)),
     *(Tag(0x0009, (block << 8) + _GE_SCAN_DATETIME) for block in range(0x10, 0x18)),
 ]
+
+
+def without_identity(header: Dataset) -> Dataset:
+    """The header without PatientName; its parts and PatientID are blotted out of SeriesDescription."""
+    parts = {*re.split(r"[\^= ,]+", text(header, "PatientName")), text(header, "PatientID")}
+    description = text(header, "SeriesDescription")
+    for part in sorted((part for part in parts if len(part) >= _SHORTEST_NAME), key=len, reverse=True):
+        description = re.sub(re.escape(part), "***", description, flags=re.IGNORECASE)
+    header.SeriesDescription = description
+    if "PatientName" in header:
+        del header.PatientName
+    return header
 
 
 def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
@@ -65,7 +80,7 @@ def number(header: Dataset, keyword: str) -> float | None:
 
 
 def moment(header: Dataset, kind: str) -> datetime | None:
-    """`<kind>Date` and `<kind>Time` joined ("Series", "Acquisition"), local time; a missing date is the series' or study's."""
+    """`<kind>Date` and `<kind>Time` joined, local time; a missing date is the series', else the study's."""
     day = next((found for name in (kind, "Series", "Study") if (found := _day(text(header, f"{name}Date")))), None)
     clock = time_of_day(text(header, f"{kind}Time"))
     return datetime.combine(day, clock) if day and clock else None

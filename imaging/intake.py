@@ -1,7 +1,7 @@
 """The DICOM files of a folder, a zip archive or a single file, taken in with limits.
 
-An archive is never extracted to the names it holds: each member becomes a numbered file in a private temporary folder, its
-bytes are counted while they are inflated, and nothing but DICOM is written. Links are not followed, archives inside
+An archive is never extracted to the names it holds: each member becomes a numbered file in a private temporary folder,
+its bytes are counted while they are inflated, and nothing but DICOM is written. Links are not followed, archives inside
 are not opened.
 """
 
@@ -23,7 +23,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectorySto
 
 from fedpet.errors import UnreadableStudy
 from fedpet.messages import Message
-from imaging.header import TAGS, text
+from imaging.header import TAGS, text, without_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -221,7 +221,7 @@ def _read_header(file: Path, limits: IntakeLimits) -> Dataset | None:
         return None
     if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
         return None
-    return header if text(header, "Modality") else None
+    return without_identity(header) if text(header, "Modality") else None
 
 
 def _inflates_beyond(file: Path, limit: int) -> bool:

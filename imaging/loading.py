@@ -90,7 +90,7 @@ def inspect_study(
 
 
 def pseudonym(patient_id: str, key: bytes) -> str:
-    """"P-" and 12 hexadecimal digits of HMAC-SHA256: the same patient has the same pseudonym within one centre."""
+    """The patient's pseudonym within one centre: "P-" and 12 hexadecimal digits of HMAC-SHA256."""
     return "P-" + hmac.new(key, patient_id.encode(), hashlib.sha256).hexdigest()[:12]
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813  the name its documentation uses
+import SimpleITK
 
 from fedpet.errors import GeometryRefused, UnreadableStudy
 from fedpet.messages import Message
@@ -15,8 +14,11 @@ from imaging.resampling import Grid, resample
 from imaging.volume import Volume
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from imaging.volume import Unit
 
+sitk: Any = SimpleITK  # its methods are not typed
 _HIGHEST_LABEL = 65_535
 
 

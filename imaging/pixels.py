@@ -83,7 +83,9 @@ def require_equal_copies(instances: Sequence[Instance], geometry: Geometry) -> N
     """
     for kept, dropped in geometry.copies:
         one, other = instances[kept], instances[dropped]
-        rescaled = [(number(each.header, "RescaleSlope"), number(each.header, "RescaleIntercept")) for each in (one, other)]
+        rescaled = [
+            (number(each.header, "RescaleSlope"), number(each.header, "RescaleIntercept")) for each in (one, other)
+        ]
         if rescaled[0] != rescaled[1] or not np.array_equal(_stored(one, geometry), _stored(other, geometry)):
             raise GeometryRefused(
                 found=Message("Two different images lie at the same place ({n} such places).", n=len(geometry.copies)),

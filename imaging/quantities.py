@@ -1,9 +1,9 @@
 """What a nuclear physician reads from lesions: SUVmax, SUVpeak, MTV, TLG, TMTV, Dmax.
 
 Volumes are voxel counts, TLG is the sum over lesions of MTV x SUVmean, Dmax the largest distance between two lesion
-centroids. SUVpeak is IBSI's global intensity peak (0F91): the highest mean over the voxels whose centres lie in a sphere
-of 1 cm3 centred on any voxel of the lesion, whether or not they belong to it. Weighting border voxels by their share of
-the sphere instead lowers it by 2 to 7 % on 5 mm voxels.
+centroids. SUVpeak is IBSI's global intensity peak (0F91): the highest mean over the voxels whose centres lie in a
+sphere of 1 cm3 centred on any voxel of the lesion, whether or not they belong to it. Weighting border voxels by
+their share of the sphere instead lowers it by 2 to 7 % on 5 mm voxels.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _parts(starts: NDArray[np.intp], total: int) -> list[slice]:
     return [slice(int(a), int(b)) for a, b in zip(starts, [*starts[1:], total], strict=True)]
 
 
-def _lesion(  # noqa: PLR0917  one lesion's voxels and what was measured on them
+def _lesion(
     number: int, pet: Volume, index: NDArray[np.intp], suv: NDArray[np.float64], peak: float, region: str
 ) -> Lesion:
     x, y, z = pet.to_mm(index.mean(axis=0))
@@ -100,4 +100,5 @@ def _sphere(affine: Affine) -> NDArray[np.intp]:
     axes = affine[:3, :3][:, ::-1]  # mm per step of (slice, row, column)
     reach = np.floor(_PEAK_RADIUS_MM * np.linalg.norm(np.linalg.inv(axes), axis=1)).astype(int)
     offsets = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in reach], indexing="ij"), -1).reshape(-1, 3)
-    return offsets[np.linalg.norm(offsets @ axes.T, axis=1) <= _PEAK_RADIUS_MM]
+    inside: NDArray[np.intp] = offsets[np.linalg.norm(offsets @ axes.T, axis=1) <= _PEAK_RADIUS_MM]
+    return inside

@@ -74,7 +74,7 @@ def _below_right_lung(anatomy: Anatomy, slice_: int, row: int, column: int) -> b
 
 
 def _chest_region(lungs: NDArray[np.uint8], row: int, column: int) -> str:
-    """Region at one place of an axial slice through the lungs: inside a lung's convex outline, between them, outside."""
+    """Region at a place of an axial slice: inside a lung's convex outline, between the lungs, or outside."""
     for side, name in ((RIGHT, "lung_right"), (LEFT, "lung_left")):
         if _in_hull(lungs == side, row, column):
             return name

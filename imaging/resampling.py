@@ -8,16 +8,17 @@ direction matrix could not express.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813  the name its documentation uses
+import SimpleITK
 
 from imaging.volume import Volume
 
 if TYPE_CHECKING:
     from imaging.volume import Affine
 
+sitk: Any = SimpleITK  # its methods are not typed
 _INTERPOLATORS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}
 
 
@@ -40,7 +41,7 @@ class Grid:
 
     @staticmethod
     def around(volume: Volume, *, spacing_mm: float) -> Grid:
-        """The smallest grid along the patient's axes (left, back, head) with cubic voxels that holds all voxel centres."""
+        """Cubic voxels along the patient's axes (left, back, head) that hold all voxel centres of an image."""
         corners = np.array(np.meshgrid(*[(0, size - 1) for size in volume.shape], indexing="ij")).reshape(3, -1).T
         points = volume.to_mm(corners.astype(float))
         low, high = points.min(0), points.max(0)

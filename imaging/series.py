@@ -47,7 +47,7 @@ class Series:
 
     @property
     def modality(self) -> str:
-        """"PT", "CT", ... as written."""
+        """Modality as written: PT, CT, ..."""
         return text(self.first, "Modality")
 
     @property
@@ -201,8 +201,8 @@ def series_facts(series: Series, reason: Message, *, chosen: bool) -> SeriesFact
         modality=series.modality,
         description=series.description,
         instances=len(series.instances),
-        shape=volume and volume.shape,
-        spacing=volume and volume.spacing,
+        shape=volume.shape if volume else None,
+        spacing=volume.spacing if volume else None,
         chosen=chosen,
         reason=reason,
     )
@@ -237,8 +237,10 @@ _NEVER: tuple[tuple[Callable[[Series], bool], Message], ...] = (
         Message("localizer"),
     ),
     (
-        lambda one: bool(_image_type(one) & {"MIP", "REPROJECTION", "PROJECTION IMAGE"})
-        or bool(_PROJECTION.search(one.description)),
+        lambda one: (
+            bool(_image_type(one) & {"MIP", "REPROJECTION", "PROJECTION IMAGE"})
+            or bool(_PROJECTION.search(one.description))
+        ),
         Message("projection (MIP)"),
     ),
     (

@@ -61,8 +61,9 @@ class Calibration:
 
 @dataclass(frozen=True)
 class ScanStart:
-    """When the scan started, and where that was read: "series_time", "ge_private_scan_datetime", "back_computed" or
-    "earliest_acquisition".
+    """When the scan started, and where that was read.
+
+    `source` is "series_time", "ge_private_scan_datetime", "back_computed" or "earliest_acquisition".
     """
 
     time: datetime
@@ -119,7 +120,11 @@ def _slopes(headers: Sequence[Dataset]) -> tuple[float, ...]:
         slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept") or 0.0
         if slope is None or not isfinite(slope) or slope <= 0 or intercept != 0:
             raise _not_computable(
-                Message("A slice has rescale slope {slope} and intercept {intercept}.", slope=str(slope), intercept=intercept),
+                Message(
+                    "A slice has rescale slope {slope} and intercept {intercept}.",
+                    slope=str(slope),
+                    intercept=intercept,
+                ),
                 Message("A positive slope and no intercept in every slice (PS3.3 C.8.9.4)."),
                 Message("Export the original PET series."),
             )
@@ -156,11 +161,13 @@ def _reference_dose(headers: Sequence[Dataset], correction: str) -> float:
         return dose
     half_life = _half_life(first)
     start = scan_start(headers)
-    injection = start and injection_time(first, start.time)
+    injection = injection_time(first, start.time) if start else None
     if half_life is None or start is None or injection is None:
         raise _not_computable(
             Message("Half-life, injection time or scan time is missing."),
-            Message("Radionuclide Half Life, Radiopharmaceutical Start Time and Series Time for an image corrected to START."),
+            Message(
+                "Radionuclide Half Life, Radiopharmaceutical Start Time and Series Time, since the correction is START."
+            ),
             Message("Add the injection time at the scanner or in the export, then load again."),
         )
     elapsed = (start.time - injection).total_seconds()
@@ -170,7 +177,7 @@ def _reference_dose(headers: Sequence[Dataset], correction: str) -> float:
             Message("An injection on the day of the scan, within {n:.0f} half-lives.", n=_HALF_LIVES),
             Message("Correct the injection time in the PET headers."),
         )
-    return dose * 2.0 ** (-elapsed / half_life)
+    return dose * exp(-log(2) * elapsed / half_life)
 
 
 def scan_start(headers: Sequence[Dataset]) -> ScanStart | None:
@@ -194,7 +201,9 @@ def scan_start(headers: Sequence[Dataset]) -> ScanStart | None:
     candidates = [header for time, header in timed if time == earliest]
     header = min(candidates, key=lambda one: number(one, "FrameReferenceTime") or 0.0)
     back = _before_frame(header)
-    return ScanStart(earliest - back, "back_computed") if back else ScanStart(earliest, "earliest_acquisition")
+    if back is None:
+        return ScanStart(earliest, "earliest_acquisition")
+    return ScanStart(earliest - back, "back_computed")
 
 
 def _before_frame(header: Dataset) -> timedelta | None:
@@ -235,8 +244,10 @@ def mean_activity_delay(duration_s: float, half_life_s: float) -> float:
 
 
 def injection_time(header: Dataset, start: datetime) -> datetime | None:
-    """When the dose was given: the date and time if they fit the scan, else the time alone, on the day of the scan or,
-    if that is later than the scan, on the day before (midnight; or a date shifted by de-identification).
+    """When the dose was given, or None.
+
+    The date and time if they fit the scan; else the time alone, on the day of the scan or, if that is later than the
+    scan, on the day before. A date that does not fit was shifted by de-identification.
     """
     tracer = radiopharmaceutical(header)
     if tracer is None:

@@ -44,7 +44,7 @@ def _answered(
     interval = Message(
         "{level} interval: {interval}", level=level, interval=edition.interval(endpoint.lower, endpoint.upper)
     )
-    base = Message("Whole training cohort: {rate}", rate=edition.percent(endpoint.base_rate))
+    base = Message("◇ Whole training cohort: {rate}", rate=edition.percent(endpoint.base_rate))
     headline = columns(
         [
             [paragraph(edition.percent(endpoint.probability), "answer")],
@@ -54,7 +54,7 @@ def _answered(
                 paragraph(edition.say(base), "body"),
             ],
         ],
-        [33 * mm, _LEFT - 36 * mm],
+        [37 * mm, _LEFT - 43 * mm],
     )
     explained = Message(
         "Line: this patient. Band: {level} interval, from the uncertainty of the calibration; it does not cover what "
@@ -75,11 +75,12 @@ def _answered(
 def _risk(prediction: Prediction, edition: Edition) -> list[Flowable]:
     if prediction.risk_group is None:
         return []
+    _ = edition.translate
     groups: tuple[RiskGroup, ...] = get_args(RiskGroup)
     labels = [edition.say(RISK_GROUPS[group]) for group in groups]
     return [
         risk_boxes(labels, groups.index(prediction.risk_group), width=_LEFT),
-        paragraph(edition.translate("Thirds of the training cohort by the model's score."), "quiet"),
+        paragraph(_("Thirds of the training cohort by the model's score."), "quiet"),
         Spacer(0, 1.5 * mm),
     ]
 
@@ -125,8 +126,9 @@ def _abstention(prediction: Prediction, edition: Edition) -> list[Flowable]:
 
 
 def _projections(content: ReportContent, edition: Edition) -> list[Flowable]:
+    _ = edition.translate
     figure = mip_with_lesions(content.study, content.prediction.lesion_labels)
-    caption = edition.translate(
+    caption = _(
         "Maximum intensity projections of the PET, from the front and from the left; lesions outlined and numbered."
     )
     return [picture(figure, width=_RIGHT, height=112 * mm), paragraph(caption, "quiet")]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from reportlab.graphics.shapes import Circle, Drawing, Line, Polygon, PolyLine, Rect, String
+from reportlab.graphics.shapes import Circle, Drawing, Line, Polygon, PolyLine, String
 from reportlab.lib.colors import white
 from reportlab.lib.units import mm
 
@@ -13,13 +13,24 @@ from reports.style import BLUE, BOLD, INK, NAVY, QUIET, REGULAR, RULE, SKY, VERM
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from reportlab.lib.colors import Color
+
     from inference.prediction import EndpointProbability, Prediction, SurvivalCurve
     from reports.edition import Edition
 
 _SMALL = 6.4
+Anchor = Literal["start", "middle", "end"]
 
 
-def _text(x: float, y: float, text: str, *, anchor: str = "middle", bold: bool = False, size: float = _SMALL) -> String:
+def _box(x: float, y: float, width: float, height: float, *, fill: Color, edge: Color | None = None) -> Polygon:
+    """A rectangle from its lower left corner."""
+    corners = [x, y, x + width, y, x + width, y + height, x, y + height]
+    return Polygon(corners, fillColor=fill, strokeColor=edge, strokeWidth=0.5)
+
+
+def _text(
+    x: float, y: float, text: str, *, anchor: Anchor = "middle", bold: bool = False, size: float = _SMALL
+) -> String:
     colour = INK if bold else QUIET
     return String(x, y, text, textAnchor=anchor, fontName=BOLD if bold else REGULAR, fontSize=size, fillColor=colour)
 
@@ -37,7 +48,7 @@ def gauge(endpoint: EndpointProbability, edition: Edition, *, width: float) -> D
         drawing.add(Line(at(tick), y - 2, at(tick), y + 2, strokeColor=QUIET, strokeWidth=0.6))
         drawing.add(_text(at(tick), y - 12, edition.percent(tick)))
     span = at(endpoint.upper) - at(endpoint.lower)
-    drawing.add(Rect(at(endpoint.lower), y - 2.6, span, 5.2, fillColor=SKY, strokeColor=BLUE, strokeWidth=0.5))
+    drawing.add(_box(at(endpoint.lower), y - 2.6, span, 5.2, fill=SKY, edge=BLUE))
     drawing.add(_diamond(at(endpoint.base_rate), y))
     drawing.add(Circle(at(endpoint.probability), y, 3.6, fillColor=NAVY, strokeColor=white, strokeWidth=0.8))
     drawing.add(_text(at(endpoint.probability), y + 7, edition.percent(endpoint.probability), bold=True, size=7.5))
@@ -86,7 +97,7 @@ def survival_chart(
         x, y = at(twelve.months, twelve.probability)
         drawing.add(Line(x, bottom, x, y, strokeColor=INK, strokeWidth=0.6, strokeDashArray=[1.5, 1.5]))
         drawing.add(Circle(x, y, 2.6, fillColor=NAVY, strokeColor=white, strokeWidth=0.7))
-        drawing.add(_text(x + 5, y + 4, edition.percent(twelve.probability), anchor="start", bold=True, size=7.5))
+        drawing.add(_text(x + 4, bottom + 4, edition.percent(twelve.probability), anchor="start", bold=True, size=7.5))
     drawing.add(_text((left + right) / 2, 1.5, _("months since the first dose of immunotherapy")))
     drawing.add(_text(0, height - 7, _("Progression-free survival"), anchor="start", bold=True, size=7.0))
     return drawing
@@ -105,9 +116,12 @@ def bars(terms: Sequence[tuple[str, float]], edition: Edition, *, width: float) 
         colour = VERMILION if value > 0 else BLUE
         drawing.add(_text(0, y + 4, name, anchor="start", size=7.0))
         x = zero if value > 0 else zero - length
-        drawing.add(Rect(x, y + 2, length, row - 4.5, fillColor=colour, strokeColor=None))
-        end, anchor = (zero + length + 3, "start") if value > 0 else (zero - length - 3, "end")
-        drawing.add(_text(end, y + 4, edition.decimal(value, 2, sign=True), anchor=anchor, size=6.6))
+        drawing.add(_box(x, y + 2, length, row - 4.5, fill=colour))
+        label = edition.decimal(value, 2, sign=True)
+        if value > 0:
+            drawing.add(_text(zero + length + 3, y + 4, label, anchor="start", size=6.6))
+        else:
+            drawing.add(_text(zero - length - 3, y + 4, label, anchor="end", size=6.6))
     drawing.add(Line(zero, 0, zero, drawing.height, strokeColor=QUIET, strokeWidth=0.6))
     return drawing
 
@@ -119,7 +133,7 @@ def risk_boxes(labels: Sequence[str], chosen: int, *, width: float) -> Drawing:
     for i, label in enumerate(labels):
         here = i == chosen
         fill = NAVY if here else white
-        drawing.add(Rect(i * step, 1, step - 3, drawing.height - 2, fillColor=fill, strokeColor=QUIET, strokeWidth=0.5))
+        drawing.add(_box(i * step, 1, step - 3, drawing.height - 2, fill=fill, edge=QUIET))
         text = _text((i + 0.5) * step - 1.5, 5.2, f"● {label}" if here else label, bold=here, size=7.2)
         text.fillColor = white if here else QUIET
         drawing.add(text)

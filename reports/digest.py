@@ -1,8 +1,8 @@
 """The content hash of a report: SHA-256 over canonical JSON of what the report says.
 
-It is the same for both languages and does not depend on fonts or layout. Numbers are rounded to six significant digits,
-so that the last bits of a processor do not matter. Images enter through the identifiers of their DICOM instances and the
-quantities read from them; voxels do not.
+It is the same for both languages and does not depend on fonts or layout. Numbers are rounded to six significant
+digits, so that the last bits of a processor do not matter. Images enter through the identifiers of their DICOM
+instances and the quantities read from them; voxels do not.
 """
 
 from __future__ import annotations

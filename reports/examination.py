@@ -8,7 +8,7 @@ from reportlab.lib.units import mm
 
 from fedpet.messages import Message
 from reports.style import Heading, facts, grid, paragraph
-from reports.wording import LEVELS, check_label
+from reports.wording import CHECKS, LEVELS
 
 if TYPE_CHECKING:
     from reportlab.platypus import Flowable
@@ -26,7 +26,8 @@ def checks(content: ReportContent, edition: Edition) -> list[Flowable]:
     for check in ordered:
         mark, word = LEVELS[check.level]
         verdict = paragraph(f"{mark} {edition.say(word)}", "small" if check.level is order[-1] else "small_strong")
-        rows.append([verdict, edition.say(check_label(check.name)), edition.say(check.reason)])
+        label = edition.say(CHECKS[check.name]) if check.name in CHECKS else check.name
+        rows.append([verdict, label, edition.say(check.reason)])
     return [Heading(_("Quality checks of the images")), grid(rows, [24 * mm, 34 * mm, 122 * mm])]
 
 
@@ -49,7 +50,8 @@ def acquisition(content: ReportContent, edition: Edition) -> list[Flowable]:
 
 
 def _given(value: float | None, factor: float, unit: str, edition: Edition, digits: int) -> str:
-    return edition.translate("not stated") if value is None else f"{edition.decimal(factor * value, digits)} {unit}"
+    _ = edition.translate
+    return _("not stated") if value is None else f"{edition.decimal(factor * value, digits)} {unit}"
 
 
 def _suv(content: ReportContent) -> Message:

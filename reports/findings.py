@@ -62,9 +62,10 @@ def _slices(content: ReportContent, edition: Edition) -> Flowable:
 
 
 def _slices_caption(content: ReportContent, edition: Edition) -> str:
+    _ = edition.translate
     lesion = main_lesion(content.prediction.quantities)
     if lesion is None:
-        return edition.translate("Slices through the centre of the PET; nothing was delineated.")
+        return _("Slices through the centre of the PET; nothing was delineated.")
     return edition.say(Message("Slices through lesion {number}, the largest.", number=lesion.id))
 
 

@@ -36,8 +36,8 @@ def clinical_inputs(content: ReportContent, edition: Edition) -> list[Flowable]:
     tables: list[str | Flowable | list[Flowable]] = [
         grid([head, *part], widths) if part else "" for part in (lines[:half], lines[half:])
     ]
-    key = _("● used by the model   ○ given, not used   ✗ used by the model, missing (the model then takes its"
-            " reference value and knows that the variable is missing)")  # fmt: skip
+    key = _("● used by the model – ○ given, not used – ✗ used by the model, missing: the model then takes its"
+            " reference value and knows that the variable is missing")  # fmt: skip
     return [Heading(_("Clinical and biological data")), columns(tables, [92 * mm, 88 * mm]), paragraph(key, "quiet")]
 
 
@@ -53,9 +53,10 @@ def missing_line(content: ReportContent, edition: Edition) -> Flowable:
 
 def written(record: ClinicalRecord, name: str, edition: Edition) -> str:
     """The value of a variable with its unit, or "not given"."""
+    _ = edition.translate
     value, variable = getattr(record, name), VARIABLES[name]
     if value is None:
-        return edition.translate("not given")
+        return _("not given")
     for choice in variable.choices:
         if choice.value == value:
             return edition.say(choice.label)
@@ -65,9 +66,10 @@ def written(record: ClinicalRecord, name: str, edition: Edition) -> str:
 
 
 def _line(name: str, content: ReportContent, edition: Edition, *, used: bool) -> list[str | Flowable | list[Flowable]]:
+    _ = edition.translate
     missing = name in content.prediction.missing
     mark = MISSING if missing else USED if used else GIVEN
-    value = edition.translate("missing") if missing else written(content.record, name, edition)
+    value = _("missing") if missing else written(content.record, name, edition)
     return [mark, edition.say(VARIABLES[name].label), paragraph(value, "small_strong" if missing else "small")]
 
 

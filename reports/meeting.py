@@ -1,4 +1,4 @@
-"""The tumour board: what is asked, what it decides, and the clinician's verdict on the answer. Fields to be filled in."""
+"""The tumour board: what is asked and decided, and the clinician's verdict on the answer. Fields to be filled in."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from reports.content import ReportContent
     from reports.edition import Edition
 
+NBSP = "\u00a0"
 _CONTEXT = ("ecog_ps", "histology", "pdl1_tps", "line", "drug")
 
 
@@ -33,11 +34,11 @@ def meeting(content: ReportContent, edition: Edition) -> list[Flowable]:
     """The board's block and the clinician's verdict, with empty fields."""
     _ = edition.translate
     asked = _(
-        "Expected progression-free survival under immunotherapy, from the pre-treatment PET/CT and clinical data."
+        "Question: expected progression-free survival under immunotherapy, from pre-treatment PET/CT and clinical data."
     )
     board = [
         Heading(_("Tumour board (RCP)")),
-        paragraph(f"{_('Question')} – {asked}", "small"),
+        paragraph(asked, "small"),
         Spacer(0, 1 * mm),
         context(content, edition),
         Spacer(0, 1 * mm),
@@ -47,7 +48,7 @@ def meeting(content: ReportContent, edition: Edition) -> list[Flowable]:
     ]
     verdict = [
         Heading(_("The clinician's verdict on this answer")),
-        paragraph("   ".join(f"☐ {word}" for word in (_("accepted"), _("rejected"), _("amended"))), "lead"),
+        paragraph((4 * NBSP).join(f"☐{NBSP}{word}" for word in (_("accepted"), _("rejected"), _("amended"))), "lead"),
         Spacer(0, 1 * mm),
         _fields([(_("Comment"), 14)], columns=1),
         _fields([(_("Name and role"), 8), (_("Date and signature"), 8)], columns=2),
@@ -59,10 +60,15 @@ def _fields(fields: Sequence[tuple[str, float]], *, columns: int) -> Table:
     """Empty boxes with a small label; heights in mm."""
     height = max(height for _name, height in fields) * mm
     cells = [[paragraph(name, "label") for name, _height in fields]]
-    style = [
-        ("GRID", (0, 0), (-1, -1), 0.4, QUIET),
-        ("VALIGN", (0, 0), (-1, -1), "TOP"),
-        ("TOPPADDING", (0, 0), (-1, -1), 1.5),
-        ("LEFTPADDING", (0, 0), (-1, -1), 4),
-    ]
-    return Table(cells, colWidths=[WIDTH / columns] * columns, rowHeights=[height], hAlign="LEFT", style=style)
+    return Table(
+        cells,
+        colWidths=[WIDTH / columns] * columns,
+        rowHeights=[height],
+        hAlign="LEFT",
+        style=[
+            ("GRID", (0, 0), (-1, -1), 0.4, QUIET),
+            ("VALIGN", (0, 0), (-1, -1), "TOP"),
+            ("TOPPADDING", (0, 0), (-1, -1), 1.5),
+            ("LEFTPADDING", (0, 0), (-1, -1), 4),
+        ],
+    )

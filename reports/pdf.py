@@ -34,6 +34,7 @@ _PAGE_WIDTH, _PAGE_HEIGHT = A4
 _MARGIN = (_PAGE_WIDTH - WIDTH) / 2
 _TOP, _BOTTOM = 17 * mm, 17 * mm
 _TOTAL = "total-pages"
+_TITLE = Message("Progression-free survival under immunotherapy")
 
 
 def write_pdf(content: ReportContent, path: Path, *, language: Language) -> str:
@@ -53,7 +54,7 @@ def write_pdf(content: ReportContent, path: Path, *, language: Language) -> str:
         str(path),
         pagesize=A4,
         lang="fr-FR" if language == "fr" else "en-GB",
-        title=f"fedpet – {edition.translate('PET/CT and immunotherapy report')} – {content.study.pseudonym}",
+        title=edition.say(_TITLE),
         author=content.centre or "fedpet",
         subject=edition.say(RESEARCH_ONLY),
         creator="fedpet",
@@ -67,7 +68,8 @@ def write_pdf(content: ReportContent, path: Path, *, language: Language) -> str:
 
 
 def _story(content: ReportContent, edition: Edition) -> list[Flowable]:
-    caution = edition.translate(
+    _ = edition.translate
+    caution = _(
         "Read the images and form an opinion before reading this answer: an automatic answer, even a wrong one, sways"
         " its reader."
     )
@@ -98,13 +100,13 @@ def _title(content: ReportContent, edition: Edition) -> list[Flowable]:
         Message("Report: {moment}", moment=edition.moment(content.created)),
     ]
     left = [
-        paragraph(_("Progression-free survival under immunotherapy"), "title"),
+        paragraph(edition.say(_TITLE), "title"),
         paragraph(
             _("Prediction from the pre-treatment FDG PET/CT and clinical data, non-small-cell lung cancer"), "quiet"
         ),
     ]
     return [
-        columns([left, [paragraph(edition.say(line), "small") for line in right]], [122 * mm, 58 * mm]),
+        columns([left, [paragraph(edition.say(line), "small") for line in right]], [128 * mm, 52 * mm]),
         Spacer(0, 2 * mm),
     ]
 
@@ -153,12 +155,12 @@ class _Furniture:
         canvas.setFont(REGULAR, 6.5)
         centre = content.centre or _("centre not configured")
         canvas.drawString(_MARGIN, 9.8 * mm, f"{content.study.pseudonym}  ·  {centre}")
-        canvas.drawString(_MARGIN, 6.6 * mm, f"{_('Report')} {content.report_uid}")
-        canvas.drawRightString(right, 6.6 * mm, f"{_('Content SHA-256')} {self.digest}")
-        canvas.drawRightString(right - 4 * mm, 9.8 * mm, f"{_('Page')} {page} /")
-        canvas.translate(right - 3.4 * mm, 9.8 * mm)
+        canvas.drawString(_MARGIN, 6.6 * mm, _("Report") + f" {content.report_uid}")
+        canvas.drawRightString(right, 6.6 * mm, _("Content SHA-256") + f" {self.digest}")
+        canvas.drawRightString(right - 2.4 * mm, 9.8 * mm, _("Page") + f" {page} /")
+        canvas.translate(right - 1.6 * mm, 9.8 * mm)
         canvas.doForm(_TOTAL)
-        canvas.translate(3.4 * mm - right, -9.8 * mm)
+        canvas.translate(1.6 * mm - right, -9.8 * mm)
 
     def _watermark(self, canvas: Canvas) -> None:
         canvas.translate(_PAGE_WIDTH / 2, _PAGE_HEIGHT / 2)

@@ -56,8 +56,8 @@ def _sentences(card: Mapping[str, Any], edition: Edition) -> list[Flowable]:
     _ = edition.translate
     data = _mapping(card.get("data")).get("description")
     parts: list[Flowable] = [
-        paragraph(f"{_('Intended use')} – {_said(card.get('intended_use'), edition)}", "small"),
-        paragraph(f"{_('Training data')} – {_said(data, edition)}", "small"),
+        paragraph(edition.say(Message("Intended use: {use}", use=_said(card.get("intended_use"), edition))), "small"),
+        paragraph(edition.say(Message("Training data: {data}", data=_said(data, edition))), "small"),
         paragraph(_("Limits"), "small_strong"),
     ]
     limits = card.get("limits")
@@ -101,7 +101,7 @@ def _hashes(content: ReportContent, edition: Edition) -> Flowable:
 
 def _metric(metric: object, edition: Edition) -> list[str]:
     """Value and interval of a metric given as a number or as {value, lower, upper}."""
-    given = metric if isinstance(metric, Mapping) else {"value": metric}
+    given: Mapping[str, Any] = metric if isinstance(metric, Mapping) else {"value": metric}
     value, lower, upper = given.get("value"), given.get("lower"), given.get("upper")
     interval = "–" if lower is None or upper is None else f"{edition.decimal(lower, 3)}–{edition.decimal(upper, 3)}"
     return ["–" if value is None else edition.decimal(value, 3), interval]
@@ -112,13 +112,14 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _count(value: object, edition: Edition) -> str:
-    return edition.decimal(value, 0) if isinstance(value, int) else edition.translate("not stated")
+    return edition.decimal(value, 0) if isinstance(value, int) else _said(value, edition)
 
 
 def _said(value: object, edition: Edition) -> str:
-    return edition.translate("not stated") if value in (None, "") else str(value)
+    _ = edition.translate
+    return _("not stated") if value in (None, "") else str(value)
 
 
 def _joined(source: Mapping[str, Any], names: Sequence[str], edition: Edition) -> str:
     given = [str(source[name]) for name in names if source.get(name) is not None]
-    return " ".join(given) or edition.translate("not stated")
+    return _said(" ".join(given), edition)

@@ -38,10 +38,10 @@ _SIZES = {
     "small_strong": (7.0, BOLD, INK),
     "quiet": (7.0, REGULAR, QUIET),
     "label": (6.6, REGULAR, QUIET),
-    "title": (14.5, BOLD, NAVY),
+    "title": (12.2, BOLD, NAVY),
     "heading": (10.0, BOLD, NAVY),
-    "lead": (9.6, BOLD, INK),
-    "answer": (33.0, BOLD, NAVY),
+    "lead": (9.0, BOLD, INK),
+    "answer": (30.0, BOLD, NAVY),
 }
 STYLES = {
     name: ParagraphStyle(name, fontName=font, fontSize=size, leading=1.28 * size, textColor=colour)
@@ -50,7 +50,8 @@ STYLES = {
 STYLES["number"] = ParagraphStyle("number", STYLES["small"], alignment=TA_RIGHT)
 STYLES["number_head"] = ParagraphStyle("number_head", STYLES["small_strong"], alignment=TA_RIGHT)
 STYLES["centred"] = ParagraphStyle("centred", STYLES["small"], alignment=TA_CENTER)
-STYLES["answer"].leading = 36
+STYLES["quiet"].spaceBefore = 2
+STYLES["answer"].leading = 33
 
 
 @lru_cache
@@ -72,9 +73,7 @@ class Heading(Paragraph):
     """A section's title with a rule below it, and an entry in the document's outline."""
 
     def __init__(self, text: str) -> None:
-        style = ParagraphStyle(
-            "section", STYLES["heading"], spaceBefore=9, spaceAfter=4, borderPadding=(0, 0, 2, 0), keepWithNext=True
-        )
+        style = ParagraphStyle("section", STYLES["heading"], spaceBefore=9, spaceAfter=5, keepWithNext=True)
         super().__init__(escape(text), style)
         self.title = text
 
@@ -132,10 +131,14 @@ def facts(pairs: Sequence[tuple[str, str]], *, columns: int, width: float = WIDT
     )
 
 
-def columns(cells: Sequence[Cell], widths: Sequence[float]) -> Table:
+def columns(cells: Sequence[str | Flowable | Sequence[Flowable]], widths: Sequence[float]) -> Table:
     """Flowables side by side, aligned at the top."""
-    style = [("VALIGN", (0, 0), (-1, -1), "TOP"), *_padding(horizontal=0, vertical=0)]
-    return Table([list(cells)], colWidths=list(widths), hAlign="LEFT", style=style)
+    return Table(
+        [list(cells)],
+        colWidths=list(widths),
+        hAlign="LEFT",
+        style=[("VALIGN", (0, 0), (-1, -1), "TOP"), *_padding(horizontal=0, vertical=0)],
+    )
 
 
 def panel(content: list[Flowable], width: float, *, edge: object = NAVY) -> Table:
@@ -152,6 +155,6 @@ def panel(content: list[Flowable], width: float, *, edge: object = NAVY) -> Tabl
     )
 
 
-def _padding(*, horizontal: float, vertical: float) -> list[tuple[object, ...]]:
+def _padding(*, horizontal: float, vertical: float) -> list[tuple[str, tuple[int, int], tuple[int, int], float]]:
     sides = {"LEFT": horizontal, "RIGHT": horizontal, "TOP": vertical, "BOTTOM": vertical}
     return [(f"{side}PADDING", (0, 0), (-1, -1), size) for side, size in sides.items()]

@@ -10,11 +10,12 @@ from reportlab.platypus import KeepTogether, Spacer
 from clinical.scores import dnlr, grim, lipi, nlr
 from explain.figures import saliency_figure
 from fedpet.messages import Message
+from imaging.study import Level
 from inference.encoding import term_label
 from reports.charts import bars
 from reports.pictures import picture
 from reports.style import VERMILION, WIDTH, Heading, columns, grid, panel, paragraph
-from reports.wording import LIPI
+from reports.wording import LEVELS, LIPI
 
 if TYPE_CHECKING:
     from reportlab.platypus import Flowable
@@ -32,12 +33,11 @@ def explanation(content: ReportContent, edition: Edition) -> list[Flowable]:
     _ = edition.translate
     if content.prediction.abstained is not None:
         return []
-    parts: list[Flowable] = [Heading(_("Explanation"))]
-    found = content.explanation
-    if found is None:
-        parts.append(paragraph(_("No attribution map was computed."), "body"))
-    else:
-        parts += _map(content, found, edition)
+    found, heading = content.explanation, Heading(_("Explanation"))
+    shown = (
+        [paragraph(_("No attribution map was computed."), "body")] if found is None else _map(content, found, edition)
+    )
+    parts: list[Flowable] = [KeepTogether([heading, *shown, Spacer(0, 2 * mm)])]
     left = [paragraph(_("Terms of the score (a positive term raises the risk)"), "strong"), Spacer(0, 1 * mm)]
     left.append(bars(_terms(content, edition), edition, width=_CHART))
     left.append(paragraph(_("Log-hazard scale, before calibration, against the reference patient."), "quiet"))
@@ -50,22 +50,14 @@ def _map(content: ReportContent, found: Explanation, edition: Edition) -> list[F
     _ = edition.translate
     if not found.reliable:
         warning = _("Attribution map not reliable: at least one gate failed, so the map is not shown.")
-        return [panel([paragraph(f"✗ {warning}", "strong")], WIDTH, edge=VERMILION), Spacer(0, 2 * mm)]
+        return [panel([paragraph(f"✗ {warning}", "strong")], WIDTH, edge=VERMILION)]
     figure = saliency_figure(content.study, content.prediction.lesion_labels, found, language=edition.language)
     outside = Message(
         "Influential areas, not causes. {outside} of the attribution lies outside the lesions. Method: {method}.",
         outside=edition.percent(found.lesion_share.get(0, 0.0)),
         method=found.method,
     )
-    return [
-        KeepTogether(
-            [
-                picture(figure, width=WIDTH, height=78 * mm),
-                paragraph(edition.say(outside), "quiet"),
-                Spacer(0, 2 * mm),
-            ]
-        )
-    ]
+    return [picture(figure, width=WIDTH, height=78 * mm), paragraph(edition.say(outside), "quiet")]
 
 
 def _gates(found: Explanation, edition: Edition) -> list[Flowable]:
@@ -75,8 +67,12 @@ def _gates(found: Explanation, edition: Edition) -> list[Flowable]:
     )
     verdicts: list[Flowable] = [paragraph(_("Gates of the attribution map"), "strong"), Spacer(0, 1 * mm)]
     for gate in found.gates:
-        word = f"✓ {_('Pass')}" if gate.passed else f"✗ {_('Fail')}"
-        verdicts.append(paragraph(f"{word}: {edition.say(gate.reason)}", "small" if gate.passed else "small_strong"))
+        mark, word = LEVELS[Level.PASS if gate.passed else Level.FAIL]
+        verdicts.append(
+            paragraph(
+                f"{mark} {edition.say(word)} – {edition.say(gate.reason)}", "small" if gate.passed else "small_strong"
+            )
+        )
         verdicts.append(Spacer(0, 0.8 * mm))
     return [*verdicts, paragraph(edition.say(error), "quiet")]
 

@@ -52,8 +52,3 @@ LIPI: tuple[Message, ...] = (
     Message("1 point: intermediate prognosis"),
     Message("2 points: poor prognosis"),
 )
-
-
-def check_label(name: str) -> Message:
-    """Human name of a quality check; an unknown check keeps its identifier."""
-    return CHECKS.get(name, Message("{name}", name=name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -17,3 +18,37 @@ def reference_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the reference scans are missing: set FEDPET_REFERENCE_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def dicom():
+    """The module `tests/dicom_factory.py`: builds small PET and CT series slice by slice."""
+    spec = importlib.util.spec_from_file_location("dicom_factory", Path(__file__).with_name("dicom_factory.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def untrained_bundle(tmp_path_factory):
+    """A bundle of the default contract whose network was never trained: enough for everything but medicine."""
+    import torch
+
+    from inference.bundle import write_bundle
+    from inference.calibration import Calibration
+    from inference.contract import default_contract
+    from inference.network import build_network
+    from training.export import export_onnx, weights
+
+    torch.manual_seed(0)
+    contract = default_contract()
+    network = build_network("evidence", contract)
+    rates = {"pfs_12m": 0.4, "dcb_6m": 0.55, "early_failure_3m": 0.25}
+    return write_bundle(
+        tmp_path_factory.mktemp("bundle") / "untrained",
+        onnx=export_onnx(network, contract),
+        weights=weights(network),
+        contract=contract,
+        calibration=Calibration(0.0, 1.0, ((0.01, 0.0), (0.0, 0.01)), 0.80, rates, (-0.2, 0.2)),
+        card={"name": "untrained", "version": "0", "synthetic": True},
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,22 +29,34 @@ _INPUTS = ("image", "clinical")
 
 def export_onnx(network: nn.Module, contract: Contract) -> bytes:
     """The network as an ONNX model with a free batch size; outputs are named as the fields of `NetworkOutput`."""
-    buffer = BytesIO()
+    batch = {0: torch.export.Dim("batch")}
     example = (torch.zeros(2, 2, *contract.shape), torch.zeros(2, len(contract.inputs)))
-    names = [*_INPUTS, *NetworkOutput._fields]
-    network.eval()
-    torch.onnx.export(
-        network,
+    program = torch.onnx.export(
+        network.eval(),
         example,
-        buffer,
         input_names=list(_INPUTS),
         output_names=list(NetworkOutput._fields),
-        dynamic_axes={name: {0: "batch"} for name in names},
+        dynamic_shapes=(batch, batch),
         opset_version=_OPSET,
-        dynamo=False,
+        dynamo=True,
+        verbose=False,
     )
-    onnx.checker.check_model(onnx.load_from_string(buffer.getvalue()))
-    return buffer.getvalue()
+    if program is None:
+        raise AssertionError("the exporter returns a program when it is given no file")
+    model = program.model_proto
+    _strip(model.graph)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def _strip(graph: onnx.GraphProto) -> None:
+    """Remove what the exporter tells of this machine: stack traces with the paths of source files."""
+    for node in graph.node:
+        del node.metadata_props[:]
+        node.ClearField("doc_string")
+    for value in (*graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del value.metadata_props[:]
+    del graph.metadata_props[:]
 
 
 def verify_onnx(model: bytes, network: nn.Module, cases: Sequence[NodeCase]) -> float:
@@ -78,4 +89,4 @@ def _difference(session: onnxruntime.InferenceSession, network: nn.Module, case:
     with torch.no_grad():
         expected = network(torch.from_numpy(image), torch.from_numpy(clinical))
     answered = session.run(None, {"image": image, "clinical": clinical})
-    return float(max(np.abs(np.subtract(a, e)).max(initial=0.0) for a, e in zip(answered, expected, strict=True)))
+    return float(max(np.abs(a - e.numpy()).max(initial=0.0) for a, e in zip(answered, expected, strict=True)))

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from fedpet.progress import part, silent
 from inference.bundle import write_bundle
 from inference.contract import default_contract
 from training.calibration import calibrate
-from training.card import Training, model_card
+from training.card import BASELINE, MODEL, Run, Trained, model_card
 from training.evaluation import HeldOut, evaluate, scores
 from training.export import export_onnx, verify_onnx, weights
 from training.federation import TAGS, Federation
@@ -27,9 +26,7 @@ from training.risk_table import pooled
 from training.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from torch import nn
+    from collections.abc import Callable, Mapping, Sequence
 
     from fedpet.progress import Progress
     from inference.contract import Contract
@@ -91,59 +88,120 @@ def rehearse(  # noqa: PLR0913  one argument for each option of the command
     sites = [read_node(folder, contract) for folder in nodes]
     held_out = [read_node(folder, contract) for folder in holdout]
     _require_empty(out)
-    model = Task(
-        contract=contract,
-        network=network,
-        network_config=dict(network_config or {}),
-        rounds=rounds,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        seed=seed,
-    )
-    baseline = Task(
-        contract=contract,
-        network="clinical",
-        rounds=rounds,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        seed=seed,
-        augment=False,
-    )
-    plan = _Plan({"model": model, "clinical": baseline}, {"model": local_epochs, "clinical": _BASELINE_EPOCHS * local_epochs})
-    folder = work or Path(tempfile.mkdtemp(prefix="fedpet-"))
-    _require_empty(folder)
-    trained = _train(sites, plan, folder, part(progress, 0.0, 0.9))
-    progress(0.92, Message("Evaluating and exporting the model"))
+    work_folder = work or Path(tempfile.mkdtemp(prefix="fedpet-"))
+    _require_empty(work_folder)
+    common: dict[str, Any] = {
+        "contract": contract,
+        "rounds": rounds,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "seed": seed,
+    }
+    runs = {
+        MODEL: Run(Task(**common, network=network, network_config=dict(network_config or {})), local_epochs),
+        BASELINE: Run(Task(**common, network="clinical", augment=False), _BASELINE_EPOCHS * local_epochs),
+    }
+    trained = _train(sites, runs, work_folder, part(progress, 0.0, 0.9))
+    progress(0.9, Message("Evaluating and exporting the model"))
     _export(trained, sites, held_out, out, name=name, version=version)
     if work is None:
-        shutil.rmtree(folder)
+        shutil.rmtree(work_folder)
     progress(1.0, Message("The bundle is written"))
     return out
 
 
-@dataclass(frozen=True)
-class _Plan:
-    tasks: dict[str, Task]
-    local_epochs: dict[str, int]
-
-
-def _train(sites: Sequence[NodeData], plan: _Plan, work: Path, progress: Progress) -> Training:
+def _train(sites: Sequence[NodeData], runs: Mapping[str, Run], work: Path, progress: Progress) -> Trained:
     """Run the federation and read back what the researcher left."""
     results = work / "results"
     results.mkdir(parents=True)
-    names = _names(sites)
-    progress(0.0, Message("Starting {count} nodes", count=len(names)))
-    with Federation(names, work) as federation:
+    nodes = _named(sites)
+    progress(0.0, Message("Starting {count} nodes", count=len(nodes)))
+    with Federation(nodes, work) as federation:
         config = {
             "tags": TAGS,
-            "sites": list(names),
-            "args": {run: task.to_args() for run, task in plan.tasks.items()},
-            "local_epochs": plan.local_epochs,
+            "sites": list(nodes),
+            "args": {name: run.task.to_args() for name, run in runs.items()},
+            "local_epochs": {name: run.local_epochs for name, run in runs.items()},
             "out": str(results),
             "round_seconds": _ROUND_SECONDS,
         }
-        federation.run_researcher(config, _reporter(plan, progress))
-        plan_text = federation.plan.read_bytes()
-    histories = {run: json.loads((results / f"{run}.json").read_text(encoding="utf-8")) for run in plan.tasks}
-    networks = {run: _network(task, results / f"{run}.safetensors") for run, task in plan.tasks.items()}
-    return Training(plan.tasks, plan.local_epochs, networks, histories, plan_text)
+        federation.run_researcher(config, _reporter(runs, progress))
+        plan = federation.plan.read_bytes()
+    networks, histories = {}, {}
+    for name, run in runs.items():
+        networks[name] = run.task.build()
+        networks[name].load_state_dict(load_file(results / f"{name}.safetensors"))
+        histories[name] = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
+    return Trained(runs, networks, histories, plan)
+
+
+def _export(
+    trained: Trained, sites: Sequence[NodeData], held_out: Sequence[NodeData], out: Path, *, name: str, version: str
+) -> None:
+    """Calibrate, evaluate, convert, verify and write the bundle."""
+    task, network = trained.runs[MODEL].task, trained.networks[MODEL]
+    contract = task.contract
+    some = [site.case(site.case_ids[0]) for site in (*held_out, *sites)][:_VERIFIED]
+    score, logits = scores(network, some[:1])
+    table = pooled(trained.histories[MODEL]["final"].values(), len(contract.month_edges) - 1)
+    calibration = calibrate(table, logits[0] - score[0], contract.month_edges)
+    model = export_onnx(network, contract)
+    difference = verify_onnx(model, network, some)
+    evaluation = evaluate(HeldOut.of(held_out), trained.networks, calibration, contract) if held_out else None
+    card = model_card(trained, sites, held_out, evaluation, difference)
+    write_bundle(
+        out,
+        onnx=model,
+        weights=weights(network),
+        contract=contract,
+        calibration=calibration,
+        card={"name": name, "version": version, **card},
+    )
+
+
+def _reporter(runs: Mapping[str, Run], progress: Progress) -> Callable[[dict[str, Any]], None]:
+    """Turns the researcher's events into progress: 8 % to start, then the model's rounds, then the baseline's."""
+    shares = {MODEL: part(progress, 0.08, 0.9), BASELINE: part(progress, 0.9, 1.0)}
+
+    def report(event: dict[str, Any]) -> None:
+        if event["event"] == "ready":
+            progress(0.08, Message("{count} nodes answer", count=len(event["sites"])))
+            return
+        rounds = runs[event["run"]].task.rounds
+        loss = sum(site["loss"] * site["n"] for site in event["validation"].values())
+        patients = sum(site["n"] for site in event["validation"].values())
+        message = Message(
+            "{run}: round {round} of {rounds}, validation loss {loss:.3f}",
+            run=event["run"],
+            round=event["round"],
+            rounds=rounds,
+            loss=loss / patients if patients else float("nan"),
+        )
+        shares[event["run"]](event["round"] / rounds, message)
+
+    return report
+
+
+def _named(sites: Sequence[NodeData]) -> dict[str, Path]:
+    """Folder by node name: the site's name, fit for a file name.
+
+    Raises:
+        FederationError: two sites have one name.
+    """
+    nodes = {re.sub(r"[^A-Za-z0-9_-]", "_", site.site): site.folder for site in sites}
+    if len(nodes) < len(sites):
+        raise FederationError(
+            found=Message("Two of the nodes have the same site name."),
+            needed=Message("A name of its own for each node."),
+            advice=Message("Prepare the node data with different site names."),
+        )
+    return nodes
+
+
+def _require_empty(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FederationError(
+            found=Message("The folder {name} is not empty.", name=folder.name),
+            needed=Message("A new or an empty folder."),
+            advice=Message("Give another folder; nothing is overwritten."),
+        )

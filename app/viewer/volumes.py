@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.casework import focus_mm
+from app.viewer.description import DESCRIPTION
 from imaging.mip import rotating_mip
 from imaging.resampling import Grid, resample
 from imaging.volume import Volume
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from app.casework import CaseResult
 
-DESCRIPTION = "volumes.json"
 MIP_SUV = 25.0  # SUV of the brightest stored value of a projection
 _MIP_FRAMES = 24
 _MIP_SPACING_MM = 4.0
@@ -59,12 +59,6 @@ def store_viewer_volumes(result: CaseResult, folder: Path) -> None:
         "focus": focus_mm(result.study, result.prediction),
     }
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """What `store_viewer_volumes` wrote about the files of a case."""
-    description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text())
-    return description
 
 
 def axis_aligned(volume: Volume, *, outside: float) -> Volume:

@@ -88,11 +88,12 @@ def show_error(error: FedpetError, spoken: Speech) -> None:
 
 
 def _upload_texts(spoken: Speech) -> None:
-    """Streamlit's upload widget speaks English only: its words are replaced by the style sheet."""
+    """Streamlit's upload widget speaks English only: its words are replaced by style."""
     _ = spoken.text
+    limit = spoken.say(Message("or drop here ({size} GB at most)", size=services().settings.max_upload_mb // 1024))
+    zone = "[data-testid=stFileUploaderDropzone]"
     st.html(
-        "<style>"
-        f"[data-testid=stFileUploaderDropzone] > button::after {{content: '{_('Browse')}'}}"
-        f"[data-testid=stFileUploaderDropzoneInstructions]::after {{content: '{_('or drop here')}'}}"
-        "</style>"
+        f"<style>{zone} p {{font-size: 0}} {zone} p::after {{content: '{_('Browse')}'; font-size: 0.9rem}}"
+        "[data-testid=stFileUploaderDropzoneInstructions] > * {display: none}"
+        f"[data-testid=stFileUploaderDropzoneInstructions]::after {{content: '{limit}'; font-size: 0.9rem}}</style>"
     )

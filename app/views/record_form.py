@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -59,10 +60,11 @@ def draw(case: Case, spoken: Speech) -> bool:
     for title, names in GROUPS:
         with st.container(border=True):
             st.subheader(spoken.say(title), anchor=False)
-            columns = st.columns(_COLUMNS)
-            for place, name in enumerate(names):
-                with columns[place % _COLUMNS]:
-                    values[name] = _field(case, VARIABLES[name], spoken, used=name in used)
+            for start in range(0, len(names), _COLUMNS):
+                row = st.columns(_COLUMNS, vertical_alignment="bottom")
+                for column, name in zip(row, names[start : start + _COLUMNS], strict=False):
+                    with column:
+                        values[name] = _field(case, VARIABLES[name], spoken, used=name in used)
     entered = {name: value for name, value in values.items() if value is not None}
     if entered != case.record or case.language != spoken.language:
         services().store.draft(case.id, entered, spoken.language)
@@ -124,7 +126,8 @@ def _load_file(case: Case, spoken: Speech) -> None:
         file = st.file_uploader(
             _("Clinical record, with French or English names"), key=f"record_file_{turn}", type=["json", "csv"]
         )
-        if notes := st.session_state.pop("record_notes", None):
+        notes = st.session_state.pop("record_notes", None)
+        if notes is not None:
             st.success(_("The form was filled in from the file. Please check it."))
             for note in notes:
                 st.warning(spoken.say(note))
@@ -143,7 +146,8 @@ def _load_file(case: Case, spoken: Speech) -> None:
     for name in VARIABLES:
         st.session_state[_key(case, name)] = getattr(read.record, name)
     st.session_state["record_turn"] = turn + 1
-    st.session_state["record_notes"] = read.warnings or ()
+    shown_below = record_from_mapping(asdict(read.record)).warnings
+    st.session_state["record_notes"] = [note for note in read.warnings if note not in shown_below]
     st.rerun()
 
 

@@ -1,0 +1,45 @@
+"""The application's script: `fedpet app` serves it, and Streamlit runs it for every page and every click."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.views import case, model, new_case, worklist
+from app.views.frame import open_frame
+from app.views.speech import speech
+
+_ICON = (
+    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'><rect width='32' height='32' rx='7' fill='#0b5c7d'/>"
+    "<circle cx='16' cy='16' r='8' fill='none' stroke='#fff' stroke-width='2.5'/><circle cx='19' cy='14' r='3' "
+    "fill='#ffb300'/><path d='M16 3v7M16 22v7M3 16h7M22 16h7' stroke='#fff' stroke-width='2'/></svg>"
+)
+
+
+def run() -> None:
+    """Draw the frame and the page that is asked for."""
+    st.set_page_config(page_title="fedpet", page_icon=_ICON, layout="wide")
+    _ = speech().text
+    pages: dict[str, st.Page] = {}
+    pages["worklist"] = st.Page(
+        lambda: worklist.draw(new_case=pages["new"], case=pages["case"]),
+        title=_("Cases"),
+        icon=":material/view_list:",
+        url_path="cases",
+        default=True,
+    )
+    pages["new"] = st.Page(
+        lambda: new_case.draw(case=pages["case"]), title=_("New case"), icon=":material/add_circle:", url_path="new"
+    )
+    pages["case"] = st.Page(
+        lambda: case.draw(worklist=pages["worklist"], new_case=pages["new"]),
+        title=_("Case"),
+        url_path="case",
+        visibility="hidden",
+    )
+    pages["model"] = st.Page(model.draw, title=_("Model card"), icon=":material/description:", url_path="model")
+    page = st.navigation(list(pages.values()), position="top")
+    open_frame()
+    page.run()
+
+
+run()

@@ -1,0 +1,17 @@
+"""The description of a case's volumes, read by the page without loading what makes them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DESCRIPTION = "volumes.json"
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """What `app.viewer.volumes` wrote about the files of a case."""
+    description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text())
+    return description

@@ -1,0 +1,100 @@
+"""The answer of the model: probability, curve, risk group, what it rests on; or why there is none."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from app.views.charts import contribution_chart, survival_chart
+from app.views.frame import RISK
+from clinical.variables import VARIABLES
+from fedpet.messages import Message
+
+if TYPE_CHECKING:
+    from app.views.speech import Speech
+
+_OTHERS = {
+    "dcb_6m": Message("Progression-free at 6 months"),
+    "early_failure_3m": Message("Progression or death before 3 months"),
+}
+
+
+def draw(prediction: dict[str, Any], spoken: Speech) -> None:
+    """Draw the headline of a case."""
+    _ = spoken.text
+    if prediction["abstained"] is not None:
+        reason = spoken.say(Message.from_json(prediction["abstained"]))
+        st.warning(f"**{_('The model does not answer.')}** {reason}", icon=":material/do_not_disturb_on:")
+        st.caption(_("Lesions and quantities are given below; they do not depend on this answer."))
+        return
+    main = next(endpoint for endpoint in prediction["endpoints"] if endpoint["name"] == "pfs_12m")
+    left, middle, right = st.columns((1.15, 1.25, 1.0), gap="medium")
+    with left:
+        _draw_probability(main, prediction["interval_level"], spoken)
+    with middle:
+        st.subheader(_("Predicted progression-free survival"), anchor=False)
+        st.altair_chart(survival_chart(prediction["survival"], main["base_rate"], spoken), key="survival")
+        st.caption(
+            spoken.say(
+                Message(
+                    "Band: {level} interval. Diamond: training cohort at 12 months.",
+                    level=spoken.percent(prediction["interval_level"]),
+                )
+            )
+        )
+    with right:
+        _draw_others(prediction, spoken)
+    st.warning(
+        _(
+            "Read the images and decide before you rely on this figure. The model may be wrong, also when it looks "
+            "certain; it knows neither the examination of the patient nor what it was not given."
+        ),
+        icon=":material/psychology_alt:",
+    )
+
+
+def _draw_probability(main: dict[str, Any], level: float, spoken: Speech) -> None:
+    _ = spoken.text
+    percent = spoken.percent
+    low, point, high, base = (100 * main[name] for name in ("lower", "probability", "upper", "base_rate"))
+    st.subheader(_("Probability of no progression at 12 months"), anchor=False)
+    interval = Message("{level} interval", level=percent(level))
+    st.html(
+        f"<div class='fp-figure' data-testid='probability'>{percent(main['probability'])}</div>"
+        f"<div class='fp-gauge' aria-hidden='true'><i class='all'></i>"
+        f"<i class='span' style='left:{low:.1f}%;width:{high - low:.1f}%'></i>"
+        f"<i class='base' style='left:{base:.1f}%'></i><i class='point' style='left:{point:.1f}%'></i></div>"
+        "<table class='fp'>"
+        f"<tr><th>{spoken.say(interval)}</th><td class='n'>{percent(main['lower'])} – {percent(main['upper'])}</td></tr>"
+        f"<tr><th>{_('Training cohort (dashed line)')}</th><td class='n'>{percent(main['base_rate'])}</td></tr>"
+        "</table>"
+    )
+
+
+def _draw_others(prediction: dict[str, Any], spoken: Speech) -> None:
+    _ = spoken.text
+    label, colour = RISK[prediction["risk_group"]]
+    st.subheader(_("Risk group and other endpoints"), anchor=False)
+    rows = "".join(
+        f"<tr><th>{spoken.say(_OTHERS[endpoint['name']])}</th><td class='n'>{spoken.percent(endpoint['probability'])}<br>"
+        f"<span class='fp-muted'>{spoken.percent(endpoint['lower'])} – {spoken.percent(endpoint['upper'])}</span></td></tr>"
+        for endpoint in prediction["endpoints"]
+        if endpoint["name"] in _OTHERS
+    )
+    missing = ", ".join(spoken.say(VARIABLES[name].label) for name in prediction["missing"]) or _("none")
+    st.html(
+        f"<p><span class='fp-risk' style='background:{colour}'>{spoken.say(label)}</span></p>"
+        f"<table class='fp'>{rows}<tr><th>{_('Missing variables')}</th><td>{escape(missing)}</td></tr></table>"
+    )
+
+
+def draw_contributions(prediction: dict[str, Any], spoken: Speech) -> None:
+    """Draw what the risk score is made of."""
+    _ = spoken.text
+    if not prediction["contributions"]:
+        st.caption(_("The model did not answer: there is nothing to explain."))
+        return
+    st.altair_chart(contribution_chart(prediction["contributions"], spoken), key="contributions")
+    st.caption(_("Additive terms of the risk score before calibration. They describe the model, not causes of the disease."))
