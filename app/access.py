@@ -1,8 +1,8 @@
 """Who may read the files of a case.
 
-The application is a local, single-user one: the server listens on the loopback interface only. Every browser
-gets a random session identifier, signed with a key that never leaves the settings' folder, in a cookie that scripts
-cannot read (`HttpOnly`) and other sites cannot send (`SameSite=Strict`). A page that shows a case grants that case to the
+The application is a local, single-user one: the server listens on the loopback interface only. Every browser gets a
+random session identifier, signed with a key that never leaves the settings' folder, in a cookie that scripts cannot
+read (`HttpOnly`) and other sites cannot send (`SameSite=Strict`). A page that shows a case grants that case to the
 session it belongs to; the route of the files serves only what was granted. Nothing of this is in a URL.
 """
 

@@ -35,7 +35,12 @@ def write_json(data: Mapping[str, Any]) -> None:
 @contextmanager
 def progress_bar(language: Language) -> Iterator[Progress]:
     """A progress bar on standard error."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
     translate = say(language)
     with RichProgress(*columns, console=messages) as bar:
         task = bar.add_task("", total=1.0)

@@ -1,7 +1,7 @@
 """Computations outside of the pages: one process per case, one case at a time.
 
-A process of its own keeps the pages fluent, gives its memory back, and cannot take the server down. Its progress is in the
-database, so that a browser may be closed and opened again. The process is `python -m app.job`, which reads what it
+A process of its own keeps the pages fluent, gives its memory back, and cannot take the server down. Its progress is in
+the database, so that a browser may be closed and opened again. The process is `python -m app.job`, which reads what it
 needs on its standard input: neither its arguments nor its environment say anything about a case.
 """
 
@@ -18,8 +18,8 @@ from app.store import INTERRUPTED, Status
 from fedpet.messages import Message
 
 if TYPE_CHECKING:
-    from fedpet.settings import Settings
     from app.store import Store
+    from fedpet.settings import Settings
 
 
 class Jobs:
@@ -51,9 +51,7 @@ class Jobs:
         with self._lock:
             if self._stopped:
                 return
-            process = subprocess.Popen(  # noqa: S603  our own module, without arguments from outside
-                [sys.executable, "-m", "app.job"], stdin=subprocess.PIPE, text=True
-            )
+            process = subprocess.Popen([sys.executable, "-m", "app.job"], stdin=subprocess.PIPE, text=True)
             self._running = process
         process.communicate(json.dumps({"case": case_id, "settings": self._settings.model_dump(mode="json")}))
         if process.returncode != 0:

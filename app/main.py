@@ -24,7 +24,6 @@ def run() -> None:
         lambda: worklist.draw(new_case=pages["new"], case=pages["case"]),
         title=_("Cases"),
         icon=":material/view_list:",
-        url_path="cases",
         default=True,
     )
     pages["new"] = st.Page(

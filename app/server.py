@@ -6,10 +6,10 @@ what this protects against and what it does not.
 
 from __future__ import annotations
 
+import logging
 import threading
 import webbrowser
 from contextlib import asynccontextmanager
-from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +22,16 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from app.services import FILES, Services, open_services
+from app.views.speech import speech
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from fedpet.settings import Settings
 
+_logger = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 SERVED = {
     **{f"{name}.bin": "application/octet-stream" for name in ("pet", "ct", "saliency", "lesions", "mip")},
@@ -40,22 +42,11 @@ _GUARDED = (f"{FILES}/", "/media/", "/_stcore/upload_file/", "/_stcore/stream")
 _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": "; ".join(
-        (
-            "default-src 'self'",
-            # Streamlit loads a component's script from a blob and its charts compile expressions
-            "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:",
-            "style-src 'self' 'unsafe-inline'",
-            "img-src 'self' data: blob:",
-            "font-src 'self' data:",
-            "connect-src 'self' blob: data:",
-            "worker-src 'self' blob:",
-            "frame-ancestors 'none'",
-            "form-action 'self'",
-            "base-uri 'self'",
-            "object-src 'none'",
-        )
-    ),
+    # Streamlit loads a component's script from a blob and its charts compile expressions
+    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "connect-src 'self' blob: data:; worker-src 'self' blob:; frame-ancestors 'none'; form-action 'self'; "
+    "base-uri 'self'; object-src 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
@@ -90,9 +81,7 @@ class Guard:
         await self._app(scope, receive, add_headers)
 
     def _new_cookie(self) -> str:
-        cookie = SimpleCookie({self._access.cookie: self._access.new_cookie()})
-        cookie[self._access.cookie].update({"httponly": True, "samesite": "Strict", "path": "/"})
-        return cookie.output(header="").strip()
+        return f"{self._access.cookie}={self._access.new_cookie()}; HttpOnly; Path=/; SameSite=Strict"
 
 
 def case_files(services: Services) -> Route:
@@ -119,7 +108,16 @@ def case_files(services: Services) -> Route:
     return Route(f"{FILES}/{{case_id:uuid}}/{{name}}", read, methods=["GET"])
 
 
-def build(settings: Settings, *, on_start: Any = None) -> st.App:
+def guards(services: Services) -> list[Middleware]:
+    """What stands in front of every page and file."""
+    return [
+        # another name than the loopback's means a page of another site that renamed itself (DNS rebinding)
+        Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"]),
+        Middleware(Guard, services=services),
+    ]
+
+
+def build(settings: Settings, *, on_start: Callable[[], None] | None = None) -> st.App:
     """The ASGI application, with its database open."""
     services = open_services(settings)
 
@@ -135,20 +133,23 @@ def build(settings: Settings, *, on_start: Any = None) -> st.App:
     return st.App(
         Path(__file__).with_name("main.py"),
         routes=[case_files(services)],
-        middleware=[
-            # another name than the loopback's means a page of another site that renamed itself (DNS rebinding)
-            Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"]),
-            Middleware(Guard, services=services),
-        ],
+        middleware=guards(services),
         lifespan=lifespan,
+        on_script_error=_tell_error,
     )
+
+
+def _tell_error(error: Exception) -> bool:
+    """Log an error nobody expected and say so on the page, in place of Streamlit's own words."""
+    _logger.error("a page failed", exc_info=error)
+    st.error(speech().text("An unexpected error stopped this page. Reload it; the log of the server says more."))
+    return True
 
 
 def serve(settings: Settings, *, port: int, open_browser: bool) -> None:
     """Serve the application on the loopback interface until it is interrupted."""
-    url = f"http://{HOST}:{port}"
-    open_page = threading.Timer(1.0, webbrowser.open, (url,)) if open_browser else None
-    build(settings, on_start=open_page and open_page.start).run(config=_options(settings, port))
+    page = threading.Timer(1.0, webbrowser.open, (f"http://{HOST}:{port}",))
+    build(settings, on_start=page.start if open_browser else None).run(config=_options(settings, port))
 
 
 def _options(settings: Settings, port: int) -> dict[str, Any]:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from sqlalchemy.engine.interfaces import Dialect
+    from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+    from sqlalchemy.pool import ConnectionPoolEntry
 
     from fedpet.messages import Language
     from fedpet.settings import Settings
@@ -110,17 +111,15 @@ class Store:
         self._engine.dispose()
 
     def folder(self, case_id: str) -> Path:
-        """The folder of a case, made if missing.
+        """The folder of a case.
 
         Raises:
             ValueError: the identifier is not a UUID, so that no other path can be reached.
         """
-        folder = self._folder / str(uuid.UUID(case_id))
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return folder
+        return self._folder / str(uuid.UUID(case_id))
 
     def create(self, language: Language, record: Mapping[str, Any] | None = None) -> Case:
-        """A new case without images."""
+        """A new case without images, and its folder."""
         case = Case(
             id=str(uuid.uuid4()),
             created=datetime.now(UTC),
@@ -128,6 +127,7 @@ class Store:
             language=language,
             record=dict(record or {}),
         )
+        self.folder(case.id).mkdir(parents=True, mode=0o700)
         with self._session() as session, session.begin():
             session.add(case)
         return case
@@ -208,7 +208,7 @@ class Store:
             return session.connection().execute(query).rowcount == 1
 
 
-def _tune_sqlite(connection: Any, record: object) -> None:  # noqa: ARG001  the signature is SQLAlchemy's
+def _tune_sqlite(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:  # noqa: ARG001  SQLAlchemy's
     """Readers and the one writer do not block each other; a second writer waits."""
     for pragma in ("journal_mode=WAL", "busy_timeout=10000", "synchronous=NORMAL"):
-        connection.execute(f"PRAGMA {pragma}")
+        connection.cursor().execute(f"PRAGMA {pragma}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from streamlit.runtime import get_instance
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app.job import UPLOAD
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def keep_study(files: Sequence[UploadedFile], folder: Path) -> int:
     """Write the files into the case's folder and give their memory back; returns their size in bytes.
 
-    Their names may tell who the patient is: they are neither kept nor logged. What each file is, is read from its content.
+    Their names may tell who the patient is: they are neither kept nor logged. What each file is, its content says.
     """
     target = folder / UPLOAD
     shutil.rmtree(target, ignore_errors=True)
@@ -35,5 +35,5 @@ def keep_study(files: Sequence[UploadedFile], folder: Path) -> int:
 def release(file: UploadedFile) -> None:
     """Drop a file from the server's memory, where Streamlit would keep it until the session ends."""
     context = get_script_run_ctx()
-    if context is not None:
-        get_instance().uploaded_file_mgr.remove_file(session_id=context.session_id, file_id=file.file_id)
+    if context is not None and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
+        context.uploaded_file_mgr.remove_file(context.session_id, file.file_id)

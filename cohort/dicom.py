@@ -7,7 +7,6 @@ acquisition time for each bed position. The identity is marked as synthetic. UID
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import jpeg_ls
 import numpy as np
-from pydicom import dcmread
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_data_element, write_file_meta_info
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     CTImageStorage,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from pydicom.tag import BaseTag
 
     from cohort.population import Patient
     from imaging.volume import Affine, Volume
@@ -74,7 +76,7 @@ def write_study(patient: Patient, pet: Volume, ct: Volume, folder: Path, *, seed
         (folder / kind).mkdir(parents=True, exist_ok=True)
         volume, template = (pet, _pet_header(patient, names)) if kind == "PT" else (ct, _ct_header(patient, names))
         template.update(_geometry_header(volume))
-        writer = _Writer(template, encoding.compressed)
+        writer = _Writer(template, compressed=encoding.compressed)
         for index, (tags, pixels) in enumerate(series):
             place = _slice_header(volume, index, names.uid(f"{kind}/{index}"))
             writer.write(folder / kind / f"{index:04d}.dcm", {**place, **tags}, pixels)
@@ -92,42 +94,48 @@ class _Names:
 
 
 class _Writer:
-    """Writes instances that differ in a few tags only.
+    """Writes instances that differ in a few tags only: the common elements are encoded once."""
 
-    The common header is encoded once and read back, so that its elements stay raw and are copied, not encoded.
-    """
-
-    def __init__(self, template: Dataset, compressed: bool) -> None:  # noqa: FBT001  private, named at its one call
+    def __init__(self, common: Dataset, *, compressed: bool) -> None:
         self._compressed = compressed
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID = template.SOPClassUID
-        meta.MediaStorageSOPInstanceUID = "2.25.1"
-        meta.TransferSyntaxUID = JPEGLSLossless if compressed else ExplicitVRLittleEndian
-        template.file_meta = meta
-        template.SOPInstanceUID = "2.25.1"
-        buffer = io.BytesIO()
-        template.save_as(buffer, enforce_file_format=True)
-        buffer.seek(0)
-        self._header: FileDataset = dcmread(buffer)
+        self._common = _encoded(common)
+        self._meta = FileMetaDataset()
+        self._meta.MediaStorageSOPClassUID = common.SOPClassUID
+        self._meta.TransferSyntaxUID = JPEGLSLossless if compressed else ExplicitVRLittleEndian
 
     def write(self, path: Path, tags: Mapping[str, Any], pixels: NDArray[np.uint16]) -> None:
-        header = self._header
-        for keyword, value in tags.items():
-            setattr(header, keyword, value)
-        header.file_meta.MediaStorageSOPInstanceUID = tags["SOPInstanceUID"]
-        if self._compressed:
-            header.PixelData = encapsulate([bytes(jpeg_ls.encode_array(pixels))])
-            header["PixelData"].is_undefined_length = True
-        else:
-            header.PixelData = pixels.astype("<u2").tobytes()
-        header["PixelData"].VR = "OB" if self._compressed else "OW"
-        header.save_as(path, enforce_file_format=True)
+        self._meta.MediaStorageSOPInstanceUID = tags["SOPInstanceUID"]
+        meta = DicomBytesIO()
+        write_file_meta_info(meta, self._meta)
+        elements = self._common | _encoded(_dataset({**tags, **self._pixels(pixels)}))
+        body = b"".join(elements[tag] for tag in sorted(elements))
+        path.write_bytes(b"\0" * 128 + b"DICM" + meta.getvalue() + body)
+
+    def _pixels(self, pixels: NDArray[np.uint16]) -> dict[str, DataElement]:
+        if not self._compressed:
+            return {"PixelData": DataElement("PixelData", "OW", pixels.astype("<u2").tobytes())}
+        frame = encapsulate([bytes(jpeg_ls.encode_array(pixels))])
+        return {"PixelData": DataElement("PixelData", "OB", frame, is_undefined_length=True)}
+
+
+def _encoded(dataset: Dataset) -> dict[BaseTag, bytes]:
+    """Each element in Explicit VR Little Endian, by tag."""
+    encoded = {}
+    for element in dataset:
+        buffer = DicomBytesIO()
+        buffer.is_little_endian, buffer.is_implicit_VR = True, False
+        write_data_element(buffer, element)
+        encoded[element.tag] = buffer.getvalue()
+    return encoded
 
 
 def _dataset(tags: Mapping[str, Any]) -> Dataset:
     dataset = Dataset()
     for keyword, value in tags.items():
-        setattr(dataset, keyword, value)
+        if isinstance(value, DataElement):
+            dataset.add(value)
+        else:
+            setattr(dataset, keyword, value)
     return dataset
 
 

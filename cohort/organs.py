@@ -54,12 +54,17 @@ def _paint_cavity(canvas: Canvas, trunk: Trunk) -> None:
     box = canvas.box((-160, -130, 205), (160, 130, 600))
     z, y, x = canvas.z[box], canvas.y[box], canvas.x[box]
     inside = trunk.level(canvas, box, 17) < 1
-    floor = 215 + 55 * np.clip(np.abs(x) / 110, 0, 1) ** 3
-    inside &= (z > floor) & (y < 62 - 22 * (z < 360))
+    floor = 198 + 95 * np.sqrt((x / 100) ** 2 + ((y - 8) / 74) ** 2) ** 3
+    back = np.where(z < 360, 54, 60) - 0.0022 * x * x
+    inside &= (z > floor) & (y < back)
     canvas.paint(box, inside, T.FAT, over=(T.MUSCLE,))
     for side in (-1, 1):
         canvas.tube([(side * 38, 44, 470), (side * 46, 38, 380), (side * 66, 8, 270), (side * 92, -4, 215)], 17, T.MUSCLE)
-        canvas.tube([(side * 62, 84, 330), (side * 62, 74, 380)], 12, T.FAT, over=(T.MUSCLE,))
+        fossa = canvas.ellipsoid((side * 38, 62, 200), (20, 24, 34))
+        canvas.paint(fossa.box, fossa.inside, T.FAT, over=(T.MUSCLE,))
+        hip = canvas.ellipsoid((side * 96, 4, 232), (66, 66, 120))
+        plane = (np.abs(hip.level - 0.97) < 0.025) & (canvas.y[hip.box] > 20)
+        canvas.paint(hip.box, plane, T.FAT, over=(T.MUSCLE,))
 
 
 def _paint_lungs(canvas: Canvas, rng: np.random.Generator, *, effusion: bool) -> None:

@@ -48,7 +48,7 @@ class _Quality:
 
 
 _QUALITIES: Final[dict[Fidelity, _Quality]] = {
-    "coarse": _Quality((4.0, 4.0, 5.0), native_pet=False, encoding=Encoding(compressed=True, levels=4095)),
+    "coarse": _Quality((4.0, 4.0, 6.0), native_pet=False, encoding=Encoding(compressed=True, levels=4095)),
     "standard": _Quality((2.0, 2.0, 3.0), native_pet=True, encoding=Encoding(compressed=False)),
 }
 
@@ -80,7 +80,7 @@ def simulate_cohort(
         sites: how many of the centres, the largest first.
         seed: of everything.
         out: folder to write; made if missing.
-        fidelity: "coarse" for training (4 x 4 x 5 mm), "standard" for demonstrations (CT 2 x 2 x 3 mm, PET as the
+        fidelity: "coarse" for training (4 x 4 x 6 mm), "standard" for demonstrations (CT 2 x 2 x 3 mm, PET as the
             centre reconstructs it).
         signal: strength of the true risk, see `cohort.risk`.
         workers: processes.
@@ -90,15 +90,15 @@ def simulate_cohort(
         ValueError: fewer patients than centres, or a number of centres that does not exist.
     """
     counts = distribute(patients, sites)
-    cases = [_Case(s, n, seed, signal, fidelity) for s, count in counts.items() for n in range(count)]
-    rows: dict[str, list[dict[str, str]]] = {site.code: [] for site in counts}
-    truths: dict[str, dict[str, Any]] = {site.code: {} for site in counts}
+    cases = [_Case(s, n, seed, signal, fidelity) for s, count in counts for n in range(count)]
+    rows: dict[str, list[dict[str, str]]] = {site.code: [] for site, _ in counts}
+    truths: dict[str, dict[str, Any]] = {site.code: {} for site, _ in counts}
     simulated = ordered_map(partial(_simulate_case, out=out), cases, workers=workers)
     for done, (code, row, truth) in enumerate(simulated, start=1):
         rows[code].append(row)
         truths[code][row["patient_id"]] = truth
         progress(done / len(cases), Message("Simulating patients ({done} of {n})", done=done, n=len(cases)))
-    for site in counts:
+    for site, _ in counts:
         _write_table(rows[site.code], out / site.code / "clinical.csv")
         write_json({"signal": signal, "patients": truths[site.code]}, out / site.code / "truth" / "truth.json")
     best = ceilings(patients=_CEILING_PATIENTS, seed=seed, signal=signal)
@@ -108,13 +108,13 @@ def simulate_cohort(
         "seed": seed,
         "signal": signal,
         "fidelity": fidelity,
-        "sites": {site.code: {"name": site.name, "patients": count} for site, count in counts.items()},
+        "sites": {site.code: {"name": site.name, "patients": count} for site, count in counts},
         "ceilings_auc_12m": asdict(best),
     }
     write_json(summary, out / "cohort.json")
 
 
-def distribute(patients: int, sites: int) -> dict[Site, int]:
+def distribute(patients: int, sites: int) -> list[tuple[Site, int]]:
     """Patients of each centre: in the proportions of the centres, the remainders to the largest fractions.
 
     Raises:
@@ -131,7 +131,7 @@ def distribute(patients: int, sites: int) -> dict[Site, int]:
     by_fraction = sorted(range(sites), key=lambda i: (int(shares[i]) - shares[i], i))
     for i in by_fraction[: patients - sum(counts)]:
         counts[i] += 1
-    return dict(zip(chosen, counts, strict=True))
+    return list(zip(chosen, counts, strict=True))
 
 
 def _simulate_case(case: _Case, *, out: Path) -> tuple[str, dict[str, str], dict[str, Any]]:

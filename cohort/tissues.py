@@ -82,7 +82,7 @@ def looks(anatomy: Anatomy, *, contrast: bool) -> dict[Tissue, Look]:
         t.SPLEEN: Look(a.spleen, 52 + 1.2 * organ_hu, 0.05, 4, -0.02),
         t.BLOOD: Look(a.blood, blood_hu, 0.05, 3, -0.04),
         t.MYOCARDIUM: Look(a.myocardium, 50 + organ_hu, 0.14, 4, 0.02),
-        t.MEDIASTINUM: Look(0.75, -60, 0.15, 45),
+        t.MEDIASTINUM: Look(0.75, -45, 0.12, 14),
         t.AIRWAY: Look(0.25, -985, 0, 4),
         t.CORTEX: Look(a.brain, 37, 0.10, 3, 0.03),
         t.WHITE_MATTER: Look(0.36 * a.brain, 29, 0.06, 3, 0.03),

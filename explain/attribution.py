@@ -66,7 +66,8 @@ def explain_prediction(
     )
     attribution = to_pet_grid(credit.image, model_grid(study, contract), study.pet)
     shares = lesion_shares(attribution, prediction.lesion_labels)
-    bearing = excess(image[0]) > 0
+    above = excess(image[0])
+    bearing = above > 0
     return Explanation(
         method=f"integrated gradients (Captum), {steps} steps, PET clipped at SUV {BASELINE_SUV:g}",
         attribution=attribution,
@@ -76,7 +77,7 @@ def explain_prediction(
         gates=(
             same_score(bundle.calibration.score(credit.score)[0], prediction.risk_score),
             completeness(credit.completeness_error),
-            randomisation(credit.image[bearing], shuffled_credit.image[bearing]),
+            randomisation(credit.image[bearing] / above[bearing], shuffled_credit.image[bearing] / above[bearing]),
             localisation(shares, prediction.lesion_labels, study.pet),
         ),
     )

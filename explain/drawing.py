@@ -23,21 +23,19 @@ if TYPE_CHECKING:
     _Rectangle = tuple[float, float, float, float]  # left, top, right, bottom
     Palette = Callable[[NDArray[np.float32]], Canvas]
 
-# Vermilion, blue, green, purple, orange, sky blue: told apart with every colour vision (Okabe and Ito, 2008), and
-# visible on white as on black.
+# Green, blue, vermilion, purple, orange, sky blue: told apart with every colour vision (Okabe and Ito, 2008), and
+# visible on white, on grey and (the first ones) on hot iron.
 LESION_COLOURS: tuple[Colour, ...] = (
-    (0.89, 0.37, 0.00),
-    (0.05, 0.50, 0.85),
     (0.00, 0.66, 0.48),
+    (0.05, 0.50, 0.85),
+    (0.89, 0.37, 0.00),
     (0.83, 0.45, 0.66),
     (0.92, 0.64, 0.00),
     (0.34, 0.72, 0.92),
 )
-
-
+WARNING: Colour = LESION_COLOURS[2]
 WHITE: Colour = (1.0, 1.0, 1.0)
 BLACK: Colour = (0.0, 0.0, 0.0)
-_CROSS: Colour = (0.25, 0.80, 0.30)
 
 
 @dataclass(frozen=True)
@@ -197,7 +195,7 @@ def legends(image: Image.Image, bars: Sequence[Legend], *, top: float, ink: Colo
         x += bar_width + size / 2
         write(image, (x, middle), bar.right, size=size, ink=ink, halo=halo, anchor="lm")
         x += draw.textlength(bar.right, font=face) + 2 * size
-    write(image, (image.width - size, middle), warning, size=size, ink=LESION_COLOURS[0], halo=halo, anchor="rm")
+    write(image, (image.width - size, middle), warning, size=size, ink=WARNING, halo=halo, anchor="rm")
 
 
 def scale_bar(image: Image.Image, scale: float, *, size: float, ink: Colour, halo: Colour) -> None:
@@ -208,7 +206,7 @@ def scale_bar(image: Image.Image, scale: float, *, size: float, ink: Colour, hal
     write(image, (left + length / 2, bottom - 5), "5 cm", size=size, ink=ink, halo=halo, anchor="mb")
 
 
-def crosshair(canvas: Canvas, at: tuple[float, float]) -> None:
+def crosshair(canvas: Canvas, at: tuple[float, float], ink: Colour) -> None:
     """Mark a pixel (x, y) by four lines that leave it free, in place."""
     height, width = canvas.shape[:2]
     column, row = (int(np.clip(value, 0, limit - 1)) for value, limit in zip(at, (width, height), strict=True))
@@ -219,9 +217,7 @@ def crosshair(canvas: Canvas, at: tuple[float, float]) -> None:
         (slice(0, max(0, row - gap)), column),
         (slice(row + gap, height), column),
     ):
-        canvas[line] = blend(
-            canvas[line], np.array(_CROSS, np.float32), np.full(canvas[line].shape[:1], 0.7, np.float32)
-        )
+        canvas[line] = 0.5 * canvas[line] + 0.5 * np.array(ink, np.float32)
 
 
 def to_image(canvas: Canvas) -> Image.Image:

@@ -266,9 +266,9 @@ def _compose(panels: Sequence[_Panel], background: Colour, bars: Sequence[Legend
 def _render(panel: _Panel) -> Image.Image:
     """Outlines, crosshair, letters, caption, scale bar and lesion numbers on the panel's image."""
     for label, mask in panel.masks.items():
-        outline(panel.canvas, mask, lesion_colour(label), smooth=panel.smooth, width=2.0)
+        outline(panel.canvas, mask, lesion_colour(label), smooth=panel.smooth, width=2.5)
     if panel.cross is not None:
-        crosshair(panel.canvas, panel.frame.to_pixel(np.array(panel.cross)))
+        crosshair(panel.canvas, panel.frame.to_pixel(np.array(panel.cross)), panel.ink)
     image = to_image(panel.canvas)
     width, height = image.size
     size, halo = float(np.clip(height / 36, 15, 26)), _opposite(panel.ink)

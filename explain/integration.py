@@ -58,15 +58,15 @@ def load_network(bundle: Bundle) -> nn.Module:
     Raises:
         BundleDamaged: the parameters do not fit the network that the card names.
     """
-    described = bundle.card["network"]
-    network = build_network(described["name"], bundle.contract, described["config"])
     try:
+        described = bundle.card["network"]
+        network = build_network(described["name"], bundle.contract, described["config"])
         network.load_state_dict(load_file(bundle.weights))
-    except RuntimeError as error:
+    except (KeyError, TypeError, RuntimeError) as error:
         raise BundleDamaged(
-            found=Message("The weights do not fit the network “{name}”.", name=described["name"]),
-            needed=Message("The parameters of the network that the card describes."),
-            advice=Message("Copy the bundle again from where it was made; do not edit its files."),
+            found=Message("The weights do not fit the network that the card names."),
+            needed=Message("A network that this version can build, and its parameters."),
+            advice=Message("Copy the bundle again from where it was made, or use the version that made it."),
         ) from error
     return network.eval().requires_grad_(requires_grad=False)
 

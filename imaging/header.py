@@ -11,6 +11,8 @@ from datetime import date, datetime, time
 from typing import TYPE_CHECKING
 
 import pydicom
+from pydicom.dataelem import RawDataElement
+from pydicom.datadict import dictionary_VR
 from pydicom.tag import Tag
 from pydicom.valuerep import DA, DT, TM
 
@@ -33,10 +35,12 @@ _KEYWORDS = (
     "RescaleIntercept", "RescaleSlope", "RadiopharmaceuticalInformationSequence", "NumberOfTimeSlices",
     "NumberOfSlices", "SeriesType", "Units", "SUVType", "DecayCorrection", "FrameReferenceTime", "DecayFactor",
 )  # fmt: skip
+_PLAIN = frozenset(("CS", "DA", "DS", "DT", "IS", "TM", "UI"))  # representations in ASCII (PS3.5 6.2)
+_TAG_OF = {keyword: Tag(keyword) for keyword in _KEYWORDS}
 _SHORTEST_NAME = 3  # shorter parts of a name are found in too many words
 _GE_SCAN_DATETIME = 0x0D  # element of the private block GEMS_PETD_01 (0009,xx0D): PET scan_datetime
 TAGS: list[BaseTag] = [
-    *(Tag(keyword) for keyword in _KEYWORDS),
+    *_TAG_OF.values(),
     *(Tag(0x0009, block) for block in range(0x10, 0x18)),
     *(Tag(0x0009, (block << 8) + _GE_SCAN_DATETIME) for block in range(0x10, 0x18)),
 ]
@@ -55,7 +59,15 @@ def without_identity(header: Dataset) -> Dataset:
 
 
 def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
-    """The values of an attribute as text; empty where absent."""
+    """The values of an attribute as text; empty where absent.
+
+    Values not yet converted by pydicom whose representation is plain text are split here: a study has thousands of them.
+    """
+    tag = _TAG_OF.get(keyword)
+    raw = header.get_item(tag) if tag is not None else None
+    if isinstance(raw, RawDataElement) and (raw.VR or dictionary_VR(raw.tag)) in _PLAIN:
+        parts = (raw.value or b"").decode("ascii", "replace").split("\\")
+        return tuple(stripped for part in parts if (stripped := part.strip(" \0")))
     value = header.get(keyword)
     values = value if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else [value]
     return tuple(str(item).strip() for item in values if item is not None and str(item).strip())

@@ -53,10 +53,14 @@ class IntakeLimits:
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """One DICOM file: where its pixels can be read, and the attributes in `imaging.header.TAGS`."""
+    """One DICOM file: where its pixels can be read, and the attributes in `imaging.header.TAGS`.
+
+    `pixels_at` is where the element after the header starts in the file: Pixel Data, unless the file is deflated.
+    """
 
     file: Path
     header: Dataset
+    pixels_at: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,32 +209,35 @@ def _read_headers(files: list[Path], limits: IntakeLimits, progress: Progress) -
     for number, file in enumerate(files):
         if number % 50 == 0:
             progress(number / len(files), Message("Reading DICOM headers"))
-        header = _read_header(file, limits)
-        if header is not None:
-            instances.append(Instance(file, header))
+        instance = _read_instance(file, limits)
+        if instance is not None:
+            instances.append(instance)
     return tuple(instances)
 
 
-def _read_header(file: Path, limits: IntakeLimits) -> Dataset | None:
-    """Header of a file, or None where it is not a DICOM object with a modality (DICOMDIR, damaged, by chance alike)."""
+def _read_instance(file: Path, limits: IntakeLimits) -> Instance | None:
+    """The DICOM object in a file, or None where it is not a DICOM object with a modality (DICOMDIR, damaged, by chance alike)."""
     try:
         if _inflates_beyond(file, limits.max_bytes):
             raise _beyond_limits(Message("More than {n:.0f} MB of images.", n=limits.max_bytes / 2**20))
-        header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=TAGS)
+        with file.open("rb") as stream:
+            header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=TAGS)
+            pixels_at = stream.tell()
     except _DAMAGED:
         return None
     if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
         return None
-    return without_identity(header) if text(header, "Modality") else None
+    return Instance(file, without_identity(header), pixels_at) if text(header, "Modality") else None
 
 
 def _inflates_beyond(file: Path, limit: int) -> bool:
     """Whether a data set in the deflated transfer syntax (PS3.5 A.5) would inflate beyond the limit."""
     with file.open("rb") as stream:
-        if DeflatedExplicitVRLittleEndian.encode() + b"\x00" not in stream.read(2048):
+        if DeflatedExplicitVRLittleEndian.encode() not in stream.read(2048):
             return False
-        meta = pydicom.filereader.read_file_meta_info(file)
-        stream.seek(_HEAD + 12 + int(meta.FileMetaInformationGroupLength))  # 12 bytes hold the group length itself
+        stream.seek(0)
+        pydicom.filereader.read_preamble(stream, force=True)
+        pydicom.filereader._read_file_meta_info(stream)  # noqa: SLF001  the public one does not leave the stream there
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         inflater.decompress(stream.read(), limit)
         return bool(inflater.unconsumed_tail)

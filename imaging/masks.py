@@ -52,7 +52,7 @@ def read_mask(path: Path, pet: Volume) -> Volume:
     """
     drawn = read_nifti(path, "label")
     lowest, highest = float(drawn.array.min()), float(drawn.array.max())
-    if not 0 <= lowest <= highest <= _HIGHEST_LABEL:
+    if not 0 <= lowest <= highest <= _HIGHEST_LABEL or not np.allclose(drawn.array, np.rint(drawn.array), atol=1e-3):
         raise _unreadable()
     whole = drawn.like(np.rint(drawn.array).astype(np.uint16), "label")
     labels = resample(whole, Grid.of(pet), interpolation="nearest", outside=0)

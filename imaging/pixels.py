@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 AIR_HU = -1024
 _HIGHEST_HU = np.iinfo(np.int16).max
+_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+_PIXEL_DATA = b"\xe0\x7f\x10\x00"  # (7FE0,0010), little endian
 _UNDECODABLE = (
     InvalidDicomError, RuntimeError, ValueError, KeyError, AttributeError, TypeError, EOFError, NotImplementedError,
     MemoryError, struct.error,
@@ -63,14 +65,12 @@ def read_ct(instances: Sequence[Instance], geometry: Geometry, *, progress: Prog
     rescales = [_rescale(instance.header) for instance in instances]
     whole = all(value.is_integer() for rescale in rescales for value in rescale)
     array = np.empty(geometry.shape, np.int16 if whole else np.float32)
-    wide = np.int32 if whole else np.float32
-    for place, (instance, (slope, intercept)) in enumerate(zip(instances, rescales, strict=True)):
+    for place, (instance, rescale) in enumerate(zip(instances, rescales, strict=True)):
         stored = _stored(instance, geometry)
-        hu = stored * wide(slope) + wide(intercept)
+        _to_hu(stored, *rescale, out=array[place])
         padding = number(instance.header, "PixelPaddingValue")
         if padding is not None:
-            hu[stored == padding] = AIR_HU
-        np.clip(hu, AIR_HU, _HIGHEST_HU, out=array[place], casting="unsafe")
+            array[place][stored == padding] = AIR_HU
         progress((place + 1) / len(instances), Message("Reading the CT"))
     return Volume(array, geometry.affine, "HU")
 
@@ -94,6 +94,17 @@ def require_equal_copies(instances: Sequence[Instance], geometry: Geometry) -> N
             )
 
 
+def _to_hu(stored: NDArray[Any], slope: float, intercept: float, *, out: NDArray[Any]) -> None:
+    """HU of one slice, at least -1024, into `out`; the usual int16 with slope 1 needs no wider copy."""
+    lowest = AIR_HU - intercept
+    if out.dtype == stored.dtype == np.int16 and slope == 1 and intercept <= 0 and lowest <= _HIGHEST_HU:
+        np.maximum(stored, np.int16(lowest), out=out)
+        out += np.int16(intercept)
+        return
+    wide = np.int64 if out.dtype == np.int16 else np.float32
+    np.clip(stored * wide(slope) + wide(intercept), AIR_HU, _HIGHEST_HU, out=out, casting="unsafe")
+
+
 def _rescale(header: Dataset) -> tuple[float, float]:
     slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
     if slope is None or intercept is None:
@@ -107,6 +118,9 @@ def _rescale(header: Dataset) -> tuple[float, float]:
 
 def _stored(instance: Instance, geometry: Geometry) -> NDArray[Any]:
     """Stored values of one slice, shape (rows, columns)."""
+    native = _native(instance, geometry)
+    if native is not None:
+        return native
     try:
         dataset = pydicom.dcmread(instance.file, force=True)
         if "TransferSyntaxUID" not in dataset.file_meta:
@@ -117,6 +131,26 @@ def _stored(instance: Instance, geometry: Geometry) -> NDArray[Any]:
     if pixels.shape != geometry.shape[1:]:
         raise _undecodable()
     return pixels
+
+
+def _native(instance: Instance, geometry: Geometry) -> NDArray[Any] | None:
+    """Uncompressed little-endian 16-bit values straight from the file, or None where pydicom must decode them."""
+    header = instance.header
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    if syntax not in _NATIVE or number(header, "BitsAllocated") != 16 or number(header, "BitsStored") != 16:
+        return None
+    rows, columns = geometry.shape[1:]
+    with instance.file.open("rb") as stream:
+        stream.seek(instance.pixels_at)
+        element = stream.read(8 if syntax == ImplicitVRLittleEndian else 12)
+        length = int.from_bytes(element[-4:], "little")
+        if element[:4] != _PIXEL_DATA or length != 2 * rows * columns:
+            return None
+        values = stream.read(length)
+    if len(values) < length:
+        raise _undecodable()
+    kind = "<i2" if number(header, "PixelRepresentation") == 1 else "<u2"
+    return np.frombuffer(values, kind).reshape(rows, columns)
 
 
 def _bare_syntax(dataset: Dataset) -> pydicom.uid.UID:

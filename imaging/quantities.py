@@ -62,7 +62,7 @@ def quantify(pet: Volume, labels: Volume, *, method: str, ct: Volume | None = No
 
 
 def _parts(starts: NDArray[np.intp], total: int) -> list[slice]:
-    return [slice(int(a), int(b)) for a, b in zip(starts, [*starts[1:], total], strict=True)]
+    return [slice(int(a), int(b)) for a, b in zip(starts, [*starts, total][1:], strict=True)]
 
 
 def _lesion(

@@ -44,7 +44,7 @@ def _answered(
     interval = Message(
         "{level} interval: {interval}", level=level, interval=edition.interval(endpoint.lower, endpoint.upper)
     )
-    base = Message("◇ Whole training cohort: {rate}", rate=edition.percent(endpoint.base_rate))
+    base = Message("◇ Training cohort: {rate}", rate=edition.percent(endpoint.base_rate))
     headline = columns(
         [
             [paragraph(edition.percent(endpoint.probability), "answer")],
@@ -97,7 +97,7 @@ def _endpoints(prediction: Prediction, edition: Edition) -> Flowable:
         ]
         for endpoint in prediction.endpoints
     ]
-    return grid(rows, [58 * mm, 19 * mm, 18 * mm, 13 * mm], numbers_from=1)
+    return grid(rows, [54 * mm, 20 * mm, 18 * mm, 16 * mm], numbers_from=1)
 
 
 def _abstention(prediction: Prediction, edition: Edition) -> list[Flowable]:

@@ -22,6 +22,11 @@ _SMALL = 6.4
 Anchor = Literal["start", "middle", "end"]
 
 
+def _canvas(width: float, height: float) -> Drawing:
+    """An empty drawing whose first font is an embedded one."""
+    return Drawing(width, height, initialFontName=REGULAR)
+
+
 def _box(x: float, y: float, width: float, height: float, *, fill: Color, edge: Color | None = None) -> Polygon:
     """A rectangle from its lower left corner."""
     corners = [x, y, x + width, y, x + width, y + height, x, y + height]
@@ -37,7 +42,7 @@ def _text(
 
 def gauge(endpoint: EndpointProbability, edition: Edition, *, width: float) -> Drawing:
     """0 to 100 % with the interval as a bar, the probability as a dot and the cohort's rate as a diamond."""
-    drawing = Drawing(width, 13 * mm)
+    drawing = _canvas(width, 13 * mm)
     left, right, y = 4 * mm, width - 6 * mm, 6.5 * mm
 
     def at(p: float) -> float:
@@ -66,7 +71,7 @@ def survival_chart(
     """Progression-free survival with its interval; diamonds are the whole training cohort."""
     _ = edition.translate
     width, height = size
-    drawing = Drawing(width, height)
+    drawing = _canvas(width, height)
     left, right, bottom, top = 11 * mm, width - 3 * mm, 9 * mm, height - 7 * mm
     last = curve.months[-1]
 
@@ -106,7 +111,7 @@ def survival_chart(
 def bars(terms: Sequence[tuple[str, float]], edition: Edition, *, width: float) -> Drawing:
     """Signed terms from a common zero: the name at the left, the signed value at the end of each bar."""
     row = 4.6 * mm
-    drawing = Drawing(width, row * len(terms) + 2 * mm)
+    drawing = _canvas(width, row * len(terms) + 2 * mm)
     left, right = 0.50 * width, width - 11 * mm
     largest = max((abs(value) for _, value in terms), default=0.0) or 1.0
     zero, scale = (left + right) / 2, (right - left) / 2 / largest
@@ -128,7 +133,7 @@ def bars(terms: Sequence[tuple[str, float]], edition: Edition, *, width: float) 
 
 def risk_boxes(labels: Sequence[str], chosen: int, *, width: float) -> Drawing:
     """Three boxes in a row; the chosen one is dark, bold and marked with a dot."""
-    drawing = Drawing(width, 5.6 * mm)
+    drawing = _canvas(width, 5.6 * mm)
     step = width / len(labels)
     for i, label in enumerate(labels):
         here = i == chosen

@@ -39,7 +39,7 @@ def acquisition(content: ReportContent, edition: Edition) -> list[Flowable]:
         (_("Scanner"), f"{pet.manufacturer} {pet.model}".strip() or _("not stated")),
         (_("Radiopharmaceutical"), pet.radiopharmaceutical or _("not stated")),
         (_("Injected activity"), _given(pet.dose_bq, 1e-6, "MBq", edition, 0)),
-        (_("Uptake time"), _given(pet.uptake_min, 1.0, "min", edition, 0)),
+        (_("Uptake time"), _given(pet.uptake_min, 1.0, "min", edition, 1)),
         (_("Weight in the images"), _given(pet.weight_kg, 1.0, "kg", edition, 1)),
         (_("Blood glucose at the PET"), _given(content.record.glycaemia_mmol_l, 1.0, "mmol/L", edition, 1)),
         (_("SUV"), edition.say(_suv(content))),
@@ -56,7 +56,7 @@ def _given(value: float | None, factor: float, unit: str, edition: Edition, digi
 
 def _suv(content: ReportContent) -> Message:
     pet = content.study.pet_facts
-    return Message("SUVbw, g/ml (units {units}, decay correction {decay})", units=pet.units, decay=pet.decay_correction)
+    return Message("SUVbw, g/ml ({units}, {decay})", units=pet.units, decay=pet.decay_correction)
 
 
 def _spacing(spacing: tuple[float, float, float], edition: Edition) -> str:

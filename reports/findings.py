@@ -76,25 +76,26 @@ def _table(content: ReportContent, edition: Edition) -> list[Flowable]:
         return []
     shares = content.explanation.lesion_share if content.explanation and content.explanation.reliable else {}
     head = [_("Lesion"), _("Region"), _("SUVmax"), _("SUVpeak"), _("SUVmean"), _("MTV (ml)"), _("TLG (g)")]
-    head.append(_("Share of the explanation"))
+    widths = [18 * mm, 48 * mm, *[18 * mm] * 5]
+    if shares:
+        head, widths = [*head, _("Share of the explanation")], [*widths, 24 * mm]
     rows: list[list[str | Flowable | list[Flowable]]] = [list(head)]
     rows += [_row(lesion, shares, edition) for lesion in lesions[:_SHOWN]]
-    told = [grid(rows, [18 * mm, 48 * mm, 18 * mm, 18 * mm, 18 * mm, 18 * mm, 18 * mm, 24 * mm], numbers_from=2)]
     notes = [_("Regions are found by simple rules on the CT and are to be confirmed by the reader.")]
     if rest := lesions[_SHOWN:]:
         more = Message("{count} smaller lesions are not listed ({volume:.1f} ml together).", count=len(rest),
                        volume=sum(lesion.mtv_ml for lesion in rest))  # fmt: skip
         notes.insert(0, edition.say(more))
-    return [*told, paragraph(" ".join(notes), "quiet")]
+    return [grid(rows, widths, numbers_from=2), paragraph(" ".join(notes), "quiet")]
 
 
 def _row(lesion: Lesion, shares: dict[int, float], edition: Edition) -> list[str | Flowable | list[Flowable]]:
     red, green, blue = (round(255 * x) for x in lesion_colour(lesion.id))
     number = Paragraph(f'<font color="#{red:02x}{green:02x}{blue:02x}">■</font> {lesion.id}', STYLES["small"])
-    share = shares.get(lesion.id)
+    share = [edition.percent(shares.get(lesion.id, 0.0))] if shares else []
     return [
         number,
         edition.say(REGIONS[lesion.region]),
         *(edition.decimal(x) for x in (lesion.suv_max, lesion.suv_peak, lesion.suv_mean, lesion.mtv_ml, lesion.tlg)),
-        "–" if share is None else edition.percent(share),
+        *share,
     ]

@@ -8,7 +8,7 @@ from reportlab.lib.units import mm
 from reportlab.platypus import KeepTogether, Spacer, Table
 
 from reports.inputs import written
-from reports.style import QUIET, WIDTH, Heading, facts, paragraph
+from reports.style import QUIET, WIDTH, Heading, cell_style, facts, paragraph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ _CONTEXT = ("ecog_ps", "histology", "pdl1_tps", "line", "drug")
 def context(content: ReportContent, edition: Edition) -> Flowable:
     """The patient in one line: what a board asks first."""
     _ = edition.translate
-    labels = (_("ECOG PS"), _("Histology"), _("PD-L1 TPS"), _("Line of immunotherapy"), _("Immunotherapy drug"))
+    labels = (_("ECOG PS"), _("Histology"), _("PD-L1 TPS"), _("Line"), _("Drug"))
     values = [written(content.record, name, edition) for name in _CONTEXT]
     return facts(list(zip(labels, values, strict=True)), columns=len(labels))
 
@@ -68,7 +68,6 @@ def _fields(fields: Sequence[tuple[str, float]], *, columns: int) -> Table:
         style=[
             ("GRID", (0, 0), (-1, -1), 0.4, QUIET),
             ("VALIGN", (0, 0), (-1, -1), "TOP"),
-            ("TOPPADDING", (0, 0), (-1, -1), 1.5),
-            ("LEFTPADDING", (0, 0), (-1, -1), 4),
+            *cell_style(horizontal=4, vertical=1.5),
         ],
     )

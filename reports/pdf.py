@@ -20,7 +20,7 @@ from reports.meeting import context, meeting
 from reports.provenance import provenance
 from reports.style import BOLD, NAVY, QUIET, REGULAR, RULE, WIDTH, columns, paragraph, register_fonts
 from reports.why import comparators, explanation
-from reports.wording import RESEARCH_ONLY, SYNTHETIC
+from reports.wording import RESEARCH_ONLY, SYNTHETIC, SYNTHETIC_MEANS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +60,7 @@ def write_pdf(content: ReportContent, path: Path, *, language: Language) -> str:
         creator="fedpet",
         keywords=[content.report_uid, digest],
         invariant=1,
+        initialFontName=REGULAR,
         pageCompression=1,
     )
     document.addPageTemplates(PageTemplate(frames=[frame], onPageEnd=_Furniture(content, edition, digest)))
@@ -80,7 +81,7 @@ def _story(content: ReportContent, edition: Edition) -> list[Flowable]:
         *answer(content, edition),
         Spacer(0, 1.5 * mm),
         missing_line(content, edition),
-        paragraph(caution, "quiet"),
+        *([] if content.prediction.abstained else [paragraph(caution, "quiet")]),
         *checks(content, edition),
         *acquisition(content, edition),
         *findings(content, edition),
@@ -101,9 +102,7 @@ def _title(content: ReportContent, edition: Edition) -> list[Flowable]:
     ]
     left = [
         paragraph(edition.say(_TITLE), "title"),
-        paragraph(
-            _("Prediction from the pre-treatment FDG PET/CT and clinical data, non-small-cell lung cancer"), "quiet"
-        ),
+        paragraph(_("From pre-treatment FDG PET/CT and clinical data, non-small-cell lung cancer"), "quiet"),
     ]
     return [
         columns([left, [paragraph(edition.say(line), "small") for line in right]], [128 * mm, 52 * mm]),
@@ -144,7 +143,12 @@ class _Furniture:
         canvas.rect(0, _PAGE_HEIGHT - 10 * mm, _PAGE_WIDTH, 10 * mm, stroke=0, fill=1)
         canvas.setFillGray(1)
         canvas.setFont(BOLD, 8.4)
-        canvas.drawCentredString(_PAGE_WIDTH / 2, _PAGE_HEIGHT - 6.3 * mm, self.edition.say(RESEARCH_ONLY))
+        synthetic = self.content.prediction.model.synthetic
+        height = _PAGE_HEIGHT - (4.6 if synthetic else 6.3) * mm
+        canvas.drawCentredString(_PAGE_WIDTH / 2, height, self.edition.say(RESEARCH_ONLY))
+        if synthetic:
+            canvas.setFont(REGULAR, 6.8)
+            canvas.drawCentredString(_PAGE_WIDTH / 2, _PAGE_HEIGHT - 8.2 * mm, self.edition.say(SYNTHETIC_MEANS))
 
     def _footer(self, canvas: Canvas, page: int) -> None:
         _ = self.edition.translate

@@ -80,7 +80,7 @@ def _figures(card: Mapping[str, Any], edition: Edition) -> Flowable:
     sites += [[str(node.get("site", "–")), _count(node.get("training_cases"), edition)] for node in nodes]
     empty = [_("not stated"), "–", "–"]
     left = grid(rows if len(rows) > 1 else [*rows, empty], [58 * mm, 18 * mm, 26 * mm], numbers_from=1)
-    right = grid(sites if nodes else [*sites, empty[:2]], [44 * mm, 28 * mm], numbers_from=1)
+    right = grid(sites if nodes else [*sites, empty[:2]], [36 * mm, 36 * mm], numbers_from=1)
     return columns([left, "", right], [102 * mm, 6 * mm, 72 * mm])
 
 

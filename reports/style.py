@@ -29,7 +29,7 @@ REGULAR, BOLD = "DejaVuSans", "DejaVuSans-Bold"
 WIDTH = 180 * mm  # of the text on an A4 page
 INK, QUIET, RULE = HexColor("#1b2229"), HexColor("#56616b"), HexColor("#c4ccd3")
 PANEL, NAVY, BLUE = HexColor("#f2f5f7"), HexColor("#12324a"), HexColor("#0b5a8a")
-SKY, VERMILION, TEAL = HexColor("#bcd6e8"), HexColor("#c24e00"), HexColor("#00694f")
+SKY, VERMILION, TEAL = HexColor("#bcd6e8"), HexColor("#b34700"), HexColor("#00694f")
 
 _SIZES = {
     "body": (8.2, REGULAR, INK),
@@ -44,7 +44,7 @@ _SIZES = {
     "answer": (30.0, BOLD, NAVY),
 }
 STYLES = {
-    name: ParagraphStyle(name, fontName=font, fontSize=size, leading=1.28 * size, textColor=colour)
+    name: ParagraphStyle(name, fontName=font, fontSize=size, leading=1.28 * size, textColor=colour, bulletFontName=font)
     for name, (size, font, colour) in _SIZES.items()
 }
 STYLES["number"] = ParagraphStyle("number", STYLES["small"], alignment=TA_RIGHT)
@@ -108,7 +108,7 @@ def grid(rows: Sequence[Sequence[Cell]], widths: Sequence[float], *, numbers_fro
             ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
             ("LINEBELOW", (0, 0), (-1, 0), 0.7, QUIET),
             ("LINEBELOW", (0, 1), (-1, -1), 0.25, RULE),
-            *_padding(horizontal=3, vertical=1.6),
+            *cell_style(horizontal=3, vertical=1.6),
         ],
     )
 
@@ -126,7 +126,7 @@ def facts(pairs: Sequence[tuple[str, str]], *, columns: int, width: float = WIDT
             ("VALIGN", (0, 0), (-1, -1), "TOP"),
             ("BACKGROUND", (0, 0), (-1, -1), PANEL),
             ("LINEABOVE", (0, 1), (-1, -1), 0.6, white),
-            *_padding(horizontal=5, vertical=2.5),
+            *cell_style(horizontal=5, vertical=2.5),
         ],
     )
 
@@ -137,7 +137,7 @@ def columns(cells: Sequence[str | Flowable | Sequence[Flowable]], widths: Sequen
         [list(cells)],
         colWidths=list(widths),
         hAlign="LEFT",
-        style=[("VALIGN", (0, 0), (-1, -1), "TOP"), *_padding(horizontal=0, vertical=0)],
+        style=[("VALIGN", (0, 0), (-1, -1), "TOP"), *cell_style(horizontal=0, vertical=0)],
     )
 
 
@@ -150,11 +150,15 @@ def panel(content: list[Flowable], width: float, *, edge: object = NAVY) -> Tabl
         style=[
             ("BACKGROUND", (0, 0), (-1, -1), PANEL),
             ("LINEBEFORE", (0, 0), (0, -1), 2.5, edge),
-            *_padding(horizontal=8, vertical=5),
+            *cell_style(horizontal=8, vertical=5),
         ],
     )
 
 
-def _padding(*, horizontal: float, vertical: float) -> list[tuple[str, tuple[int, int], tuple[int, int], float]]:
+def cell_style(
+    *, horizontal: float, vertical: float
+) -> list[tuple[str, tuple[int, int], tuple[int, int], float | str]]:
+    """Padding of every cell, and the embedded font even for empty ones."""
     sides = {"LEFT": horizontal, "RIGHT": horizontal, "TOP": vertical, "BOTTOM": vertical}
-    return [(f"{side}PADDING", (0, 0), (-1, -1), size) for side, size in sides.items()]
+    padding = [(f"{side}PADDING", (0, 0), (-1, -1), size) for side, size in sides.items()]
+    return [("FONTNAME", (0, 0), (-1, -1), REGULAR), *padding]

@@ -38,12 +38,11 @@ def explanation(content: ReportContent, edition: Edition) -> list[Flowable]:
         [paragraph(_("No attribution map was computed."), "body")] if found is None else _map(content, found, edition)
     )
     parts: list[Flowable] = [KeepTogether([heading, *shown, Spacer(0, 2 * mm)])]
-    left = [paragraph(_("Terms of the score (a positive term raises the risk)"), "strong"), Spacer(0, 1 * mm)]
-    left.append(bars(_terms(content, edition), edition, width=_CHART))
-    left.append(paragraph(_("Log-hazard scale, before calibration, against the reference patient."), "quiet"))
+    chart = bars(_terms(content, edition), edition, width=_CHART)
+    key = _("A positive term raises the risk. Log-hazard scale, before calibration, against the reference patient.")
     right = [] if found is None else _gates(found, edition)
-    parts.append(KeepTogether([columns([left, "", right], [_CHART, 5 * mm, WIDTH - _CHART - 5 * mm])]))
-    return parts
+    beside = columns([[chart, paragraph(key, "quiet")], "", right], [_CHART, 5 * mm, WIDTH - _CHART - 5 * mm])
+    return [*parts, KeepTogether([Heading(_("Terms of the score")), beside])]
 
 
 def _map(content: ReportContent, found: Explanation, edition: Edition) -> list[Flowable]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 RESEARCH_ONLY = Message("RESEARCH USE ONLY – not a medical device – not a therapeutic decision")
 SYNTHETIC = Message("SYNTHETIC MODEL")
+SYNTHETIC_MEANS = Message("SYNTHETIC MODEL: trained on simulated patients, it says nothing about a real patient")
 
 CHECKS: Mapping[str, Message] = {
     "ct_present": Message("CT present"),

@@ -23,7 +23,17 @@ def reference_data() -> Path:
 @pytest.fixture(scope="session")
 def dicom():
     """The module `tests/dicom_factory.py`: builds small PET and CT series slice by slice."""
-    spec = importlib.util.spec_from_file_location("dicom_factory", Path(__file__).with_name("dicom_factory.py"))
+    return _helper("dicom_factory")
+
+
+@pytest.fixture(scope="session")
+def training_nodes():
+    """The module `tests/training_nodes.py`: writes small node data with a planted effect."""
+    return _helper("training_nodes")
+
+
+def _helper(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

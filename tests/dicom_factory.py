@@ -5,7 +5,7 @@ Use through the fixture `dicom`: `dicom.pet(suv)`, `dicom.ct(hu)`, `dicom.save(s
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import io
 import zipfile
 
@@ -13,8 +13,8 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage, generate_uid
 
-INJECTION = datetime.datetime(2024, 3, 5, 9, 0, 0)  # noqa: DTZ001  DICOM times are local
-START = datetime.datetime(2024, 3, 5, 10, 0, 0)  # noqa: DTZ001
+INJECTION = dt.datetime(2024, 3, 5, 9, 0, 0)  # noqa: DTZ001  DICOM times are local
+START = dt.datetime(2024, 3, 5, 10, 0, 0)  # noqa: DTZ001
 HALF_LIFE_S = 6586.2
 DOSE_BQ = 280e6
 WEIGHT_KG = 70.0

@@ -63,8 +63,19 @@ def test_every_named_check_is_there_once(tmp_path, dicom, suv):
     study = load_study(dicom.save(dicom.pet(suv), tmp_path / "p"), pseudonym_key=KEY)
     names = [one.name for one in study.checks]
     assert sorted(names) == sorted(
-        "ct_present chest_covered pet_extent uptake_time dose weight slices alignment suv_plausible orientation "
-        "tracer".split()
+        [
+            "ct_present",
+            "chest_covered",
+            "pet_extent",
+            "uptake_time",
+            "dose",
+            "weight",
+            "slices",
+            "alignment",
+            "suv_plausible",
+            "orientation",
+            "tracer",
+        ]
     )
 
 

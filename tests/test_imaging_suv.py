@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import math
 
@@ -114,7 +114,7 @@ def test_injection_before_midnight(headers, dicom):
     late = {"SeriesTime": "001500", "AcquisitionTime": "001500"}
     facts = calibrate(headers(**late, drug=dicom.tracer(RadiopharmaceuticalStartTime="231500"))).facts
     assert facts.uptake_min == pytest.approx(60)
-    assert facts.injection_time == datetime.datetime(2024, 3, 4, 23, 15)  # noqa: DTZ001  DICOM times are local
+    assert facts.injection_time == dt.datetime(2024, 3, 4, 23, 15)  # noqa: DTZ001  DICOM times are local
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,9 @@ def test_mean_activity_delay_solves_its_equation():
     """The activity after the delay equals the mean activity of the frame, integrated numerically."""
     frame, rate = 1800.0, math.log(2) / HALF_LIFE
     middle = (np.arange(100_000) + 0.5) / 100_000 * frame
-    assert math.exp(-rate * mean_activity_delay(frame, HALF_LIFE)) == pytest.approx(np.exp(-rate * middle).mean(), rel=1e-9)
+    assert math.exp(-rate * mean_activity_delay(frame, HALF_LIFE)) == pytest.approx(
+        np.exp(-rate * middle).mean(), rel=1e-9
+    )
 
 
 def test_decay_factor_that_contradicts_the_scan_start_is_noticed(headers):

@@ -55,7 +55,7 @@ def test_another_format_is_refused_even_with_good_checksums(folder):
     card = json.loads((folder / "card.json").read_text())
     (folder / "card.json").write_text(json.dumps({**card, "format": "fedpet.bundle/99"}))
     resign(folder)
-    with pytest.raises(BundleForeign, match="fedpet.bundle/99"):
+    with pytest.raises(BundleForeign, match=r"fedpet\.bundle/99"):
         Bundle.load(folder)
 
 
@@ -97,7 +97,8 @@ def test_engine_answers_like_torch_on_the_same_weights(untrained_bundle):
     image = np.stack([rng.gamma(2.0, 0.5, contract.shape), rng.normal(-300, 300, contract.shape)]).astype(np.float32)
     clinical = rng.normal(size=len(contract.inputs)).astype(np.float32)
     with torch.no_grad():
-        expected = NetworkOutput(*(x[0].numpy() for x in network(torch.tensor(image[None]), torch.tensor(clinical[None]))))
+        batch = network(torch.tensor(image[None]), torch.tensor(clinical[None]))
+    expected = NetworkOutput(*(output[0].numpy() for output in batch))
     answered = Engine(untrained_bundle, provider="cpu").run(image, clinical)
     assert answered.hazard_logits == pytest.approx(expected.hazard_logits, abs=1e-5)
     assert np.abs(answered.maps - expected.maps).max() < 1e-5

@@ -27,8 +27,7 @@ def volume(array, spacing, origin, unit):
 def sphere(shape, spacing, origin, centre, radius):
     grid = volume(np.zeros(shape, np.float32), spacing, origin, "g/ml")
     index = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), -1)
-    inside = np.linalg.norm(grid.to_mm(index) - centre, axis=-1) < radius
-    return inside
+    return np.linalg.norm(grid.to_mm(index) - centre, axis=-1) < radius
 
 
 @cache

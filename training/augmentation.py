@@ -20,19 +20,23 @@ if TYPE_CHECKING:
 
 def augmentation(contract: Contract, seed: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """A random map of images (2, slices, rows, columns) in SUV and HU, within the contract's ranges."""
-    change = Compose([
-        RandScaleIntensityd("suv", factors=0.1, prob=1.0),
-        RandGaussianNoised("suv", std=0.1, prob=0.5),
-        RandShiftIntensityd("hu", offsets=15.0, prob=1.0),
-        RandGaussianNoised("hu", std=10.0, prob=0.5),
-    ])
+    change = Compose(
+        [
+            RandScaleIntensityd("suv", factors=0.1, prob=1.0),
+            RandGaussianNoised("suv", std=0.1, prob=0.5),
+            RandShiftIntensityd("hu", offsets=15.0, prob=1.0),
+            RandGaussianNoised("hu", std=10.0, prob=0.5),
+        ]
+    )
     change.set_random_state(seed)
 
     def apply(image: NDArray[np.float32]) -> NDArray[np.float32]:
         changed = change({"suv": image[0], "hu": image[1]})
-        return np.stack([
-            np.clip(np.asarray(changed["suv"], np.float32), *contract.suv_range),
-            np.clip(np.asarray(changed["hu"], np.float32), *contract.hu_range),
-        ])
+        return np.stack(
+            [
+                np.clip(np.asarray(changed["suv"], np.float32), *contract.suv_range),
+                np.clip(np.asarray(changed["hu"], np.float32), *contract.hu_range),
+            ]
+        )
 
     return apply

@@ -1,7 +1,7 @@
 """Recalibration of the score and base rates, from the sum of the nodes' validation tables.
 
 The hazard of interval k becomes logistic(alpha_k + a + b * score): alpha_k is the network's own baseline and stays;
-a and b are fitted by maximum likelihood, drawn to a = 0, b = 1 by a Gaussian prior, for the validation patients are few.
+a and b are fitted by maximum likelihood, drawn to a = 0, b = 1 by a Gaussian prior, as validation patients are few.
 Their covariance is the inverse of the observed information (with the prior).
 """
 
@@ -16,6 +16,7 @@ from scipy.special import expit, log1p
 from fedpet.errors import FederationError
 from fedpet.messages import Message
 from inference.calibration import ENDPOINT_MONTHS, Calibration
+from training.risk_table import MINIMUM_CASES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,12 +40,7 @@ def calibrate(table: RiskTable, baseline: NDArray[np.float64], edges: Sequence[f
     Raises:
         FederationError: no node sent a table.
     """
-    if not table.patients.sum():
-        raise FederationError(
-            found=Message("No node has enough validation patients to tell how well the model is calibrated."),
-            needed=Message("A node with at least five validation patients."),
-            advice=Message("Give the nodes more patients."),
-        )
+    require_tables(int(table.patients.sum()))
     a, b, covariance = fit_recalibration(table, baseline)
     (aa, ab), (_, bb) = covariance.tolist()
     return Calibration(
@@ -55,6 +51,20 @@ def calibrate(table: RiskTable, baseline: NDArray[np.float64], edges: Sequence[f
         base_rates=base_rates(table, edges),
         risk_thirds=thirds(table),
     )
+
+
+def require_tables(count: int) -> None:
+    """Refuse to go on where nothing will tell, or told, how well the model is calibrated.
+
+    Raises:
+        FederationError: `count` is 0.
+    """
+    if not count:
+        raise FederationError(
+            found=Message("No node has enough validation patients to tell how well the model is calibrated."),
+            needed=Message("A node with at least {count} validation patients.", count=MINIMUM_CASES),
+            advice=Message("Give the nodes more patients."),
+        )
 
 
 def fit_recalibration(table: RiskTable, baseline: NDArray[np.float64]) -> tuple[float, float, NDArray[np.float64]]:
@@ -81,7 +91,9 @@ def base_rates(table: RiskTable, edges: Sequence[float]) -> dict[str, float]:
     exposure, events = table.exposure.sum(0), table.events.sum(0)
     hazard = np.divide(events, exposure, out=np.zeros_like(events), where=exposure > 0)
     survival = np.exp(np.append(0.0, np.cumsum(log1p(-np.minimum(hazard, 1 - 1e-9)))))
-    rates = {name: float(survival[list(edges).index(months)]) for name, months in ENDPOINT_MONTHS.items()}
+    rates: dict[str, float] = {
+        name: float(survival[list(edges).index(months)]) for name, months in ENDPOINT_MONTHS.items()
+    }
     return rates | {"early_failure_3m": 1.0 - rates["early_failure_3m"]}
 
 

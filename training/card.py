@@ -7,6 +7,7 @@ import shlex
 import subprocess
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,6 @@ import onnxruntime
 import torch
 
 import fedpet
-from training.fedbiomed_internals import VERSION
 from training.node_data import split
 from training.risk_table import MINIMUM_CASES, pooled
 from training.task import code_digest
@@ -81,7 +81,7 @@ def model_card(
             "fedpet": fedpet.__version__,
             "commit": _commit(),
             "sources_sha256": code_digest(),
-            "fedbiomed": VERSION,
+            "fedbiomed": version("fedbiomed"),
             "python": platform.python_version(),
             "torch": torch.__version__,
             "onnxruntime": onnxruntime.__version__,
@@ -120,7 +120,7 @@ def _validation(trained: Trained, name: str) -> dict[str, Any]:
     history, task = trained.histories[name], trained.runs[name].task
     final = history["final"]
     return {
-        "loss_by_round": [_pooled_loss(entry["validation"]) for entry in history["rounds"]] + [_pooled_loss(final)],
+        "loss_by_round": [pooled_loss(entry["validation"]) for entry in history["rounds"]] + [pooled_loss(final)],
         "final_by_node": {
             site: {"patients": int(metrics["n"]), "loss": metrics["loss"]} for site, metrics in final.items()
         },
@@ -128,8 +128,10 @@ def _validation(trained: Trained, name: str) -> dict[str, Any]:
     }
 
 
-def _pooled_loss(sites: Mapping[str, Mapping[str, float]]) -> float:
-    return sum(site["loss"] * site["n"] for site in sites.values()) / sum(site["n"] for site in sites.values())
+def pooled_loss(sites: Mapping[str, Mapping[str, float]]) -> float:
+    """Mean validation loss over the patients of all sites; nan where no site validated."""
+    patients = sum(site["n"] for site in sites.values())
+    return sum(site["loss"] * site["n"] for site in sites.values()) / patients if patients else float("nan")
 
 
 def _command(trained: Trained, sites: Sequence[NodeData], held_out: Sequence[NodeData]) -> str:

@@ -1,8 +1,7 @@
 """A federation on this machine: provision the nodes, start one process each, run the researcher, stop everything.
 
-Nothing here imports Fed-BioMed, so that the calling process stays light; its private names are in
-`training.fedbiomed_internals`. Node logs stay in the work folder; an error quotes lines of them only when they hold
-no path.
+Nothing here imports Fed-BioMed, so that the calling process stays light. Logs stay in the work folder; an error quotes
+lines of them only where they hold no path.
 """
 
 from __future__ import annotations
@@ -12,14 +11,12 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from fedpet.errors import FederationError
 from fedpet.messages import Message
-from training.fedbiomed_internals import NODE_ARGS, NODE_MODULE, NODE_READY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,8 +25,7 @@ if TYPE_CHECKING:
 
 TAGS = ["fedpet", "train"]
 MINIMUM_NODES = 3
-_START_SECONDS = 300.0
-_PROVISION_SECONDS = 300.0
+_NODE = ("fedbiomed.node.node_pm", "--node-args", '{"gpu": false, "gpu_num": null, "gpu_only": false, "debug": false}')
 _LOG_LINES = 3
 
 
@@ -80,20 +76,6 @@ class Federation:
             process.wait()
         self._processes.clear()
 
-    def wait_until_ready(self) -> None:
-        """Wait until every node has started.
-
-        Raises:
-            FederationError: a node ended, or is not ready in time.
-        """
-        deadline = time.monotonic() + _START_SECONDS
-        for name in self.nodes:
-            while NODE_READY not in self._log(name):
-                self.check()
-                if time.monotonic() > deadline:
-                    raise self._error(name, Message("Node “{name}” did not start in time.", name=name))
-                time.sleep(0.2)
-
     def check(self) -> None:
         """Raise a FederationError if a node has ended."""
         for name, process in self._processes.items():
@@ -101,7 +83,11 @@ class Federation:
                 raise self._error(name, Message("Process “{name}” ended.", name=name))
 
     def run_researcher(
-        self, config: Mapping[str, Any], on_event: Callable[[dict[str, Any]], None], *, module: str = "training.researcher"
+        self,
+        config: Mapping[str, Any],
+        on_event: Callable[[dict[str, Any]], None],
+        *,
+        module: str = "training.researcher",
     ) -> None:
         """Run the researcher until it ends, passing on the events that it prints, one JSON object a line.
 
@@ -111,11 +97,7 @@ class Federation:
         path = self.work / "researcher.json"
         path.write_text(json.dumps(config), encoding="utf-8")
         with (self.work / "researcher.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module, str(path)],
-                env=self._environment, cwd=self.work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
-                start_new_session=True,
-            )  # fmt: skip
+            process = self._run(module, str(path), stdout=subprocess.PIPE, stderr=log)
         self._processes["researcher"] = process
         if process.stdout is None:
             raise AssertionError("the researcher was started with a pipe")
@@ -136,21 +118,24 @@ class Federation:
         path = self.work / "provision.json"
         path.write_text(json.dumps(spec), encoding="utf-8")
         with (self.work / "provision.log").open("wb") as log:
-            done = subprocess.run(  # noqa: S603  our own interpreter and module
-                [sys.executable, "-m", "training.fedbiomed_internals", str(path)],
-                env=self._environment, cwd=self.work, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                timeout=_PROVISION_SECONDS, check=False,
-            )  # fmt: skip
-        if done.returncode:
+            process = self._run("training.internals_node", str(path), stdout=log, stderr=log)
+        if process.wait():
             raise self._error("provision", Message("The nodes could not be provisioned."))
 
     def _start(self, name: str) -> None:
-        command = [sys.executable, "-m", NODE_MODULE, "--config", str(self.work / name), "--node-args", json.dumps(NODE_ARGS)]
         with self._log_path(name).open("wb") as log:
-            self._processes[name] = subprocess.Popen(
-                command, env=self._environment, cwd=self.work, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
-            )  # fmt: skip
+            self._processes[name] = self._run(*_NODE, "--config", str(self.work / name), stdout=log, stderr=log)
+
+    def _run(self, *module: str, stdout: int | IO[bytes], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603  our own interpreter, modules and folders
+            [sys.executable, "-m", *module],
+            env=self._environment,
+            cwd=self.work,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
 
     def _log_path(self, name: str) -> Path:
         return self.work / f"{name}.log"

@@ -75,7 +75,8 @@ def concept_loss(maps: Tensor, fractions: Tensor, supervised: Tensor) -> Tensor:
     dice = _dice(maps, fractions).reshape(weight.shape)
     entropy = functional.binary_cross_entropy(maps.clamp(1e-6, 1.0 - 1e-6), fractions, reduction="none")
     per_concept = dice + _CROSS_ENTROPY_WEIGHT * entropy.flatten(2).mean(2)
-    return (weight * per_concept).sum() / weight.sum().clamp(min=1.0)
+    total: Tensor = (weight * per_concept).sum() / weight.sum().clamp(min=1.0)
+    return total
 
 
 def score_ridge(network: nn.Module) -> Tensor:

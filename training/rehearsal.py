@@ -16,13 +16,13 @@ from fedpet.messages import Message
 from fedpet.progress import part, silent
 from inference.bundle import write_bundle
 from inference.contract import default_contract
-from training.calibration import calibrate
-from training.card import BASELINE, MODEL, Run, Trained, model_card
+from training.calibration import calibrate, require_tables
+from training.card import BASELINE, MODEL, Run, Trained, model_card, pooled_loss
 from training.evaluation import HeldOut, evaluate, scores
 from training.export import export_onnx, verify_onnx, weights
 from training.federation import TAGS, Federation
-from training.node_data import read_node
-from training.risk_table import pooled
+from training.node_data import read_node, split
+from training.risk_table import MINIMUM_CASES, pooled
 from training.task import Task
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def rehearse(  # noqa: PLR0913  one argument for each option of the command
     contract = contract or default_contract()
     sites = [read_node(folder, contract) for folder in nodes]
     held_out = [read_node(folder, contract) for folder in holdout]
+    require_tables(sum(len(split(site.case_ids)[1]) >= MINIMUM_CASES for site in sites))
     _require_empty(out)
     work_folder = work or Path(tempfile.mkdtemp(prefix="fedpet-"))
     _require_empty(work_folder)
@@ -167,17 +168,18 @@ def _reporter(runs: Mapping[str, Run], progress: Progress) -> Callable[[dict[str
         if event["event"] == "ready":
             progress(0.08, Message("{count} nodes answer", count=len(event["sites"])))
             return
-        rounds = runs[event["run"]].task.rounds
-        loss = sum(site["loss"] * site["n"] for site in event["validation"].values())
-        patients = sum(site["n"] for site in event["validation"].values())
-        message = Message(
-            "{run}: round {round} of {rounds}, validation loss {loss:.3f}",
-            run=event["run"],
-            round=event["round"],
-            rounds=rounds,
-            loss=loss / patients if patients else float("nan"),
+        name = event["run"]
+        values = {
+            "round": event["round"],
+            "rounds": runs[name].task.rounds,
+            "loss": pooled_loss(event["validation"]),
+        }
+        message = (
+            Message("Model: round {round} of {rounds}, validation loss {loss:.3f}", **values)
+            if name == MODEL
+            else Message("Clinical baseline: round {round} of {rounds}, validation loss {loss:.3f}", **values)
         )
-        shares[event["run"]](event["round"] / rounds, message)
+        shares[name](event["round"] / values["rounds"], message)
 
     return report
 

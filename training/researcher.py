@@ -15,16 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from fedbiomed.researcher.aggregators import FedAverage
+from fedbiomed.researcher.federated_workflows import Experiment
 from safetensors.torch import save_file
 
-from training import fedbiomed_internals as internals
+from training import internals_researcher as internals
+from training.plan import FedPetPlan
 from training.risk_table import pooled
 from training.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-START_SECONDS = 300.0
+_START_SECONDS = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,22 +53,17 @@ class RunConfig:
     keep_last_round: bool = False
 
 
-def main(path: Path, plan: type | None = None) -> None:
+def main(path: Path, plan: type = FedPetPlan) -> None:
     """Run every training of the configuration."""
-    if plan is None:
-        from training.plan import FedPetPlan as plan  # type: ignore[no-redef]  # noqa: N813  the plan that nodes approve
     config = RunConfig(**json.loads(path.read_text(encoding="utf-8")))
     internals.prepare(config.round_seconds)
-    sites = internals.wait_for_nodes(config.tags, len(config.sites), START_SECONDS)
+    sites = internals.wait_for_nodes(config.tags, len(config.sites), _START_SECONDS)
     _tell("ready", sites=sorted(sites.values()))
     for name in config.args:
         _train(name, config, sites, plan)
 
 
 def _train(name: str, config: RunConfig, sites: Mapping[str, str], plan: type) -> None:
-    from fedbiomed.researcher.aggregators import FedAverage
-    from fedbiomed.researcher.federated_workflows import Experiment
-
     task = Task.from_args(config.args[name])
     torch.manual_seed(task.seed)
     experiment = Experiment(
@@ -108,7 +106,7 @@ def _training_args(task: Task, local_epochs: int) -> dict[str, Any]:
     }
 
 
-def _round(task: Task, experiment: Any, index: int, sites: Mapping[str, str]) -> dict[str, Any]:
+def _round(task: Task, experiment: Experiment, index: int, sites: Mapping[str, str]) -> dict[str, Any]:
     """What happened in a round: patients trained on, and the validation of the model that the round started from."""
     replies = experiment.training_replies()[index]
     metrics = internals.validation_metrics(experiment, index + 1)
@@ -124,7 +122,7 @@ def _brief(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: metrics[name] for name in ("loss", "n", "concept_loss") if name in metrics}
 
 
-def _keep_replies(experiment: Any, index: int, sites: Mapping[str, str], stem: Path) -> None:
+def _keep_replies(experiment: Experiment, index: int, sites: Mapping[str, str], stem: Path) -> None:
     for node, parameters in internals.node_parameters(experiment, index).items():
         save_file(parameters, stem.with_name(f"{stem.name}.{sites[node]}.safetensors"))
 

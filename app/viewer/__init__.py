@@ -63,12 +63,12 @@ LABELS: Mapping[str, Message] = {
     "failed": Message("The images could not be loaded. Reload the page."),
     "help": Message("How to use the viewer"),
     "mouse": Message(
-        "Mouse: click or drag to move the crosshair, wheel to change the slice, Ctrl + wheel to zoom, right button to move "
-        "the image, double click to reset."
+        "Mouse: click or drag to move the crosshair, wheel to change the slice, Ctrl + wheel to zoom, right button to "
+        "move the image, double click to reset."
     ),
     "keys": Message(
-        "Keyboard: arrows move the crosshair (Shift: five voxels), Page up and Page down change the slice, + and − zoom, "
-        "0 resets."
+        "Keyboard: arrows move the crosshair (Shift: five voxels), Page up and Page down change the slice, + and − "
+        "zoom, 0 resets."
     ),
 }
 

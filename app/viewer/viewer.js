@@ -224,6 +224,7 @@ class Panel {
     const x = (viewer.point[plane.u] - u) * scale + width / 2
     const y = (viewer.point[plane.v] - v) * scale * plane.down + height / 2
     crosshair(context, x, y, width, height)
+    this.root.classList.toggle('light', layer === 'pet' && viewer.settings.palette === 'grey')
     this.position.textContent = `${'xyz'[plane.w]} ${viewer.number(viewer.point[plane.w], 0)} mm`
     if (layer === 'fused' || viewer.settings.mode !== 'grid') canvas.dataset.drawn = viewer.point.map((c) => c.toFixed(1)).join(' ')
   }
@@ -239,7 +240,7 @@ class Panel {
       return out
     }
     const grey = ct && layer !== 'pet' ? sample(ct, -2000) : null
-    const uptake = layer !== 'ct' && (layer === 'pet' || settings.opacity > 0) ? sample(pet, NaN) : null
+    const uptake = layer !== 'ct' && (layer === 'pet' || settings.opacity > 0) ? sample(pet, 0) : null
     const overlay = saliency && settings.saliency > 0 ? sample(saliency, 0) : null
     const [low, high] = WINDOWS[settings.window]
     const colours = PALETTES[layer === 'pet' ? settings.palette : 'hot']
@@ -247,7 +248,7 @@ class Panel {
     for (let i = 0, o = 0; i < count; i++, o += 4) {
       let r = 0, g = 0, b = 0
       if (grey) r = g = b = clamp((grey[i] - low) / (high - low), 0, 1) * 255
-      if (uptake && uptake[i] === uptake[i]) {
+      if (uptake) {
         const p = clamp((uptake[i] - settings.low) * gain, 0, 255) | 0
         const alpha = layer === 'pet' || !grey ? 1 : settings.opacity * Math.min(1, p / 48)
         r += (colours[3 * p] - r) * alpha
@@ -375,6 +376,7 @@ class Projection {
       image.data.set([colours[3 * p], colours[3 * p + 1], colours[3 * p + 2], 255], 4 * i)
     }
     small.putImageData(image, 0, 0)
+    this.root.classList.toggle('light', settings.palette === 'grey')
     const context = canvas.getContext('2d', { alpha: false })
     context.fillStyle = settings.palette === 'grey' ? '#fff' : '#000'
     context.fillRect(0, 0, canvas.width, canvas.height)

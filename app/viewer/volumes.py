@@ -1,14 +1,14 @@
-"""The volumes of a case as the browser reads them: raw little-endian arrays on axis-aligned grids, and their description.
+"""The volumes of a case as the browser reads them: raw little-endian arrays on axis-aligned grids, and a description.
 
-`volumes.json` names each file with its element type, its shape `[slice, row, column]`, the voxel spacing and the centre of
-the first voxel along (x, y, z) in LPS mm, and the factor from stored to shown value. Columns run to the patient's left,
-rows to the back and slices to the head, so that the viewer needs no affine.
+`volumes.json` names each file with its element type, its shape `[slice, row, column]`, the voxel spacing and the centre
+of the first voxel along (x, y, z) in LPS mm, and the factor from stored to shown value. Columns run to the patient's
+left, rows to the back and slices to the head, so that the viewer needs no affine.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -36,8 +36,9 @@ _ALIGNED = 0.99999  # cosine beyond which an axis of the image is an axis of the
 def store_viewer_volumes(result: CaseResult, folder: Path) -> None:
     """Write `pet.bin`, `lesions.bin`, `mip.bin`, `volumes.json` and, where there is one, `ct.bin` and `saliency.bin`.
 
-    The saliency map is left out where a gate failed: it must not be shown. PET is stored as uint16 and saliency as int16, both
-    scaled to their range; saliency is given relative to the 99.9th percentile of its absolute values, from -1 to 1.
+    The saliency map is left out where a gate failed: it must not be shown. PET is stored as uint16 and saliency as
+    int16, both scaled to their range; saliency is given relative to the 99.9th percentile of its absolute values, from
+    -1 to 1.
     """
     pet = axis_aligned(result.study.pet, outside=0.0)
     entries = [
@@ -64,12 +65,13 @@ def store_viewer_volumes(result: CaseResult, folder: Path) -> None:
 def axis_aligned(volume: Volume, *, outside: float) -> Volume:
     """The volume with columns to the patient's left, rows to the back and slices to the head.
 
-    Axes that are those of the patient already are only swapped and reversed, which keeps every value; an oblique volume is
-    resampled (linear, or nearest for labels) onto the smallest axis-aligned grid that holds it, at its smallest spacing.
+    Axes that are those of the patient already are only swapped and reversed, which keeps every value; an oblique volume
+    is resampled (linear, or nearest for labels) onto the smallest axis-aligned grid that holds it, at its smallest
+    spacing.
     """
     directions = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
     if np.abs(directions).max(axis=0).min() < _ALIGNED:
-        interpolation = "nearest" if volume.unit == "label" else "linear"
+        interpolation: Literal["nearest", "linear"] = "nearest" if volume.unit == "label" else "linear"
         grid = Grid.around(volume, spacing_mm=min(volume.spacing))
         return resample(volume, grid, interpolation=interpolation, outside=outside)
     source = np.abs(directions).argmax(axis=1)  # patient axis x, y, z -> image axis column, row, slice
@@ -92,9 +94,7 @@ def _store_scaled(
     return _store(name, volume.like(volume.array / scale, volume.unit), dtype, scale, folder)
 
 
-def _store(
-    name: str, volume: Volume, dtype: type[np.integer[Any]], scale: float, folder: Path
-) -> dict[str, Any]:
+def _store(name: str, volume: Volume, dtype: type[np.integer[Any]], scale: float, folder: Path) -> dict[str, Any]:
     _integers(volume.array, dtype).tofile(folder / f"{name}.bin")
     return {
         "name": name,
@@ -141,4 +141,5 @@ def _body(pet: Volume) -> list[list[float]]:
 def _integers(array: NDArray[Any], dtype: type[np.integer[Any]]) -> NDArray[Any]:
     """Rounded, clipped to the type's range, little-endian."""
     limits = np.iinfo(dtype)
-    return np.clip(np.rint(array), limits.min, limits.max).astype(np.dtype(dtype).newbyteorder("<"))
+    clipped: NDArray[Any] = np.clip(np.rint(array), limits.min, limits.max)
+    return clipped.astype(np.dtype(dtype).newbyteorder("<"))

@@ -35,7 +35,7 @@ def draw(prediction: dict[str, Any], spoken: Speech) -> None:
         _draw_probability(main, prediction["interval_level"], spoken)
     with middle:
         st.subheader(_("Predicted progression-free survival"), anchor=False)
-        st.altair_chart(survival_chart(prediction["survival"], main["base_rate"], spoken), key="survival")
+        st.vega_lite_chart(spec=survival_chart(prediction["survival"], main["base_rate"], spoken), key="survival")
         st.caption(
             spoken.say(
                 Message(
@@ -67,7 +67,7 @@ def _draw_probability(main: dict[str, Any], level: float, spoken: Speech) -> Non
         f"<i class='span' style='left:{low:.1f}%;width:{high - low:.1f}%'></i>"
         f"<i class='base' style='left:{base:.1f}%'></i><i class='point' style='left:{point:.1f}%'></i></div>"
         "<table class='fp'>"
-        f"<tr><th>{spoken.say(interval)}</th><td class='n'>{percent(main['lower'])} – {percent(main['upper'])}</td></tr>"
+        f"<tr><th>{spoken.say(interval)}</th><td class='n'>{_span(main, spoken)}</td></tr>"
         f"<tr><th>{_('Training cohort (dashed line)')}</th><td class='n'>{percent(main['base_rate'])}</td></tr>"
         "</table>"
     )
@@ -78,8 +78,8 @@ def _draw_others(prediction: dict[str, Any], spoken: Speech) -> None:
     label, colour = RISK[prediction["risk_group"]]
     st.subheader(_("Risk group and other endpoints"), anchor=False)
     rows = "".join(
-        f"<tr><th>{spoken.say(_OTHERS[endpoint['name']])}</th><td class='n'>{spoken.percent(endpoint['probability'])}<br>"
-        f"<span class='fp-muted'>{spoken.percent(endpoint['lower'])} – {spoken.percent(endpoint['upper'])}</span></td></tr>"
+        f"<tr><th>{spoken.say(_OTHERS[endpoint['name']])}</th><td class='n'>{spoken.percent(endpoint['probability'])}"
+        f"<br><span class='fp-muted'>{_span(endpoint, spoken)}</span></td></tr>"
         for endpoint in prediction["endpoints"]
         if endpoint["name"] in _OTHERS
     )
@@ -90,11 +90,17 @@ def _draw_others(prediction: dict[str, Any], spoken: Speech) -> None:
     )
 
 
+def _span(endpoint: dict[str, Any], spoken: Speech) -> str:
+    return f"{spoken.percent(endpoint['lower'])} – {spoken.percent(endpoint['upper'])}"
+
+
 def draw_contributions(prediction: dict[str, Any], spoken: Speech) -> None:
     """Draw what the risk score is made of."""
     _ = spoken.text
     if not prediction["contributions"]:
         st.caption(_("The model did not answer: there is nothing to explain."))
         return
-    st.altair_chart(contribution_chart(prediction["contributions"], spoken), key="contributions")
-    st.caption(_("Additive terms of the risk score before calibration. They describe the model, not causes of the disease."))
+    st.vega_lite_chart(spec=contribution_chart(prediction["contributions"], spoken), key="contributions")
+    st.caption(
+        _("Additive terms of the risk score before calibration. They describe the model, not causes of the disease.")
+    )

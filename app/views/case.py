@@ -54,7 +54,7 @@ def _draw_heading(case: Case, spoken: Speech) -> None:
             st.badge(spoken.say(label), color=colour)
             facts_line = [spoken.moment(case.created)]
             if case.study_date:
-                facts_line.insert(0, spoken.say(Message("PET/CT of {date}", date=case.study_date)))
+                facts_line.insert(0, spoken.say(Message("PET/CT of {date}", date=spoken.day(case.study_date))))
             st.caption(" · ".join(facts_line), width="content")
         if case.status is Status.READY:
             with st.container(horizontal=True, width="content"):

@@ -9,6 +9,7 @@ import streamlit as st
 
 from clinical.variables import VARIABLES
 from fedpet.messages import Message
+from inference.delineation import method_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,8 +43,10 @@ def draw_quantities(result: dict[str, Any], spoken: Speech) -> None:
         ("SUVpeak", number(quantities["suv_peak"])),
         ("Dmax", f"{number(quantities['dmax_mm'] / 10)} cm"),
     )
-    for column, (label, value) in zip(st.columns(len(figures), wrap=True), figures, strict=True):
-        column.metric(label, value)
+    items = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in figures)
+    st.html(f"<dl class='fp-figures'>{items}</dl>")
+    method = Message("Delineation: {method}.", method=method_label(quantities["method"]))
+    st.caption(spoken.say(method))
 
 
 def draw_record(result: dict[str, Any], spoken: Speech) -> None:
@@ -72,11 +75,15 @@ def draw_explanation(result: dict[str, Any], spoken: Speech) -> None:
         st.caption(_("There is no influence map for this case."))
         return
     if not all(gate["passed"] for gate in explanation["gates"]):
-        st.error(_("The influence map failed a test of reliability and is not shown."), icon=":material/visibility_off:")
-    st.caption(_("Zones that weigh on the answer, not causes. The map is off until you raise its opacity in the viewer."))
+        st.error(
+            _("The influence map failed a test of reliability and is not shown."), icon=":material/visibility_off:"
+        )
+    st.caption(
+        _("Zones that weigh on the answer, not causes. The map is off until you raise its opacity in the viewer.")
+    )
     rows = "".join(
         f"<tr><td><span class='fp-level {'pass' if gate['passed'] else 'fail'}'>"
-        f"{_('passed') if gate['passed'] else _('failed')}</span></td>"
+        f"{_('test passed') if gate['passed'] else _('test failed')}</span></td>"
         f"<td>{escape(spoken.say(Message.from_json(gate['reason'])))}</td></tr>"
         for gate in explanation["gates"]
     )
@@ -92,7 +99,7 @@ def draw_provenance(result: dict[str, Any], spoken: Speech) -> None:
     dose = spoken.number(pet["dose_bq"] / 1e6, 0) + " MBq" if pet["dose_bq"] else "–"
     _table(
         (
-            (_("PET/CT of"), result["study"]["date"] or "–"),
+            (_("PET/CT of"), spoken.day(result["study"]["date"])),
             (_("PET scanner"), f"{pet['manufacturer']} {pet['model']}".strip() or "–"),
             (_("Radiopharmaceutical"), pet["radiopharmaceutical"] or "–"),
             (_("Injected activity"), dose),

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import streamlit as st
 
 from app.services import services
 from app.store import Status
 from app.views.speech import LANGUAGE_KEY, speech
-from fedpet.errors import FedpetError
 from fedpet.messages import LANGUAGES, Message
 
 if TYPE_CHECKING:
     from app.store import Case
     from app.views.speech import Speech
+    from fedpet.errors import FedpetError
 
 CASE = "case"  # parameter of the page's address: the random identifier of the case
-STATUS = {
+STATUS: dict[Status, tuple[Message, Literal["gray", "blue", "green", "orange", "red"]]] = {
     Status.RECEIVED: (Message("to complete"), "gray"),
     Status.RUNNING: (Message("in progress"), "blue"),
     Status.READY: (Message("ready"), "green"),
@@ -54,9 +54,8 @@ def open_frame() -> Speech:
     spoken = speech()
     _ = spoken.text
     with banner:
-        st.html(
-            f"<p class='fp-banner' role='note'>{_('Research use only – not a medical device – not a treatment decision')}</p>"
-        )
+        words = _("Research use only – not a medical device – not a treatment decision")
+        st.html(f"<p class='fp-banner' role='note'>{words}</p>")
     _upload_texts(spoken)
     _set_language(data=spoken.language, key="html_language", height=1)
     return spoken

@@ -10,8 +10,9 @@ from app.services import services
 from app.store import Status
 from app.uploads import keep_study
 from app.views import record_form
-from app.views.frame import CASE, chosen_case
+from app.views.frame import CASE, chosen_case, show_error
 from app.views.speech import speech
+from fedpet.errors import FedpetError
 from fedpet.messages import Message
 
 if TYPE_CHECKING:
@@ -40,7 +41,12 @@ def draw(*, case: StreamlitPage) -> None:
         icon=":material/check:",
     )
     st.header(_("2. Clinical record"), anchor=False)
-    if record_form.draw(chosen, spoken) and _start_bar(spoken):
+    try:
+        bundle = services().bundle
+    except FedpetError as error:
+        show_error(error, spoken)
+        return
+    if record_form.draw(chosen, bundle.contract.variables, spoken) and _start_bar(spoken):
         services().jobs.submit(chosen.id)
         st.switch_page(case, query_params={CASE: chosen.id})
 

@@ -16,7 +16,7 @@ from fedpet.errors import FedpetError
 from fedpet.messages import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from app.store import Case
     from app.views.speech import Speech
@@ -50,12 +50,19 @@ GROUPS: tuple[tuple[Message, tuple[str, ...]], ...] = (
 _COLUMNS = 4
 
 
-def draw(case: Case, spoken: Speech) -> bool:
-    """Draw the form of a case and keep what is entered; True where the record can be used."""
+def draw(case: Case, used: Sequence[str], spoken: Speech) -> bool:
+    """Draw the form of a case and keep what is entered; True where the record can be used.
+
+    Args:
+        case: the case whose record it is.
+        used: names of the variables the model uses.
+        spoken: the language in force.
+    """
     _ = spoken.text
-    used = services().bundle.contract.variables
     _load_file(case, spoken)
-    st.caption(_("Variables marked ● are used by the model. Leave empty what is not known: nothing is replaced by a default."))
+    st.caption(
+        _("Variables marked ● are used by the model. Leave empty what is not known: nothing is replaced by a default.")
+    )
     values: dict[str, Any] = {}
     for title, names in GROUPS:
         with st.container(border=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from fedpet.messages import LANGUAGES, say, translator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import date, datetime
+    from datetime import datetime
 
     from fedpet.messages import Language, Message
 
@@ -48,9 +49,9 @@ class Speech:
         """A fraction as whole percent."""
         return format_percent(value, format="#,##0 %" if self.language == "fr" else "#,##0%", locale=self.language)
 
-    def date(self, value: date) -> str:
-        """A day."""
-        return format_date(value, format="medium", locale=self.language)
+    def day(self, written: str) -> str:
+        """A day given as YYYY-MM-DD; a dash where it is not known."""
+        return format_date(date.fromisoformat(written), format="medium", locale=self.language) if written else "–"
 
     def moment(self, value: datetime) -> str:
         """A day and time on this machine's clock."""

@@ -62,7 +62,7 @@ def _draw_row(listed: Case, spoken: Speech, *, new_case: StreamlitPage, case: St
     columns = st.columns(_WIDTHS, vertical_alignment="center", wrap=False)
     columns[0].write(spoken.moment(listed.created))
     columns[1].write(f"`{listed.pseudonym}`" if listed.pseudonym else "–")
-    columns[2].write(listed.study_date or "–")
+    columns[2].write(spoken.day(listed.study_date))
     label, colour = STATUS[listed.status]
     columns[3].badge(spoken.say(label), color=colour)
     probability, group = _answer(listed, spoken)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from imaging.resampling import Grid, resample
+from imaging.volume import Volume
+
+
+def affine(axes, origin):
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = np.array(axes, float).T, origin
+    return matrix
+
+
+def linear_field(grid):
+    """A volume whose value is a known linear function of the position in mm, so that interpolation is exact."""
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij"), -1).astype(float)
+    place = Volume(np.zeros(grid.shape), grid.affine, "1").to_mm(index)
+    return Volume((10 + place @ (0.5, -0.25, 0.125)).astype(np.float32), grid.affine, "1")
+
+
+SOURCE = Grid((20, 24, 22), affine([(2, 0, 0), (0, 2.5, 0), (0, 0, 3)], (-20, -30, -10)))
+ROTATION = affine([(1.8, 0.6, 0), (-0.6, 1.8, 0.2), (0, 0.1, 2.2)], (-5, -18, 5))
+TILTED = affine([(2, 0, 0), (0, 2.5, 0), (0, 0.7, 3)], (-20, -30, -10))
+
+
+@pytest.mark.parametrize("target", [ROTATION, affine([(0, 2, 0), (0, 0, 2), (2, 0, 0)], (-10, -10, 0))])
+def test_linear_interpolation_reproduces_a_linear_field_on_any_axes(target):
+    grid = Grid((6, 5, 4), target)
+    np.testing.assert_allclose(
+        resample(linear_field(SOURCE), grid, outside=np.nan).array, linear_field(grid).array, atol=1e-4
+    )
+
+
+def test_a_sheared_source_is_resampled():
+    source = Grid((20, 24, 22), TILTED)
+    grid = Grid((6, 5, 4), affine([(2, 0, 0), (0, 2, 0), (0, 0, 2)], (-10, 0, 5)))
+    np.testing.assert_allclose(
+        resample(linear_field(source), grid, outside=np.nan).array, linear_field(grid).array, atol=1e-4
+    )
+
+
+def test_outside_integers_and_types():
+    volume = Volume(np.full((4, 4, 4), 100, np.int16), np.eye(4), "HU")
+    wide = Grid((4, 4, 8), affine([(1, 0, 0), (0, 1, 0), (0, 0, 1)], (-2, 0, 0)))
+    result = resample(volume, wide, outside=-1024)
+    assert result.array.dtype == np.int16
+    assert result.array[0, 0].tolist() == [-1024, -1024, 100, 100, 100, 100, -1024, -1024]
+
+
+def test_labels_are_never_mixed():
+    labels = np.random.default_rng(0).choice(np.array([0, 3, 9], np.uint16), (8, 8, 8))
+    fine = Grid((15, 15, 15), affine([(0.4, 0, 0), (0, 0.4, 0), (0, 0, 0.4)], (0, 0, 0)))
+    result = resample(Volume(labels, np.eye(4), "label"), fine, interpolation="nearest", outside=0)
+    assert set(np.unique(result.array)) == {0, 3, 9}
+    assert result.array[5, 10, 0] == labels[2, 4, 0]
+
+
+def test_the_same_grid_gives_the_same_image():
+    volume = linear_field(SOURCE)
+    assert resample(volume, Grid.of(volume), outside=0) is volume
+
+
+def test_grid_around_holds_every_voxel_centre_along_the_patients_axes():
+    volume = Volume(np.zeros((5, 6, 7)), ROTATION, "1")
+    grid = Grid.around(volume, spacing_mm=2.0)
+    np.testing.assert_allclose(grid.affine[:3, :3], np.eye(3) * 2)
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in volume.shape], indexing="ij"), -1).reshape(-1, 3)
+    places = Volume(np.zeros(grid.shape), grid.affine, "1").to_index(volume.to_mm(index))
+    assert places.min() > -1e-9
+    assert (places < np.array(grid.shape)).all()
+
+
+def test_grids_match_within_a_tolerance_at_their_far_end():
+    shifted = SOURCE.affine.copy()
+    shifted[0, 0] += 1e-4  # 2 um at the last of 22 columns
+    assert SOURCE.matches(Grid(SOURCE.shape, shifted), tolerance_mm=0.003)
+    assert not SOURCE.matches(Grid(SOURCE.shape, shifted), tolerance_mm=0.001)
+    assert not SOURCE.matches(Grid((20, 24, 21), SOURCE.affine))
