@@ -34,7 +34,7 @@ Json = Annotated[bool, typer.Option("--json", help="Write only JSON to standard 
 
 
 @main.callback(invoke_without_command=True)
-def version(show: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:  # noqa: FBT002  Typer's way to write a flag
+def version(show: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
     """Show the version where it is asked for."""
     if show:
         typer.echo(f"fedpet {__version__}")
@@ -42,9 +42,9 @@ def version(show: Annotated[bool, typer.Option("--version", help="Show the versi
 
 
 @main.command()
-def inspect(study: Study, json: Json = False) -> None:  # noqa: FBT002  Typer's way to write a flag
+def inspect(study: Study, json: Json = False) -> None:
     """Say which series a study holds, which are used, and what the SUV rests on."""
-    from imaging.loading import inspect_study  # noqa: PLC0415  each sub-command loads only what it needs
+    from imaging.loading import inspect_study
 
     with reported(as_json=json):
         report = inspect_study(study, pseudonym_key=load_settings().pseudonym_key())
@@ -76,13 +76,13 @@ def _show_inspection(report: dict[str, Any]) -> None:
 def quantify(
     study: Study,
     lesions: Annotated[Path | None, typer.Option(exists=True, help="NIfTI mask or label image of the lesions.")] = None,
-    json: Json = False,  # noqa: FBT002  Typer's way to write a flag
+    json: Json = False,
 ) -> None:
     """Measure lesions: those of a mask, or all components of SUV >= 4 (physiological uptake is not excluded)."""
-    from imaging.loading import load_study  # noqa: PLC0415  each sub-command loads only what it needs
-    from imaging.masks import read_mask  # noqa: PLC0415
-    from imaging.quantities import quantify as measure  # noqa: PLC0415
-    from inference.delineation import bare_threshold  # noqa: PLC0415
+    from imaging.loading import load_study
+    from imaging.masks import read_mask
+    from imaging.quantities import quantify as measure
+    from inference.delineation import bare_threshold
 
     with reported(as_json=json):
         loaded = load_study(study, pseudonym_key=load_settings().pseudonym_key())
@@ -113,14 +113,14 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for the result, the images and the report.")],
     model: Annotated[Path | None, typer.Option(help="Model bundle; the configured one by default.")] = None,
     lang: Annotated[Literal["fr", "en"] | None, typer.Option(help="Language of the report.")] = None,
-    explain: Annotated[bool, typer.Option("--explain/--no-explain", help="Compute the saliency map.")] = True,  # noqa: FBT002  Typer's way to write a flag
+    explain: Annotated[bool, typer.Option("--explain/--no-explain", help="Compute the saliency map.")] = True,
     lesions: Annotated[Path | None, typer.Option(exists=True, help="NIfTI mask of the lesions, by a reader.")] = None,
-    json: Json = False,  # noqa: FBT002  Typer's way to write a flag
+    json: Json = False,
 ) -> None:
     """Predict progression-free survival from a study and a clinical record, explain it and write the report."""
-    from app.casework import run_case  # noqa: PLC0415  each sub-command loads only what it needs
-    from app.result import result_json  # noqa: PLC0415
-    from clinical.reading import read_record  # noqa: PLC0415
+    from app.casework import run_case
+    from app.result import result_json
+    from clinical.reading import read_record
 
     with reported(as_json=json):
         settings = load_settings()
@@ -147,7 +147,7 @@ def predict(
 
 
 def _bundle(model: Path | None, settings: Settings) -> Bundle:
-    from inference.bundle import Bundle  # noqa: PLC0415  each sub-command loads only what it needs
+    from inference.bundle import Bundle
 
     chosen = model or settings.model
     return Bundle.load(chosen) if chosen else Bundle.demonstration()
@@ -179,10 +179,10 @@ def _show_prediction(result: CaseResult) -> None:
 @main.command(name="app")
 def serve_app(
     port: Annotated[int, typer.Option(help="Port on this machine (loopback only).")] = 8501,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,  # noqa: FBT002  Typer's way to write a flag
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
     """Start the application on this machine and open it in the browser."""
-    from app.server import serve  # noqa: PLC0415  each sub-command loads only what it needs
+    from app.server import serve
 
     with reported():
         serve(load_settings(), port=port, open_browser=browser)

@@ -25,7 +25,7 @@ def simulate(
     workers: Workers = 1,
 ) -> None:
     """Draw synthetic patients and write their PET/CT in DICOM, their clinical table and the ground truth."""
-    from cohort.simulate import simulate_cohort  # noqa: PLC0415  only the sub-command imports this room
+    from cohort.simulate import simulate_cohort
 
     with reported(), progress_bar(load_settings().language) as progress:
         simulate_cohort(
@@ -50,8 +50,8 @@ def prepare(
     workers: Workers = 1,
 ) -> None:
     """Turn a hospital's DICOM and CSV into node data, and say who was left out and why."""
-    from cohort.prepare import prepare_node_data  # noqa: PLC0415  only the sub-command imports this room
-    from inference.contract import default_contract  # noqa: PLC0415
+    from cohort.prepare import prepare_node_data
+    from inference.contract import default_contract
 
     with reported():
         settings = load_settings()

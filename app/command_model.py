@@ -20,7 +20,7 @@ def _load(folder: Path | None) -> Bundle:
 
 
 @commands.command()
-def show(folder: Folder = None, json: Json = False) -> None:  # noqa: FBT002  Typer's way to write a flag
+def show(folder: Folder = None, json: Json = False) -> None:
     """Print the model card."""
     with reported(as_json=json):
         bundle = _load(folder)
@@ -31,9 +31,9 @@ def show(folder: Folder = None, json: Json = False) -> None:  # noqa: FBT002  Ty
 
 
 @commands.command()
-def verify(folder: Folder = None, json: Json = False) -> None:  # noqa: FBT002  Typer's way to write a flag
+def verify(folder: Folder = None, json: Json = False) -> None:
     """Check every checksum, the contract's fingerprint and that the network opens."""
-    from inference.engine import Engine  # noqa: PLC0415  `show` does not need the engine
+    from inference.engine import Engine
 
     with reported(as_json=json):
         bundle = _load(folder)

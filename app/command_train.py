@@ -38,7 +38,7 @@ def rehearse(
     work: Annotated[Path | None, typer.Option(help="Folder for the nodes' own files; temporary by default.")] = None,
 ) -> None:
     """Start one Fed-BioMed node a site on this machine, train by federated averaging and export a bundle."""
-    from training.rehearsal import rehearse as run  # noqa: PLC0415  only the sub-command imports this room
+    from training.rehearsal import rehearse as run
 
     with reported(), progress_bar(load_settings().language) as progress:
         bundle = run(

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from app.store import Case
     from fedpet.progress import Progress
 
-UPLOAD = "upload"  # sub-folder of a case for the files as received
 _REPORT_SECONDS = 0.5  # the database is told no more often
 
 
@@ -33,7 +32,6 @@ def compute(store: Store, case: Case, settings: Settings) -> None:
     The files as received are removed once they are no longer needed: after the answer, or where they cannot be used.
     An error that fedpet does not raise on purpose ends the process; `app.jobs` then marks the case as failed.
     """
-    folder = store.folder(case.id)
     try:
         _answer(store, case, settings)
     except (StudyRefused, RecordRefused) as refused:
@@ -41,16 +39,16 @@ def compute(store: Store, case: Case, settings: Settings) -> None:
     except FedpetError as error:
         store.stop(case.id, Status.FAILED, _reason(error))
         return
-    shutil.rmtree(folder / UPLOAD)
+    shutil.rmtree(store.upload(case.id))
 
 
 def _answer(store: Store, case: Case, settings: Settings) -> None:
-    folder = store.folder(case.id)
-    files = list((folder / UPLOAD).iterdir())
+    folder, upload = store.folder(case.id), store.upload(case.id)
+    files = list(upload.iterdir())
     progress = _reporter(store, case.id)
     bundle = load_bundle(settings)
     result = run_case(
-        files[0] if len(files) == 1 else folder / UPLOAD,  # one file is an archive
+        files[0] if len(files) == 1 else upload,  # one file is an archive
         record_from_mapping(case.record).record,
         bundle=bundle,
         out=folder,

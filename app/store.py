@@ -118,6 +118,10 @@ class Store:
         """
         return self._folder / str(uuid.UUID(case_id))
 
+    def upload(self, case_id: str) -> Path:
+        """Where the files of a case lie as received, until they are no longer needed."""
+        return self.folder(case_id) / "upload"
+
     def create(self, language: Language, record: Mapping[str, Any] | None = None) -> Case:
         """A new case without images, and its folder."""
         case = Case(

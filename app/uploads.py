@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from app.job import UPLOAD
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -17,12 +15,11 @@ if TYPE_CHECKING:
     from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 
-def keep_study(files: Sequence[UploadedFile], folder: Path) -> int:
-    """Write the files into the case's folder and give their memory back; returns their size in bytes.
+def keep_study(files: Sequence[UploadedFile], target: Path) -> int:
+    """Write the files into the folder `target` and give their memory back; returns their size in bytes.
 
     Their names may tell who the patient is: they are neither kept nor logged. What each file is, its content says.
     """
-    target = folder / UPLOAD
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(mode=0o700)
     for number, file in enumerate(files):

@@ -6,18 +6,21 @@ patient. Tissues are painted as labels; uptake and density follow from the label
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from cohort.landmarks import REFERENCE_HEIGHT_M, VERTEX_MM, Mm
-from cohort.population import Anatomy
 from cohort.tissues import Tissue
-from imaging.volume import Affine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cohort.population import Anatomy
+    from imaging.volume import Affine
 
 Field = NDArray[np.float32]  # [slice, row, column]
 Mask = NDArray[np.bool_]
@@ -150,9 +153,7 @@ class Canvas:
         labels = self.labels[box]
         labels[mask & _painted(over)[labels] if over else mask] = tissue
 
-    def tube(
-        self, points: Sequence[Mm], radius: float, tissue: Tissue, *, over: Sequence[Tissue] = ()
-    ) -> None:
+    def tube(self, points: Sequence[Mm], radius: float, tissue: Tissue, *, over: Sequence[Tissue] = ()) -> None:
         """Paint a tube of `radius` mm along a polyline of reference points."""
         centres = self.to_patient(_resampled(np.asarray(points, float), max(radius * 0.5, 2.0)))
         spacing = np.array(self.lattice.spacing)

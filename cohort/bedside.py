@@ -95,7 +95,7 @@ def _forget(rng: np.random.Generator, record: ClinicalRecord, site: Site) -> Cli
     lost = [name for name, probability in site.missing.items() if rng.random() < probability]
     names = {other for name in lost for other in (_COUNTS if name == "neutrophils" else (name,))}
     blanks: dict[str, None] = dict.fromkeys(sorted(names))
-    return replace(record, **blanks)  # type: ignore[arg-type]  every field of the record may be None
+    return replace(record, **blanks)
 
 
 def _logistic(x: float) -> float:

@@ -12,31 +12,22 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-import jpeg_ls
 import numpy as np
-from pydicom.dataelem import DataElement
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_data_element, write_file_meta_info
 from pydicom.sequence import Sequence
-from pydicom.uid import (
-    CTImageStorage,
-    ExplicitVRLittleEndian,
-    JPEGLSLossless,
-    PositronEmissionTomographyImageStorage,
-)
+from pydicom.uid import CTImageStorage, PositronEmissionTomographyImageStorage
 
+from cohort.instances import InstanceWriter, code, dataset
 from cohort.sites import GE, PHILIPS, SIEMENS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from pydicom.tag import BaseTag
+    from pydicom.dataset import Dataset
 
+    from cohort.instances import Encoding
     from cohort.population import Patient
     from imaging.volume import Affine, Volume
 
@@ -50,14 +41,6 @@ _CORRECTIONS: Final[dict[str, list[str]]] = {
     PHILIPS: ["DECY", "RADL", "ATTN", "SCAT", "DTIM", "RAN", "NORM"],
 }
 _RECONSTRUCTION: Final = {SIEMENS: "PSF+TOF 2i21s", GE: "VPFX", PHILIPS: "BLOB-OS-TF"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Encoding:
-    """How pixels are stored: `levels` is the largest stored PET value."""
-
-    compressed: bool
-    levels: int = 32767
 
 
 def write_study(patient: Patient, pet: Volume, ct: Volume, folder: Path, *, seed: int, encoding: Encoding) -> None:
@@ -76,7 +59,7 @@ def write_study(patient: Patient, pet: Volume, ct: Volume, folder: Path, *, seed
         (folder / kind).mkdir(parents=True, exist_ok=True)
         volume, template = (pet, _pet_header(patient, names)) if kind == "PT" else (ct, _ct_header(patient, names))
         template.update(_geometry_header(volume))
-        writer = _Writer(template, compressed=encoding.compressed)
+        writer = InstanceWriter(template, compressed=encoding.compressed)
         for index, (tags, pixels) in enumerate(series):
             place = _slice_header(volume, index, names.uid(f"{kind}/{index}"))
             writer.write(folder / kind / f"{index:04d}.dcm", {**place, **tags}, pixels)
@@ -93,56 +76,6 @@ class _Names:
         return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
-class _Writer:
-    """Writes instances that differ in a few tags only: the common elements are encoded once."""
-
-    def __init__(self, common: Dataset, *, compressed: bool) -> None:
-        self._compressed = compressed
-        self._common = _encoded(common)
-        self._meta = FileMetaDataset()
-        self._meta.MediaStorageSOPClassUID = common.SOPClassUID
-        self._meta.TransferSyntaxUID = JPEGLSLossless if compressed else ExplicitVRLittleEndian
-
-    def write(self, path: Path, tags: Mapping[str, Any], pixels: NDArray[np.uint16]) -> None:
-        self._meta.MediaStorageSOPInstanceUID = tags["SOPInstanceUID"]
-        meta = DicomBytesIO()
-        write_file_meta_info(meta, self._meta)
-        elements = self._common | _encoded(_dataset({**tags, **self._pixels(pixels)}))
-        body = b"".join(elements[tag] for tag in sorted(elements))
-        path.write_bytes(b"\0" * 128 + b"DICM" + meta.getvalue() + body)
-
-    def _pixels(self, pixels: NDArray[np.uint16]) -> dict[str, DataElement]:
-        if not self._compressed:
-            return {"PixelData": DataElement("PixelData", "OW", pixels.astype("<u2").tobytes())}
-        frame = encapsulate([bytes(jpeg_ls.encode_array(pixels))])
-        return {"PixelData": DataElement("PixelData", "OB", frame, is_undefined_length=True)}
-
-
-def _encoded(dataset: Dataset) -> dict[BaseTag, bytes]:
-    """Each element in Explicit VR Little Endian, by tag."""
-    encoded = {}
-    for element in dataset:
-        buffer = DicomBytesIO()
-        buffer.is_little_endian, buffer.is_implicit_VR = True, False
-        write_data_element(buffer, element)
-        encoded[element.tag] = buffer.getvalue()
-    return encoded
-
-
-def _dataset(tags: Mapping[str, Any]) -> Dataset:
-    dataset = Dataset()
-    for keyword, value in tags.items():
-        if isinstance(value, DataElement):
-            dataset.add(value)
-        else:
-            setattr(dataset, keyword, value)
-    return dataset
-
-
-def _code(value: str, meaning: str) -> Dataset:
-    return _dataset({"CodeValue": value, "CodingSchemeDesignator": "SCT", "CodeMeaning": meaning})
-
-
 def _date(moment: datetime) -> str:
     return moment.strftime("%Y%m%d")
 
@@ -154,7 +87,7 @@ def _time(moment: datetime) -> str:
 def _common_header(patient: Patient, names: _Names, modality: str, start: datetime) -> Dataset:
     """Patient, study, series, equipment."""
     anatomy, study_start = patient.anatomy, patient.acquisition.start - timedelta(minutes=5)
-    return _dataset(
+    return dataset(
         {
             "SpecificCharacterSet": "ISO_IR 192",
             "ImageType": ["ORIGINAL", "PRIMARY"] + (["AXIAL"] if modality == "CT" else []),
@@ -197,7 +130,7 @@ def _common_header(patient: Patient, names: _Names, modality: str, start: dateti
 def _geometry_header(volume: Volume) -> Dataset:
     x, y, z = volume.spacing
     _, rows, columns = volume.shape
-    return _dataset(
+    return dataset(
         {
             "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
             "SamplesPerPixel": 1,
@@ -248,7 +181,7 @@ def _ct_header(patient: Patient, names: _Names) -> Dataset:
     }
     if patient.acquisition.contrast:
         tags["ContrastBolusAgent"] = "IOMEPROL 350"
-    header.update(_dataset(tags))
+    header.update(dataset(tags))
     return header
 
 
@@ -260,10 +193,10 @@ def _ct_slices(ct: Volume) -> Iterator[tuple[dict[str, Any], NDArray[np.uint16]]
 def _pet_header(patient: Patient, names: _Names) -> Dataset:
     header = _common_header(patient, names, "PT", patient.acquisition.start)
     site = patient.site
-    supine = _code("102538003", "recumbent")
-    supine.PatientOrientationModifierCodeSequence = Sequence([_code("40199007", "supine")])
+    supine = code("102538003", "recumbent")
+    supine.PatientOrientationModifierCodeSequence = Sequence([code("40199007", "supine")])
     header.update(
-        _dataset(
+        dataset(
             {
                 "SOPClassUID": PositronEmissionTomographyImageStorage,
                 "SeriesNumber": 3,
@@ -284,7 +217,7 @@ def _pet_header(patient: Patient, names: _Names) -> Dataset:
                 "RescaleIntercept": "0",
                 "RadiopharmaceuticalInformationSequence": Sequence([_tracer(patient)]),
                 "PatientOrientationCodeSequence": Sequence([supine]),
-                "PatientGantryRelationshipCodeSequence": Sequence([_code("102540008", "headfirst")]),
+                "PatientGantryRelationshipCodeSequence": Sequence([code("102540008", "headfirst")]),
             }
         )
     )
@@ -298,7 +231,7 @@ def _pet_header(patient: Patient, names: _Names) -> Dataset:
 
 def _tracer(patient: Patient) -> Dataset:
     injection = patient.acquisition.injection
-    return _dataset(
+    return dataset(
         {
             "Radiopharmaceutical": "FDG -- fluorodeoxyglucose",
             "RadiopharmaceuticalRoute": "Intravenous route",
@@ -307,8 +240,8 @@ def _tracer(patient: Patient) -> Dataset:
             "RadionuclideTotalDose": f"{patient.acquisition.dose_bq:.0f}",
             "RadionuclideHalfLife": str(F18_HALF_LIFE_S),
             "RadionuclidePositronFraction": "0.967",
-            "RadionuclideCodeSequence": Sequence([_code("77004003", "^18^Fluorine")]),
-            "RadiopharmaceuticalCodeSequence": Sequence([_code("35321007", "Fluorodeoxyglucose F^18^")]),
+            "RadionuclideCodeSequence": Sequence([code("77004003", "^18^Fluorine")]),
+            "RadiopharmaceuticalCodeSequence": Sequence([code("35321007", "Fluorodeoxyglucose F^18^")]),
         }
     )
 

@@ -1,7 +1,7 @@
 """Who of a centre can be prepared at all: studies and table rows paired, and why the others are left out.
 
-Reasons (`LeftOut.code`): "no_row", "no_study", "duplicate_study", "record_refused", "no_outcome", "pet_after_treatment";
-later, from the images, "study_refused" and "failed_check".
+Reasons (`LeftOut.code`): "no_row", "no_study", "duplicate_study", "record_refused", "no_outcome",
+"pet_after_treatment"; later, from the images, "study_refused" and "failed_check".
 """
 
 from __future__ import annotations

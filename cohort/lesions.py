@@ -11,8 +11,8 @@ from cohort.tissues import Tissue
 
 if TYPE_CHECKING:
     from cohort.anatomy import Box, Canvas, Field, Mask
-    from cohort.spread import Kind, LesionSpec
     from cohort.rendering import Body
+    from cohort.spread import Kind, LesionSpec
 
 _UPTAKE_DRIFT: Final = 0.07  # of tumours per 15 min of uptake time
 _DENSITY: Final[dict[Kind, float]] = {
@@ -62,8 +62,7 @@ def _neighbourhood(canvas: Canvas, lesion: LesionSpec) -> tuple[Box, Field]:
     first = np.maximum(np.floor((centre - reach - origin) / spacing), 0).astype(int)
     last = np.minimum(np.ceil((centre + reach - origin) / spacing) + 1, canvas.lattice.shape[::-1]).astype(int)
     x, y, z = (
-        ((origin[i] + spacing[i] * np.arange(first[i], last[i]) - centre[i]) / lesion.axes[i]) ** 2
-        for i in range(3)
+        ((origin[i] + spacing[i] * np.arange(first[i], last[i]) - centre[i]) / lesion.axes[i]) ** 2 for i in range(3)
     )
     level = np.sqrt(z[:, None, None] + y[None, :, None] + x[None, None, :]).astype(np.float32)
     box = slice(first[2], last[2]), slice(first[1], last[1]), slice(first[0], last[0])

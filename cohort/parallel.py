@@ -13,9 +13,7 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def ordered_map(
-    function: Callable[[_Item], _Result], items: Sequence[_Item], *, workers: int
-) -> Iterator[_Result]:
+def ordered_map(function: Callable[[_Item], _Result], items: Sequence[_Item], *, workers: int) -> Iterator[_Result]:
     """`map`, on `workers` fresh processes where there is more than one."""
     if workers <= 1 or len(items) <= 1:
         yield from map(function, items)

@@ -100,7 +100,10 @@ def prepare_node_data(
     prepared: list[_Prepared] = []
     left_out = list(pairing.left_out)
     for done, result in enumerate(ordered_map(prepare, pairing.pairs, workers=workers), start=1):
-        (left_out if isinstance(result, LeftOut) else prepared).append(result)  # type: ignore[arg-type]  told apart
+        if isinstance(result, LeftOut):
+            left_out.append(result)
+        else:
+            prepared.append(result)
         progress(
             done / len(pairing.pairs), Message("Preparing patients ({done} of {n})", done=done, n=len(pairing.pairs))
         )
@@ -144,9 +147,7 @@ def _prepare_case(
     return _Prepared(case_id, pairing.outcome.months, pairing.outcome.event, found)
 
 
-def _concepts(
-    folder: Path | None, grid: Grid, contract: Contract
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _concepts(folder: Path | None, grid: Grid, contract: Contract) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """255 x the fraction of each voxel that belongs to a concept, and which concepts were delineated."""
     concepts = np.zeros((len(contract.concepts), *contract.shape), np.uint8)
     supervised = np.zeros(len(contract.concepts), bool)

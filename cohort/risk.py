@@ -81,9 +81,7 @@ class FollowUp:
 
 def image_features(patient: Patient, *, without: Collection[int] = ()) -> ImageFeatures:
     """Features of the drawn lesions; `without` names lesions (their number in `patient.lesions`) to leave out."""
-    lesions = [
-        lesion for i, lesion in enumerate(patient.lesions) if lesion.kind != "brain" and i not in without
-    ]
+    lesions = [lesion for i, lesion in enumerate(patient.lesions) if lesion.kind != "brain" and i not in without]
     anatomy = patient.anatomy
     volume = np.array([lesion.ml for lesion in lesions])
     active = np.array([lesion.active_ml for lesion in lesions])
@@ -205,11 +203,7 @@ def draw_population(patients: int, *, seed: int) -> list[Patient]:
     """Patients of all centres in their proportions."""
     total = sum(site.cases for site in SITES)
     counts = np.diff(np.round(np.cumsum([0, *(site.cases for site in SITES)]) * patients / total)).astype(int)
-    return [
-        draw_patient(site, n, seed=seed)
-        for site, count in zip(SITES, counts, strict=True)
-        for n in range(count)
-    ]
+    return [draw_patient(site, n, seed=seed) for site, count in zip(SITES, counts, strict=True) for n in range(count)]
 
 
 def expected_auc(probability: NDArray[np.float64], score: NDArray[np.float64]) -> float:

@@ -1,4 +1,4 @@
-"""What a centre's scanner makes of a body: breathing, resolution, noise, calibration; CT kernel, noise, field of view."""
+"""What a centre's scanner makes of a body: breathing, resolution, noise, calibration; CT kernel and field of view."""
 
 from __future__ import annotations
 
@@ -72,15 +72,15 @@ def _breathe(suv: Field, body: Body, amplitude_mm: float, offset_mm: float) -> F
     z, _, _ = body.lattice.axes()
     weight = np.exp(-(((z - body.dome_mm + 20) / _BREATHING_REACH_MM) ** 2))
     size, step = len(z), body.lattice.spacing[2]
-    operator = sparse.csr_array((size, size), dtype=np.float32)
+    mixing = np.zeros((size, size), np.float32)
+    to = np.arange(size)
     for phase in _PHASES:
-        at = np.arange(size) - weight * (offset_mm + amplitude_mm / 2 * phase) / step
+        at = to - weight * (offset_mm + amplitude_mm / 2 * phase) / step
         low = np.clip(np.floor(at).astype(int), 0, size - 2)
-        share = np.clip(at - low, 0, 1).astype(np.float32)
-        rows = np.concatenate([np.arange(size)] * 2)
-        entries = np.concatenate([1 - share, share]), (rows, np.concatenate([low, low + 1]))
-        operator += sparse.csr_array(entries, shape=(size, size), dtype=np.float32) / np.float32(len(_PHASES))
-    return np.asarray(operator @ suv.reshape(size, -1), np.float32).reshape(suv.shape)
+        share = np.clip(at - low, 0, 1).astype(np.float32) / np.float32(len(_PHASES))
+        mixing[to, low] += np.float32(1 / len(_PHASES)) - share
+        mixing[to, low + 1] += share
+    return np.asarray(sparse.csr_array(mixing) @ suv.reshape(size, -1), np.float32).reshape(suv.shape)
 
 
 def _sampled(image: Field, lattice: Lattice, voxel_mm: Mm) -> tuple[Field, Lattice]:
@@ -89,9 +89,7 @@ def _sampled(image: Field, lattice: Lattice, voxel_mm: Mm) -> tuple[Field, Latti
     target = Lattice((sizes[0], sizes[1], sizes[2]), voxel_mm)
     ratio = [v / s for v, s in zip(voxel_mm[::-1], lattice.spacing[::-1], strict=True)]
     shift = (target.affine[:3, 3] - lattice.affine[:3, 3])[::-1] / np.array(lattice.spacing[::-1])
-    sampled = ndimage.affine_transform(
-        image, ratio, offset=shift, output_shape=target.shape, order=1, mode="nearest"
-    )
+    sampled = ndimage.affine_transform(image, ratio, offset=shift, output_shape=target.shape, order=1, mode="nearest")
     return np.asarray(sampled, np.float32), target
 
 
@@ -109,4 +107,4 @@ def _noise_by_slice(body: Body, patient: Patient, lattice: Lattice) -> NDArray[n
     acquisition = patient.acquisition
     decayed = acquisition.dose_bq / 200e6 * 2 ** (-acquisition.uptake_min / _F18_HALF_LIFE_MIN)
     counts = decayed * patient.site.pet.bed_s / 120
-    return (_NOISE * acquisition.noise * attenuation / np.sqrt(counts)).astype(np.float32)
+    return np.asarray(_NOISE * acquisition.noise * attenuation / np.sqrt(counts), np.float32)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from clinical.endpoints import DAYS_PER_MONTH
 from clinical.reading import to_french_row
-from cohort.dicom import Encoding, write_study
+from cohort.dicom import write_study
+from cohort.instances import Encoding
 from cohort.parallel import ordered_map
 from cohort.population import draw_patient
 from cohort.rendering import render
@@ -23,6 +24,7 @@ from cohort.scanner import ct_image, pet_image
 from cohort.sites import SITES, Site
 from cohort.truth import patient_truth, write_json, write_masks
 from fedpet import __version__
+from fedpet.errors import SettingsError
 from fedpet.messages import Message
 from fedpet.progress import silent
 
@@ -87,7 +89,7 @@ def simulate_cohort(
         progress: told after each patient.
 
     Raises:
-        ValueError: fewer patients than centres, or a number of centres that does not exist.
+        SettingsError: fewer patients than centres, or a number of centres that does not exist.
     """
     counts = distribute(patients, sites)
     cases = [_Case(s, n, seed, signal, fidelity) for s, count in counts for n in range(count)]
@@ -118,10 +120,14 @@ def distribute(patients: int, sites: int) -> list[tuple[Site, int]]:
     """Patients of each centre: in the proportions of the centres, the remainders to the largest fractions.
 
     Raises:
-        ValueError: fewer patients than centres, or a number of centres that does not exist.
+        SettingsError: fewer patients than centres, or a number of centres that does not exist.
     """
     if not 1 <= sites <= len(SITES) or patients < sites:
-        raise ValueError(f"expected 1 to {len(SITES)} sites and at least one patient each, got {sites} and {patients}")
+        raise SettingsError(
+            found=Message("{patients} patients at {sites} centres were asked for.", patients=patients, sites=sites),
+            needed=Message("1 to {most} centres, and at least one patient each.", most=len(SITES)),
+            advice=Message("Ask for more patients or for fewer centres."),
+        )
     chosen = SITES[:sites]
     least = min(_LEAST_CASES, patients // sites)
     spare = patients - least * sites

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from cohort import landmarks
-from cohort.landmarks import Mm
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cohort.landmarks import Mm
 
 Kind = Literal["primary", "node", "lung", "liver", "bone", "adrenal", "brain"]
 KINDS: tuple[Kind, ...] = ("primary", "node", "lung", "liver", "bone", "adrenal", "brain")
@@ -106,9 +109,7 @@ class _Disease:
         )
 
 
-def draw_lesions(
-    rng: np.random.Generator, burden: float, avidity: float, necrosis: float
-) -> tuple[LesionSpec, ...]:
+def draw_lesions(rng: np.random.Generator, burden: float, avidity: float, necrosis: float) -> tuple[LesionSpec, ...]:
     """The primary tumour and at least one metastasis (the disease is metastatic by definition)."""
     disease = _Disease(rng, burden, avidity, necrosis)
     side = 1 if rng.random() < 0.45 else -1

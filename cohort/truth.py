@@ -1,6 +1,6 @@
 """What is known of a synthetic patient and kept beside the images: label volumes, lesions, risk.
 
-Layout of a centre: `truth/<patient_id>/{lesions,necrosis,organs}.nii.gz` and `lesions.json`, and one `truth/truth.json`.
+Layout of a centre: `truth/<patient_id>/{lesions,necrosis,organs}.nii.gz` and `lesions.json`; one `truth/truth.json`.
 Label volumes lie on the grid the body was rendered on, in the scanner's coordinates.
 """
 
@@ -19,6 +19,7 @@ from imaging.masks import read_nifti, write_nifti
 from imaging.volume import Volume
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from cohort.population import Patient
@@ -67,7 +68,7 @@ def patient_truth(patient: Patient, lesions: list[dict[str, Any]], *, signal: fl
     }
 
 
-def write_json(data: Any, path: Path) -> None:
+def write_json(data: Mapping[str, object], path: Path) -> None:
     """Sorted keys, so that the same data gives the same bytes."""
     path.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 

@@ -9,6 +9,7 @@ import numpy as np
 from explain.explanation import Explanation
 from explain.gates import completeness, localisation, randomisation, same_score
 from explain.integration import BASELINE_SUV, excess, integrated_gradients, load_network, shuffled
+from fedpet.messages import Message
 from fedpet.progress import part, silent
 from imaging.resampling import Grid, resample
 from imaging.volume import Volume
@@ -57,19 +58,18 @@ def explain_prediction(
     image, clinical = model_image(study, contract), encode(record, contract).values
     share = steps / (steps + _SHUFFLED_STEPS)
     credit = integrated_gradients(network, image, clinical, steps=steps, progress=part(progress, 0.0, share))
-    shuffled_credit = integrated_gradients(
-        shuffled(network, seed=_SHUFFLED_SEED),
-        image,
-        clinical,
-        steps=_SHUFFLED_STEPS,
-        progress=part(progress, share, 1.0),
-    )
-    attribution = to_pet_grid(credit.image, model_grid(study, contract), study.pet)
-    shares = lesion_shares(attribution, prediction.lesion_labels)
+    blind = shuffled(network, seed=_SHUFFLED_SEED)
+    rest = part(progress, share, 1.0)
+    blind_credit = integrated_gradients(blind, image, clinical, steps=_SHUFFLED_STEPS, progress=rest)
     above = excess(image[0])
     bearing = above > 0
+    attribution = to_pet_grid(credit.image, above, model_grid(study, contract), study.pet)
+    shares = lesion_shares(attribution, prediction.lesion_labels)
+    description = Message(
+        "integrated gradients (Captum), {steps} steps, PET clipped at SUV {suv:g}", steps=steps, suv=BASELINE_SUV
+    )
     return Explanation(
-        method=f"integrated gradients (Captum), {steps} steps, PET clipped at SUV {BASELINE_SUV:g}",
+        method=str(description),
         attribution=attribution,
         lesion_share=shares,
         variable_contributions=dict(zip(contract.inputs, (float(x) for x in credit.clinical), strict=True)),
@@ -77,38 +77,40 @@ def explain_prediction(
         gates=(
             same_score(bundle.calibration.score(credit.score)[0], prediction.risk_score),
             completeness(credit.completeness_error),
-            randomisation(credit.image[bearing] / above[bearing], shuffled_credit.image[bearing] / above[bearing]),
+            randomisation(credit.image[bearing] / above[bearing], blind_credit.image[bearing] / above[bearing]),
             localisation(shares, prediction.lesion_labels, study.pet),
         ),
+        description=description,
     )
 
 
-def to_pet_grid(credit: NDArray[np.float64], grid: Grid, pet: Volume) -> Volume:
-    """Credit of the model's voxels, shared among the PET voxels whose centres lie in them.
+def to_pet_grid(credit: NDArray[np.float64], above: NDArray[np.float32], grid: Grid, pet: Volume) -> Volume:
+    """The credit of the model's voxels on the PET's grid: credit per unit of excess SUV, times the PET's own excess.
 
-    The model sees the average of the PET over its voxel; the share of a PET voxel is its part of that average's excess
-    over the baseline's SUV, so structure finer than the model's voxel comes from the PET, not from the model. Credit
-    of voxels that hold no such PET voxel goes to the others of its sign, in proportion: both signs keep their sums.
+    The model sees averages of PET voxels. The credit of an average belongs to its voxels in proportion to what moved
+    in them, their SUV above the baseline's, so structure finer than the model's voxel comes from the PET, not from the
+    model. Credit and excess are interpolated linearly; positive and negative credit are then scaled to keep their sums.
 
     Args:
-        credit: (slices, rows, columns) of `grid`.
+        credit: (slices, rows, columns) of `grid`; 0 wherever `above` is 0.
+        above: SUV above the baseline's in the model's image, same shape.
         grid: the model grid.
         pet: SUV, g/ml.
 
     Returns:
-        float32 on the PET grid; sums to the sum of `credit`, or is zero where no voxel can bear it.
+        float32 on the PET grid. Its positive part sums to that of `credit`, and so does its negative part, unless no
+        voxel of the PET can bear it.
     """
-    numbers = Volume(np.arange(credit.size, dtype=np.int32).reshape(credit.shape), grid.affine, "label")
-    voxel = resample(numbers, Grid.of(pet), interpolation="nearest", outside=-1).array
-    weight = np.where(voxel >= 0, excess(pet.array), 0.0).astype(np.float64)
-    voxel = np.maximum(voxel, 0)
-    total = np.bincount(voxel.ravel(), weights=weight.ravel(), minlength=credit.size)
-    density = np.divide(credit.ravel(), total, out=np.zeros(credit.size), where=total > 0)
-    shared = density[voxel] * weight
+    wanted, moved = (
+        resample(Volume(source, grid.affine, "1"), Grid.of(pet), outside=0.0).array
+        for source in (credit, above.astype(np.float64))
+    )
+    sensitivity = np.divide(wanted, moved, out=np.zeros_like(wanted), where=moved > 0)
+    shared = sensitivity * excess(pet.array)
     for sign in (1.0, -1.0):
         side = np.sign(shared) == sign
-        kept, wanted = shared[side].sum(), credit[np.sign(credit) == sign].sum()
-        shared[side] *= wanted / kept if kept else 0.0
+        borne = shared[side].sum()
+        shared[side] *= credit[np.sign(credit) == sign].sum() / borne if borne else 0.0
     return pet.like(shared.astype(np.float32), "1")
 
 

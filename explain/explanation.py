@@ -30,6 +30,7 @@ class Explanation:
         variable_contributions: clinical variable -> signed contribution to the risk score.
         completeness_error: |sum of attributions - score difference| / max(|score difference|, 1e-3).
         gates: verdicts; the overlay is shown only if all passed.
+        description: the method as a sentence in the reader's language; None where none was given.
     """
 
     method: str
@@ -38,6 +39,7 @@ class Explanation:
     variable_contributions: dict[str, float]
     completeness_error: float
     gates: tuple[GateVerdict, ...]
+    description: Message | None = None
 
     @property
     def reliable(self) -> bool:

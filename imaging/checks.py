@@ -97,7 +97,7 @@ def _alignment(pet: Volume, ct: Volume | None) -> QualityCheck:
     covered = max(0.0, min(high, ct_high) - max(low, ct_low)) / (high - low)
     shared = _body_agreement(pet, anatomy_of(ct))
     reason = Message(
-        "The CT covers {covered:.0f} % of the length of the PET; {shared:.0f} % of the activity lies in the body it shows.",
+        "The CT covers {covered:.0f} % of the PET's length; {shared:.0f} % of the activity lies in the body it shows.",
         covered=100 * covered,
         shared=100 * shared,
     )

@@ -11,8 +11,8 @@ from datetime import date, datetime, time
 from typing import TYPE_CHECKING
 
 import pydicom
-from pydicom.dataelem import RawDataElement
 from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.valuerep import DA, DT, TM
 
@@ -27,11 +27,10 @@ _KEYWORDS = (
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "StudyDate", "SeriesDate", "AcquisitionDate",
     "StudyTime", "SeriesTime", "AcquisitionTime", "TimezoneOffsetFromUTC", "Modality", "Manufacturer",
     "SeriesDescription", "ManufacturerModelName", "PatientName", "PatientID", "PatientSex", "PatientSize",
-    "PatientWeight", "ContrastBolusAgent", "SliceThickness", "TriggerTime", "GantryDetectorTilt", "ActualFrameDuration",
-    "ConvolutionKernel", "PatientPosition", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber",
-    "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "TemporalPositionIdentifier",
-    "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "PixelSpacing",
-    "CorrectedImage", "BitsAllocated", "BitsStored", "PixelRepresentation", "PixelPaddingValue", "BurnedInAnnotation",
+    "PatientWeight", "ContrastBolusAgent", "TriggerTime", "ActualFrameDuration", "StudyInstanceUID",
+    "SeriesInstanceUID", "SeriesNumber", "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID",
+    "TemporalPositionIdentifier", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "PixelSpacing",
+    "CorrectedImage", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
     "RescaleIntercept", "RescaleSlope", "RadiopharmaceuticalInformationSequence", "NumberOfTimeSlices",
     "NumberOfSlices", "SeriesType", "Units", "SUVType", "DecayCorrection", "FrameReferenceTime", "DecayFactor",
 )  # fmt: skip
@@ -61,10 +60,10 @@ def without_identity(header: Dataset) -> Dataset:
 def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
     """The values of an attribute as text; empty where absent.
 
-    Values not yet converted by pydicom whose representation is plain text are split here: a study has thousands of them.
+    Values in plain text that pydicom has not converted yet are split here: a study has thousands of them.
     """
     tag = _TAG_OF.get(keyword)
-    raw = header.get_item(tag) if tag is not None else None
+    raw: object = header.get_item(tag) if tag is not None else None
     if isinstance(raw, RawDataElement) and (raw.VR or dictionary_VR(raw.tag)) in _PLAIN:
         parts = (raw.value or b"").decode("ascii", "replace").split("\\")
         return tuple(stripped for part in parts if (stripped := part.strip(" \0")))

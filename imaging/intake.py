@@ -216,7 +216,7 @@ def _read_headers(files: list[Path], limits: IntakeLimits, progress: Progress) -
 
 
 def _read_instance(file: Path, limits: IntakeLimits) -> Instance | None:
-    """The DICOM object in a file, or None where it is not a DICOM object with a modality (DICOMDIR, damaged, by chance alike)."""
+    """The DICOM object with a modality in a file, or None: a DICOMDIR, damaged, or alike by chance."""
     try:
         if _inflates_beyond(file, limits.max_bytes):
             raise _beyond_limits(Message("More than {n:.0f} MB of images.", n=limits.max_bytes / 2**20))

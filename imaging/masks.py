@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 sitk: Any = SimpleITK  # its methods are not typed
 _HIGHEST_LABEL = 65_535
+_WHOLE = 1e-3  # how far a label stored as a real number may be from a whole one
 
 
 def read_nifti(path: Path, unit: Unit) -> Volume:
@@ -52,9 +53,11 @@ def read_mask(path: Path, pet: Volume) -> Volume:
     """
     drawn = read_nifti(path, "label")
     lowest, highest = float(drawn.array.min()), float(drawn.array.max())
-    if not 0 <= lowest <= highest <= _HIGHEST_LABEL or not np.allclose(drawn.array, np.rint(drawn.array), atol=1e-3):
+    if not 0 <= lowest <= highest <= _HIGHEST_LABEL:
         raise _unreadable()
     whole = drawn.like(np.rint(drawn.array).astype(np.uint16), "label")
+    if np.abs(whole.array - drawn.array).max() > _WHOLE:
+        raise _unreadable()
     labels = resample(whole, Grid.of(pet), interpolation="nearest", outside=0)
     if whole.array.any() and not labels.array.any():
         raise GeometryRefused(

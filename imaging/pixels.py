@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from imaging.intake import Instance
 
 AIR_HU = -1024
+_WHOLE = 2**14  # whole slopes and intercepts below leave 16-bit values within 32 bits
 _HIGHEST_HU = np.iinfo(np.int16).max
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"  # (7FE0,0010), little endian
@@ -63,7 +64,7 @@ def read_ct(instances: Sequence[Instance], geometry: Geometry, *, progress: Prog
         UnreadableStudy: a slice has no rescale slope or intercept, or its pixels cannot be decoded.
     """
     rescales = [_rescale(instance.header) for instance in instances]
-    whole = all(value.is_integer() for rescale in rescales for value in rescale)
+    whole = all(value.is_integer() and abs(value) < _WHOLE for rescale in rescales for value in rescale)
     array = np.empty(geometry.shape, np.int16 if whole else np.float32)
     for place, (instance, rescale) in enumerate(zip(instances, rescales, strict=True)):
         stored = _stored(instance, geometry)
@@ -101,7 +102,7 @@ def _to_hu(stored: NDArray[Any], slope: float, intercept: float, *, out: NDArray
         np.maximum(stored, np.int16(lowest), out=out)
         out += np.int16(intercept)
         return
-    wide = np.int64 if out.dtype == np.int16 else np.float32
+    wide = np.int32 if out.dtype == np.int16 else np.float32
     np.clip(stored * wide(slope) + wide(intercept), AIR_HU, _HIGHEST_HU, out=out, casting="unsafe")
 
 
@@ -137,7 +138,10 @@ def _native(instance: Instance, geometry: Geometry) -> NDArray[Any] | None:
     """Uncompressed little-endian 16-bit values straight from the file, or None where pydicom must decode them."""
     header = instance.header
     syntax = header.file_meta.get("TransferSyntaxUID")
-    if syntax not in _NATIVE or number(header, "BitsAllocated") != 16 or number(header, "BitsStored") != 16:
+    stored_bits, high_bit = number(header, "BitsStored"), number(header, "HighBit")
+    if syntax not in _NATIVE or number(header, "BitsAllocated") != 16 or stored_bits is None:
+        return None
+    if not 1 <= stored_bits <= 16 or high_bit != stored_bits - 1:
         return None
     rows, columns = geometry.shape[1:]
     with instance.file.open("rb") as stream:
@@ -150,7 +154,9 @@ def _native(instance: Instance, geometry: Geometry) -> NDArray[Any] | None:
     if len(values) < length:
         raise _undecodable()
     kind = "<i2" if number(header, "PixelRepresentation") == 1 else "<u2"
-    return np.frombuffer(values, kind).reshape(rows, columns)
+    pixels: NDArray[Any] = np.frombuffer(values, kind).reshape(rows, columns)
+    unused = 16 - int(stored_bits)  # high bits that may hold anything
+    return (pixels << unused) >> unused if unused else pixels
 
 
 def _bare_syntax(dataset: Dataset) -> pydicom.uid.UID:

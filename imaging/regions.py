@@ -13,7 +13,6 @@ from scipy.spatial import ConvexHull, QhullError
 
 from fedpet.messages import Message
 from imaging.anatomy import COARSE_MM, LEFT, RIGHT, anatomy_of
-from imaging.resampling import Grid, resample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,12 +44,22 @@ def lesion_regions(labels: Volume, ct: Volume | None) -> dict[int, str]:
     anatomy = anatomy_of(ct) if ct is not None and ids else None
     if anatomy is None or ct is None or anatomy.lung_slices is None:
         return dict.fromkeys(ids, "unknown")
-    hu = resample(ct, Grid.of(labels), outside=-1024.0).array[tuple(index.T)]
-    places = np.rint(anatomy.ct.to_index(labels.to_mm(index.astype(float)))).astype(int)
+    points = labels.to_mm(index.astype(float))
+    places = np.rint(anatomy.ct.to_index(points)).astype(int)
+    hu = _nearest(ct, points)
     return {number: _region(places[numbers == number], hu[numbers == number], anatomy) for number in ids}
 
 
-def _region(places: NDArray[np.int_], hu: NDArray[np.int16], anatomy: Anatomy) -> str:
+def _nearest(ct: Volume, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """HU of the nearest voxel of each point (n, 3); outside the CT, air."""
+    voxels = np.rint(ct.to_index(points)).astype(int)
+    inside = ((voxels >= 0) & (voxels < ct.shape)).all(axis=1)
+    hu = np.full(len(points), -1024.0)
+    hu[inside] = ct.array[tuple(voxels[inside].T)]
+    return hu
+
+
+def _region(places: NDArray[np.int_], hu: NDArray[np.float64], anatomy: Anatomy) -> str:
     """Region of one lesion from its voxels' places (n, 3) in the coarse CT and their HU (n,)."""
     if (hu > _BONE_HU).mean() >= _BONE_SHARE:
         return "bone"

@@ -123,8 +123,8 @@ def grouped(instances: Iterable[Instance]) -> tuple[Series, ...]:
 def choose(series: tuple[Series, ...], usable: Callable[[Series], None]) -> Choice:
     """The PET and the CT to be used.
 
-    Among attenuation-corrected PET series that form a volume and that `usable` accepts: the longest, then the one with
-    a CT in its frame of reference, then the one with most slices. Its CT: `choose_ct`.
+    Among attenuation-corrected PET series that form a volume and that `usable` accepts: the longest, then an original
+    before a derived one, one with a CT in its frame of reference, the one with most slices. Its CT: `choose_ct`.
 
     Args:
         series: as `grouped` returns.
@@ -152,8 +152,8 @@ def choose(series: tuple[Series, ...], usable: Callable[[Series], None]) -> Choi
 def choose_ct(series: tuple[Series, ...], pet: Series) -> tuple[Series | None, dict[Series, Message]]:
     """The CT in the PET's frame of reference, and what is said of each CT.
 
-    Order of preference: covers most of the PET (in steps of 5 %), without contrast agent, closest in time, slice
-    spacing closest to the PET's, lowest series number.
+    Order of preference: covers most of the PET (in steps of 5 %), original before derived, without contrast agent,
+    closest in time, slice spacing closest to the PET's, lowest series number.
 
     Raises:
         GeometryRefused: a CT of this frame is there, but none forms a volume.
@@ -270,20 +270,27 @@ def _length(series: Series) -> float:
 
 def _pet_rank(pet: Series, series: tuple[Series, ...]) -> tuple[float, ...]:
     matched = any(one.modality == "CT" and one.unfit is None and one.frame == pet.frame for one in series)
-    return -round(_length(pet), -1), not matched, -len(pet.instances), number(pet.first, "SeriesNumber") or 0.0
+    length = round(_length(pet), -1)
+    return -length, _derived(pet), not matched, -len(pet.instances), number(pet.first, "SeriesNumber") or 0.0
 
 
 def _ct_rank(ct: Series, pet: Series) -> tuple[float, ...]:
     covered = round(20 * overlap(ct.geometry, pet.geometry))
     start, pet_start = ct.start(), pet.start()
     apart = abs((start - pet_start).total_seconds()) if start and pet_start else float("inf")
-    return -covered, _contrast(ct), apart, _step_difference(ct, pet), number(ct.first, "SeriesNumber") or 0.0
+    fit = -covered, _derived(ct), _contrast(ct), apart, _step_difference(ct, pet)
+    return *fit, number(ct.first, "SeriesNumber") or 0.0
 
 
 def _step_difference(ct: Series, pet: Series) -> float:
     if isinstance(ct.geometry, GeometryRefused) or isinstance(pet.geometry, GeometryRefused):
         return float("inf")
     return abs(ct.geometry.spacing[2] - pet.geometry.spacing[2])
+
+
+def _derived(series: Series) -> bool:
+    """A reformat or other derived image (ImageType value 1); de-identification may mark an original so."""
+    return "DERIVED" in _image_type(series)
 
 
 def _contrast(ct: Series) -> bool:

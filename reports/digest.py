@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from fedpet.messages import Message
@@ -48,5 +49,5 @@ def _plain(value: Any) -> Any:  # noqa: ANN401, PLR0911 - any value of a report,
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, float):
-        return float(f"{value:.6g}")
+        return float(f"{value:.6g}") if isfinite(value) else str(value)
     return value

@@ -76,7 +76,7 @@ def _table(content: ReportContent, edition: Edition) -> list[Flowable]:
         return []
     shares = content.explanation.lesion_share if content.explanation and content.explanation.reliable else {}
     head = [_("Lesion"), _("Region"), _("SUVmax"), _("SUVpeak"), _("SUVmean"), _("MTV (ml)"), _("TLG (g)")]
-    widths = [18 * mm, 48 * mm, *[18 * mm] * 5]
+    widths = [18 * mm, (48 if shares else 72) * mm, *[18 * mm] * 5]
     if shares:
         head, widths = [*head, _("Share of the explanation")], [*widths, 24 * mm]
     rows: list[list[str | Flowable | list[Flowable]]] = [list(head)]

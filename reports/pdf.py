@@ -159,9 +159,10 @@ class _Furniture:
         canvas.setFont(REGULAR, 6.5)
         centre = content.centre or _("centre not configured")
         canvas.drawString(_MARGIN, 9.8 * mm, f"{content.study.pseudonym}  ·  {centre}")
+        canvas.drawRightString(right - 2.4 * mm, 9.8 * mm, _("Page") + f" {page} /")
+        canvas.setFont(REGULAR, 6.0)  # the longest UID (44 characters) and the hash fit on one line
         canvas.drawString(_MARGIN, 6.6 * mm, _("Report") + f" {content.report_uid}")
         canvas.drawRightString(right, 6.6 * mm, _("Content SHA-256") + f" {self.digest}")
-        canvas.drawRightString(right - 2.4 * mm, 9.8 * mm, _("Page") + f" {page} /")
         canvas.translate(right - 1.6 * mm, 9.8 * mm)
         canvas.doForm(_TOTAL)
         canvas.translate(1.6 * mm - right, -9.8 * mm)

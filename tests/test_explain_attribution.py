@@ -14,6 +14,7 @@ from clinical.record import ClinicalRecord
 from explain.attribution import explain_prediction, lesion_shares, to_pet_grid
 from explain.integration import Credit, integrated_gradients, load_network, shuffled
 from fedpet.errors import BundleDamaged
+from fedpet.messages import say
 from fedpet.progress import silent
 from imaging.lesions import Quantities
 from imaging.resampling import Grid
@@ -85,20 +86,18 @@ def test_progress_reaches_one_pass_by_pass():
     assert told[:4] == [0.25, 0.5, 0.75, 1.0]
 
 
-def test_credit_of_a_model_voxel_is_shared_by_the_excess_of_its_pet_voxels():
-    grid = Grid((2, 2, 2), np.diag([8.0, 8.0, 8.0, 1.0]))
+def test_credit_follows_the_excess_of_the_pet_voxels_where_the_model_is_equally_sensitive():
+    rng = np.random.default_rng(2)
     affine = np.diag([4.0, 4.0, 4.0, 1.0])
-    affine[:3, 3] = -2.0
-    pet = Volume(np.zeros((4, 4, 4), np.float32), affine, "g/ml")
-    pet.array[0, 0, :2] = 3.5, 5.5  # both in the first model voxel: excess 1 and 3
-    pet.array[3, 3, 3] = 9.0
-    credit = np.zeros((2, 2, 2))
-    credit[0, 0, 0], credit[1, 1, 1] = 2.0, -0.5
-    shared = to_pet_grid(credit, grid, pet)
+    pet = Volume(rng.uniform(1.0, 8.0, (16, 16, 16)).astype(np.float32), affine, "g/ml")
+    coarse = affine @ np.diag([2.0, 2.0, 2.0, 1.0])
+    coarse[:3, 3] = 2.0
+    grid = Grid((8, 8, 8), coarse)
+    above = np.maximum(pet.array.reshape(8, 2, 8, 2, 8, 2).mean((1, 3, 5)) - 2.5, 0.0)
+    shared = to_pet_grid(0.01 * above.astype(float), above, grid, pet)
+    excess = np.maximum(pet.array - 2.5, 0.0)
     assert shared.unit == "1"
-    np.testing.assert_allclose(shared.array[0, 0, :2], [0.5, 1.5], rtol=1e-6)
-    np.testing.assert_allclose(shared.array[3, 3, 3], -0.5, rtol=1e-6)
-    assert np.count_nonzero(shared.array) == 3
+    np.testing.assert_allclose(shared.array, excess * 0.01 * above.sum() / excess.sum(), rtol=1e-4)
 
 
 def test_both_signs_keep_their_sums_on_an_oblique_pet_grid():
@@ -108,8 +107,8 @@ def test_both_signs_keep_their_sums_on_an_oblique_pet_grid():
     affine[:3, :3] = [[3 * np.cos(a), 0, 3 * np.sin(a)], [0, -3, 0], [-3 * np.sin(a), 0, 3 * np.cos(a)]]
     affine[:3, 3] = -20, 60, -10
     pet = Volume(rng.uniform(0, 8, (40, 40, 40)).astype(np.float32), affine, "g/ml")
-    credit = rng.normal(size=(12, 12, 12))
-    shared = to_pet_grid(credit, Grid(credit.shape, np.diag([8.0, 8.0, 8.0, 1.0])), pet).array.astype(float)
+    credit, above = rng.normal(size=(12, 12, 12)), rng.uniform(0.1, 3.0, (12, 12, 12)).astype(np.float32)
+    shared = to_pet_grid(credit, above, Grid(credit.shape, np.diag([8.0, 8.0, 8.0, 1.0])), pet).array.astype(float)
     np.testing.assert_allclose(shared[shared > 0].sum(), credit[credit > 0].sum(), rtol=1e-4)
     np.testing.assert_allclose(shared[shared < 0].sum(), credit[credit < 0].sum(), rtol=1e-4)
 
@@ -199,7 +198,8 @@ def test_the_whole_way_on_a_network_that_reads_the_image(tmp_path):
     assert float(explanation.attribution.array.sum(dtype=float)) == pytest.approx(here - there, rel=0.01)
     assert explanation.attribution.shape == study.pet.shape
     assert np.all(explanation.attribution.array[study.pet.array <= 2.5] == 0)
-    assert "32 steps" in explanation.method
+    assert explanation.method == "integrated gradients (Captum), 32 steps, PET clipped at SUV 2.5"
+    assert say("fr")(explanation.description).startswith("gradients intégrés (Captum), 32 pas")
 
 
 def test_an_explanation_of_another_answer_is_not_reliable(tmp_path):
@@ -247,12 +247,12 @@ def test_shuffled_weights_are_the_same_numbers_elsewhere():
 def test_the_attribution_lies_where_the_study_does():
     study, labels = _study()
     grid = model_grid(study, CONTRACT)
-    credit = np.zeros(CONTRACT.shape)
+    above = np.maximum(model_image(study, CONTRACT)[0] - 2.5, 0.0)
     place = np.array([40.0, 24.0, 32.0])  # the lesion's centre on the PET grid
-    mm = study.pet.to_mm(place)
-    index = np.linalg.inv(grid.affine) @ [*mm, 1.0]
-    credit[tuple(np.round(index[2::-1]).astype(int))] = 1.0
-    shared = to_pet_grid(credit, grid, study.pet)
-    centre = (np.argwhere(shared.array > 0) * shared.array[shared.array > 0][:, None]).sum(0)
+    columns, rows, slices = np.round((np.linalg.inv(grid.affine) @ [*study.pet.to_mm(place), 1.0])[:3]).astype(int)
+    credit = np.zeros(CONTRACT.shape)
+    credit[slices, rows, columns] = above[slices, rows, columns]
+    shared = to_pet_grid(credit, above, grid, study.pet)
+    centre = (np.argwhere(shared.array > 0) * shared.array[shared.array > 0][:, None]).sum(0) / shared.array.sum()
     np.testing.assert_allclose(centre, place, atol=1.01)
     assert lesion_shares(shared, labels) == {0: 0.0, 1: pytest.approx(1.0)}

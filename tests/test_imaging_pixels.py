@@ -44,6 +44,19 @@ def test_big_endian_and_bare_files(tmp_path, dicom):
     np.testing.assert_allclose(load_study(folder, pseudonym_key=b"k").pet.array, SUV, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("signed", [0, 1])
+def test_unused_high_bits_are_ignored(tmp_path, dicom, signed):
+    """12 bits stored in 16: overlays of old scanners live in the other four."""
+    hu = np.random.default_rng(3).integers(-1024, 900, (6, 10, 12))
+    slices = dicom.ct(hu, BitsStored=12, HighBit=11, PixelRepresentation=signed, RescaleIntercept="0")
+    for one, image in zip(slices, hu, strict=True):
+        values = image if signed else image + 1024
+        one.RescaleIntercept = "0" if signed else "-1024"
+        one.PixelData = ((values & 0x0FFF) | 0x9000).astype("<u2").tobytes()
+    study = load_study(dicom.save(dicom.pet(SUV) + slices, tmp_path / "p"), pseudonym_key=b"k")
+    np.testing.assert_array_equal(study.ct.array, hu)
+
+
 def test_jpeg_lossless_of_older_scanners_decodes(tmp_path, dicom):
     """Process 14, selection value 1: written by GDCM from a plain file."""
     plain = dicom.save(dicom.pet(SUV), tmp_path / "plain")

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[1]
         (lambda e: e.day("2026-11-02"), "2 novembre 2026", "2 November 2026"),
         (lambda e: e.day(""), "", ""),
         (lambda e: e.moment("2026-01-04T09:05:00"), "4 janvier 2026, 09:05", "4 January 2026, 09:05"),
+        (lambda e: e.moment("2026-01-04T09:05:00+02:00"), "4 janvier 2026, 09:05", "4 January 2026, 09:05"),
         (lambda e: e.say(Message("value {x:.2f} of {n}", x=1.5, n=3)), "value 1,50 of 3", "value 1.50 of 3"),
         (lambda e: e.say(Message("see {m}", m=Message("{x:g} mm", x=0.25))), "see 0,25 mm", "see 0.25 mm"),
     ],

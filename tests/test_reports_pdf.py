@@ -284,7 +284,7 @@ def test_inputs_terms_comparators_and_provenance(english, french):
         "● Age at the start of immunotherapy 64.5 years", "● LDH 312 U/L", "○ Height 174 cm", "● Smoking former smoker",
         "✗ Serum albumin missing", "Metabolic tumour volume (model's map) +0.35", "−0.31", "Other terms (7) +0.03",
         "LIPI (dNLR > 3, LDH above the limit) 1 point: intermediate prognosis", "60 %: 50 % or more",
-        "NLR; dNLR 4.60; 2.76",        "not computable: an input is missing", "Fed-BioMed 6.4.1", "40 FedAvg",
+        "NLR; dNLR 4.60; 2.76",        "not computable: an input is missing", "Fed-BioMed 6.4.1", "40; FedAvg",
         "AUC, PFS at 12 months 0.781 0.742–0.820",
         "site-8 100", "ab" * 32, "cd" * 32, "ef" * 32, "Tumour board (RCP)", "☐ rejected", "Trained on simulated",
     ):  # fmt: skip

@@ -48,7 +48,7 @@ def config(tasks, sites, out, **more):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, nodes, contract):
-    """Two networks trained by one federation, then a plan that was modified after its approval."""
+    """Two networks trained by one federation, then a plan modified after its approval, then a lost node."""
     work = tmp_path_factory.mktemp("work")
     out = work / "out"
     out.mkdir()
@@ -63,12 +63,23 @@ def trained(tmp_path_factory, nodes, contract):
         modified.write_text(_MODIFIED)
         with pytest.raises(FederationError) as refused:
             federation.run_researcher(config(tasks, nodes, out), events.append, module="modified_researcher")
+        federation._processes["dijon"].kill()
+        with pytest.raises(FederationError) as lost:
+            federation.run_researcher(config(tasks, nodes, out), events.append)
         logs = {site: (federation.work / f"{site}.log").read_text() for site in nodes}
         left = list(federation.work.rglob("params_*.mpk"))
-    return {"out": out, "events": events, "tasks": tasks, "refused": refused.value, "logs": logs, "left": left}
+    return {
+        "out": out,
+        "events": events,
+        "tasks": tasks,
+        "refused": refused.value,
+        "lost": lost.value,
+        "logs": logs,
+        "left": left,
+    }
 
 
-_MODIFIED = '''
+_MODIFIED = """
 import sys
 from pathlib import Path
 import training.plan
@@ -78,7 +89,7 @@ path.write_text(source)
 from modified_plan import FedPetPlan
 from training.researcher import main
 main(Path(sys.argv[1]), FedPetPlan)
-'''
+"""
 
 
 def test_every_site_answers_in_every_round(trained):
@@ -121,7 +132,9 @@ def test_the_nodes_agree_with_a_validation_made_here(trained, nodes, contract):
         )
     months, event = torch.tensor([case.months for case in cases]), torch.tensor([float(case.event) for case in cases])
     final = json.loads((trained["out"] / f"{MODEL}.json").read_text())["final"]["nice"]
-    assert final["loss"] == pytest.approx(float(survival_nll(output.hazard_logits, months, event, contract.month_edges)), rel=1e-4)
+    assert final["loss"] == pytest.approx(
+        float(survival_nll(output.hazard_logits, months, event, contract.month_edges)), rel=1e-4
+    )
     assert sum(value for name, value in final.items() if name.startswith("patients_")) == len(cases)
 
 
@@ -134,6 +147,10 @@ def test_small_nodes_send_no_table_and_nobody_sends_one_batch(trained):
 def test_a_modified_plan_is_refused(trained):
     assert "not registered" in trained["logs"]["nice"]
     assert "federated training failed" in str(trained["refused"])
+
+
+def test_a_lost_node_is_named(trained):
+    assert "“dijon” ended" in str(trained["lost"])
 
 
 def test_parameters_of_single_nodes_are_not_kept(trained):
@@ -171,7 +188,11 @@ def test_rehearsal_makes_a_bundle_that_predicts_like_torch(tmp_path, nodes, cont
     assert card["federation"]["nodes"]["lyon"] == {"training": 11, "validation": 3}
     assert set(card["evaluation"]["expected_auc_pfs_12m"]) == {MODEL, BASELINE, "bayes_ceiling"}
     assert len(card["validation"][MODEL]["loss_by_round"]) == 3
-    assert card["network"] == {"name": "evidence", "config": {}, "parameters": sum(p.numel() for p in network.parameters())}
+    assert card["network"] == {
+        "name": "evidence",
+        "config": {},
+        "parameters": sum(p.numel() for p in network.parameters()),
+    }
     assert b"/" + b"work" not in bundle.onnx.read_bytes()
     assert [fraction for fraction, _ in told] == sorted(fraction for fraction, _ in told)
     assert told[-1][0] == 1.0

@@ -40,7 +40,8 @@ from fedbiomed.node.round import Round
 from fedbiomed.node.training_plan_security_manager import TrainingPlanSecurityManager
 assert {"--config", "--node-args"} <= set(inspect.getsource(node_pm).replace('"', " ").split())
 assert {"root", "alias"} <= set(inspect.signature(NodeComponent.initiate).parameters)
-assert {"name", "data_type", "tags", "description", "path"} <= set(inspect.signature(DatasetManager.add_database).parameters)
+added = inspect.signature(DatasetManager.add_database).parameters
+assert {"name", "data_type", "tags", "description", "path"} <= set(added)
 assert {"name", "description", "path"} <= set(
     inspect.signature(TrainingPlanSecurityManager.register_training_plan).parameters
 )

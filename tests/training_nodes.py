@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from inference.contract import Contract, default_contract
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def small_contract() -> Contract:

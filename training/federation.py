@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import IO, TYPE_CHECKING, Any
 
 from fedpet.errors import FederationError
@@ -72,7 +75,7 @@ class Federation:
         """Kill every process that this federation started (a polite stop takes up to ten seconds a node)."""
         for process in self._processes.values():
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, 9)
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         self._processes.clear()
 
@@ -99,6 +102,7 @@ class Federation:
         with (self.work / "researcher.log").open("wb") as log:
             process = self._run(module, str(path), stdout=subprocess.PIPE, stderr=log)
         self._processes["researcher"] = process
+        Thread(target=self._watch, args=(process,), daemon=True).start()
         if process.stdout is None:
             raise AssertionError("the researcher was started with a pipe")
         for line in process.stdout:
@@ -108,6 +112,14 @@ class Federation:
         if process.wait():
             self.check()
             raise self._error(self._complaining() or "researcher", Message("The federated training failed."))
+
+    def _watch(self, researcher: subprocess.Popen[bytes]) -> None:
+        """End the researcher when a node has ended: it might wait for that node for a long time."""
+        nodes = [self._processes[name] for name in self.nodes]
+        while researcher.poll() is None:
+            if any(node.poll() is not None for node in nodes):
+                researcher.kill()
+            time.sleep(0.5)
 
     def _provision(self) -> None:
         spec = {

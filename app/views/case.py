@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app.job import UPLOAD
 from app.services import FILES, services
 from app.store import Status
 from app.views import answer, facts, images
@@ -57,11 +56,12 @@ def _draw_heading(case: Case, spoken: Speech) -> None:
                 facts_line.insert(0, spoken.say(Message("PET/CT of {date}", date=spoken.day(case.study_date))))
             st.caption(" · ".join(facts_line), width="content")
         if case.status is Status.READY:
-            with st.container(horizontal=True, width="content"):
-                for language, label_text in (("fr", _("Report in French")), ("en", _("Report in English"))):
-                    st.link_button(
-                        label_text, f"{FILES}/{case.id}/report.{language}.pdf", icon=":material/picture_as_pdf:"
-                    )
+            reports = (("fr", _("Report in French")), ("en", _("Report in English")))
+            links = (
+                f"<a class='fp-button' href='{FILES}/{case.id}/report.{language}.pdf' download>{label} (PDF)</a>"
+                for language, label in reports
+            )
+            st.html(f"<p class='fp-links'>{''.join(links)}</p>", width="content")
 
 
 def _draw_answer(case: Case, spoken: Speech) -> None:
@@ -111,7 +111,7 @@ def _draw_stopped(case: Case, spoken: Speech, new_case: StreamlitPage) -> None:
         st.error(f"**{_('The study or the record cannot be used.')}** {reason}", icon=":material/block:")
         return
     st.error(f"**{_('The computation failed.')}** {reason}", icon=":material/error:")
-    if (services().store.folder(case.id) / UPLOAD).is_dir() and st.button(
+    if services().store.upload(case.id).is_dir() and st.button(
         _("Check the record and start again"), type="primary", icon=":material/replay:"
     ):
         st.switch_page(new_case, query_params={CASE: case.id})

@@ -84,7 +84,7 @@ def _receive(spoken: Speech) -> None:
     store = services().store
     received: Case = store.create(spoken.language)
     with st.spinner(_("Storing the study")):
-        size = keep_study(files, store.folder(received.id))
+        size = keep_study(files, store.upload(received.id))
     store.receive(received.id, files=len(files), size=size)
     st.query_params[CASE] = received.id
     st.rerun()

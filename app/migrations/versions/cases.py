@@ -19,7 +19,7 @@ def upgrade() -> None:
         sa.Column("language", sa.String(2), nullable=False),
         sa.Column("pseudonym", sa.String(64), nullable=False),
         sa.Column("study_date", sa.String(10), nullable=False),
-        sa.Column("fraction", sa.Float(), nullable=False),
+        sa.Column("fraction", sa.Double(), nullable=False),
         sa.Column("message", sa.JSON()),
         sa.Column("record", sa.JSON(), nullable=False),
         sa.Column("received", sa.JSON(), nullable=False),

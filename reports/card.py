@@ -1,0 +1,88 @@
+"""Reading a model card: the facts a report prints, wherever the card of a bundle keeps them.
+
+A card is written by the training that made the model; what it does not hold is None here, and "not stated" on paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+from fedpet.messages import Message
+
+_METRICS: tuple[tuple[Message, tuple[str, ...]], ...] = (
+    (Message("AUC, PFS at 12 months"), ("metrics.auc_pfs_12m", "evaluation.expected_auc_pfs_12m.model")),
+    (Message("AUC, clinical data alone"), ("metrics.auc_clinical_only", "evaluation.expected_auc_pfs_12m.clinical")),
+    (
+        Message("AUC of the known truth (ceiling)"),
+        ("metrics.auc_bayes", "evaluation.expected_auc_pfs_12m.bayes_ceiling"),
+    ),
+    (Message("C-index"), ("metrics.c_index", "evaluation.observed_c_index.model")),
+)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of performance, with its interval where the card gives one."""
+
+    label: Message
+    value: float
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the report says about the model; None or empty where the card does not."""
+
+    content: Mapping[str, Any]
+
+    def first(self, *paths: str) -> Any:  # noqa: ANN401 - a card is free-form JSON
+        """The first given value among dotted paths."""
+        found = (reduce(_step, path.split("."), self.content) for path in paths)
+        return next((value for value in found if value is not None), None)
+
+    @property
+    def framework(self) -> str | None:
+        """Name and version of the federation software."""
+        version = self.first("federation.framework_version", "software.fedbiomed")
+        return None if version is None else f"{self.first('federation.framework') or 'Fed-BioMed'} {version}"
+
+    @property
+    def plan(self) -> str | None:
+        """SHA-256 of the training plan that the nodes approved."""
+        plan = self.first("federation.plan_sha256", "federation.training_plan_sha256")
+        return None if plan is None else str(plan)
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """Limits, one sentence each."""
+        limits = self.first("limits") or ()
+        return (limits,) if isinstance(limits, str) else tuple(limits)
+
+    @property
+    def nodes(self) -> tuple[tuple[str, int | None], ...]:
+        """Sites and their numbers of training patients."""
+        nodes = self.first("federation.nodes") or ()
+        if isinstance(nodes, Mapping):
+            return tuple((site, _step(counts, "training")) for site, counts in nodes.items())
+        return tuple((str(node.get("site", "–")), node.get("training_cases")) for node in nodes)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Performance on held-out patients, in the order of the report."""
+        given = ((label, self.first(*paths)) for label, paths in _METRICS)
+        return tuple(_metric(label, figure) for label, figure in given if figure is not None)
+
+
+def _step(value: Any, key: str) -> Any:  # noqa: ANN401 - a card is free-form JSON
+    return value.get(key) if isinstance(value, Mapping) else None
+
+
+def _metric(label: Message, figure: float | Mapping[str, float]) -> Metric:
+    """A figure given as a number or as {value, lower, upper}."""
+    if not isinstance(figure, Mapping):
+        return Metric(label, figure, None)
+    interval = (figure["lower"], figure["upper"]) if {"lower", "upper"} <= set(figure) else None
+    return Metric(label, figure["value"], interval)

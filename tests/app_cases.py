@@ -1,0 +1,102 @@
+"""A small finished case, made by hand: what the pages and the viewer need, without a model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.casework import CaseResult
+from app.result import result_json
+from clinical.record import ClinicalRecord
+from explain.explanation import Explanation, GateVerdict
+from fedpet.messages import Message
+from imaging.quantities import quantify
+from imaging.study import Level, PetFacts, QualityCheck, Study
+from imaging.volume import Volume
+from inference.prediction import EndpointProbability, ModelReference, Prediction, SurvivalCurve
+
+PET_SHAPE, PET_SPACING, PET_ORIGIN = (40, 30, 36), (4.0, 4.0, 5.0), (-70.0, -58.0, -300.0)
+HOT = (25, 10, 8)  # slice, row, column of the brightest voxel: SUV 12, alone at this value
+LESION_SUV = 6.0
+
+
+def grid_affine(spacing, origin):
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = origin
+    return affine
+
+
+def make_study():
+    rng = np.random.default_rng(3)
+    suv = rng.uniform(0.6, 1.4, PET_SHAPE).astype(np.float32)
+    z, y, x = HOT
+    suv[z - 2 : z + 3, y - 2 : y + 3, x - 2 : x + 3] = LESION_SUV
+    suv[HOT] = 12.0
+    pet = Volume(suv, grid_affine(PET_SPACING, PET_ORIGIN), "g/ml")
+    hu = rng.integers(-100, 100, (50, 60, 72)).astype(np.int16)
+    ct = Volume(hu, grid_affine((2.0, 2.0, 4.0), (-71.0, -59.0, -300.0)), "HU")
+    checks = (
+        QualityCheck("ct_present", Level.PASS, Message("A CT is there.")),
+        QualityCheck("uptake_time", Level.WARN, Message("Uptake {minutes:.0f} min.", minutes=95.0)),
+    )
+    facts = PetFacts(
+        units="BQML",
+        decay_correction="START",
+        suv_factor_min=1e-4,
+        suv_factor_max=1e-4,
+        reference_time_source="series_time",
+        reference_time=None,
+        injection_time=None,
+        uptake_min=95.0,
+        dose_bq=2.5e8,
+        half_life_s=6586.2,
+        weight_kg=70.0,
+        height_m=None,
+        sex="M",
+        radiopharmaceutical="FDG",
+        corrected_image=("ATTN", "DECY"),
+        manufacturer="Maker",
+        model="Scanner",
+    )
+    return Study("P-0123456789ab", pet, ct, facts, (), checks, "2026-03-10")
+
+
+def make_case(folder, *, abstained=False, reliable=True):
+    study = make_study()
+    labels = study.pet.like((study.pet.array >= LESION_SUV).astype(np.uint16), "label")
+    reason = Message("The chest is not covered.") if abstained else None
+    prediction = Prediction(
+        model=ModelReference(
+            "demonstration", "1.0", "ab" * 32, "cd" * 32, synthetic=True, provider="CPUExecutionProvider"
+        ),
+        abstained=reason,
+        endpoints=()
+        if abstained
+        else (
+            EndpointProbability("early_failure_3m", 3, 0.15, 0.09, 0.24, 0.27),
+            EndpointProbability("dcb_6m", 6, 0.72, 0.61, 0.80, 0.55),
+            EndpointProbability("pfs_12m", 12, 0.523, 0.38, 0.64, 0.41),
+        ),
+        survival=None if abstained else SurvivalCurve((0, 6, 12), (1.0, 0.72, 0.52), (1.0, 0.6, 0.4), (1.0, 0.8, 0.6)),
+        risk_group=None if abstained else "intermediate",
+        risk_score=None if abstained else 0.1,
+        interval_level=0.8,
+        missing=("albumin",),
+        contributions={} if abstained else {"age": 0.1, "image:tumour_volume": 0.4, "missing:albumin": -0.05},
+        quantities=quantify(study.pet, labels, method="suv4", ct=study.ct),
+        lesion_labels=labels,
+    )
+    attribution = np.where(labels.array > 0, study.pet.array, 0.0).astype(np.float32)
+    attribution[0, 0, 0] = -3.0
+    explanation = Explanation(
+        method="integrated gradients",
+        attribution=study.pet.like(attribution, "1"),
+        lesion_share={0: 0.1, 1: 0.9},
+        variable_contributions={},
+        completeness_error=0.001,
+        gates=(GateVerdict("completeness", reliable, Message("Completeness error 0.1 %.")),),
+    )
+    return CaseResult(study, ClinicalRecord(age=66.0, sex="M"), prediction, None if abstained else explanation, folder)
+
+
+def make_json(result):
+    return result_json(result.study, result.record, result.prediction, result.explanation)

@@ -1,0 +1,257 @@
+"""The pages, run by Streamlit without a browser."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import string
+from pathlib import Path
+
+import pytest
+from streamlit.runtime.context import ContextProxy
+from streamlit.testing.v1 import AppTest
+
+import app
+from app.services import open_services
+from app.store import Status
+from app.viewer.volumes import store_viewer_volumes
+from app.views.record_form import GROUPS
+from app.views.speech import Speech
+from clinical.variables import VARIABLES
+from fedpet.messages import LANGUAGES, Message, catalogue
+from fedpet.settings import Settings
+
+_ROOM = Path(app.__path__[0])
+_spec = importlib.util.spec_from_file_location("app_cases", Path(__file__).with_name("app_cases.py"))
+cases = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(cases)
+
+
+@pytest.fixture
+def services(tmp_path, untrained_bundle):
+    return open_services(Settings(home=tmp_path / "home", model=untrained_bundle.folder))
+
+
+@pytest.fixture(autouse=True)
+def cookies(monkeypatch):
+    """The cookies of the browser: AppTest has none to give."""
+    sent: dict[str, str] = {}
+    monkeypatch.setattr(ContextProxy, "cookies", sent)
+    return sent
+
+
+@pytest.fixture
+def page(services):  # noqa: ARG001  the pages use the services opened last
+    return AppTest.from_file(str(_ROOM / "main.py"), default_timeout=60)
+
+
+def _open(page, name, case=None):
+    page.run()
+    page._page_hash = next(key for key, known in page._registered_pages.items() if known.get("url_pathname") == name)
+    if case is not None:
+        page.query_params["case"] = case.id
+    page.run()
+    assert not page.exception
+    return page
+
+
+def _texts(page):
+    """Everything that the page says."""
+    kinds = ("title", "header", "subheader", "markdown", "caption", "info", "warning", "error", "success")
+    said = [element.value for kind in kinds for element in page.get(kind)]
+    return "\n".join([*said, *(element.proto.body for element in page.html)])
+
+
+def _received(services, record=None):
+    case = services.store.create("fr", record)
+    services.store.receive(case.id, files=12, size=5 * 2**20)
+    return case
+
+
+def _ready(services, **options):
+    case = services.store.create("fr")
+    services.store.start(case.id)
+    result = cases.make_case(services.store.folder(case.id), **options)
+    store_viewer_volumes(result, result.folder)
+    services.store.finish(case.id, pseudonym="P-0123456789ab", study_date="2026-03-10", result=cases.make_json(result))
+    return case
+
+
+def _field(page, name):
+    return next(field for field in (*page.number_input, *page.selectbox) if field.key.endswith(f"/{name}"))
+
+
+def test_an_empty_list_says_how_to_start(page):
+    page.run()
+    assert page.title[0].value == "Dossiers"
+    assert "Aucun dossier" in page.info[0].value
+    assert "Usage recherche uniquement" in _texts(page)
+
+
+def test_the_switch_changes_every_word(page):
+    page.run()
+    page.segmented_control(key="language").select("en").run()
+    assert page.title[0].value == "Cases"
+    assert "Research use only" in _texts(page)
+
+
+def test_the_configured_language_comes_first(tmp_path):
+    open_services(Settings(home=tmp_path, language="en"))
+    page = AppTest.from_file(str(_ROOM / "main.py"), default_timeout=60).run()
+    assert page.title[0].value == "Cases"
+
+
+def test_the_list_shows_each_case_with_its_answer(page, services):
+    _received(services)
+    _ready(services)
+    _ready(services, abstained=True)
+    said = _texts(page.run())
+    for words in ("à compléter", "prêt", "52\u202f%", "risque intermédiaire", "abstention", "10 mars 2026"):
+        assert words.replace("\u202f", " ") in said.replace("\u202f", " ").replace("\xa0", " ")
+    assert [button.label for button in page.button if button.key] == ["Ouvrir", "Ouvrir", "Compléter"]
+
+
+def test_the_form_keeps_what_is_entered_and_what_is_missing_stays_missing(page, services):
+    case = _received(services)
+    _open(page, "new", case)
+    assert "12 fichier(s), 5 Mo" in page.success[0].value
+    _field(page, "age").set_value(66.0)
+    _field(page, "sex").select("F")
+    _field(page, "brain_metastases").select(False)
+    page.run()
+    assert services.store.get(case.id).record == {"age": 66.0, "sex": "F", "brain_metastases": False}
+    again = AppTest.from_file(str(_ROOM / "main.py"), default_timeout=60)
+    assert _field(_open(again, "new", case), "age").value == 66.0
+    assert _field(again, "albumin").value is None
+
+
+def test_unusual_values_are_pointed_out_and_missing_ones_listed(page, services):
+    _open(page, "new", _received(services, {"crp": 240.0, "ldh": 300.0}))
+    warned = page.warning[0].value
+    assert "CRP" in warned
+    assert "240 mg/L" in warned
+    assert "limite supérieure" in warned  # LDH without the laboratory's limit
+    assert "Albuminémie" in page.info[0].value
+
+
+def test_a_record_is_loaded_from_a_file(page, services):
+    _open(page, "new", _received(services))
+    page.file_uploader[0].upload("dupont_jean.csv", b"sexe;ldh;ldh_lsn;inconnue\nM;310,5;250;1\n").run()
+    page.run()
+    assert (_field(page, "sex").value, _field(page, "ldh").value) == ("M", 310.5)
+    folder = services.store.folder(services.store.newest()[0].id)
+    assert not list(folder.iterdir())  # neither the file nor its name is kept
+
+
+def test_a_file_that_cannot_be_used_says_why(page, services):
+    _open(page, "new", _received(services))
+    page.file_uploader[0].upload("a.json", b'{"ldh": 99999}').run()
+    assert "LDH" in page.error[0].value
+    assert "10000" in page.error[0].value
+
+
+def test_a_model_that_must_not_be_used_is_said_on_the_pages_that_need_it(tmp_path):
+    services = open_services(Settings(home=tmp_path / "home", model=tmp_path))
+    for name, case in (("model", None), ("new", _received(services))):
+        page = AppTest.from_file(str(_ROOM / "main.py"), default_timeout=60)
+        assert "SHA256SUMS" in _open(page, name, case).error[0].value
+
+
+def test_a_ready_case_shows_its_answer(page, services):
+    said = _texts(_open(page, "case", _ready(services)))
+    plain = said.replace("\u202f", " ").replace("\xa0", " ")
+    for words in (
+        *("MODÈLE SYNTHÉTIQUE", "52 %", "38 % – 64 %", "41 %", "risque intermédiaire", "Albuminémie"),
+        *("forgez votre avis", "à vérifier", "Zones influentes, non causales", "fedpet app"),
+    ):
+        assert words in plain
+
+
+def test_an_abstention_shows_no_probability_but_the_quantities(page, services):
+    said = _texts(_open(page, "case", _ready(services, abstained=True)))
+    assert "Le modèle ne répond pas." in said
+    assert "%</div>" not in said
+    assert "SUVmax" in said
+    assert "12,0" in said
+
+
+def test_an_unreliable_map_is_announced(page, services):
+    said = _texts(_open(page, "case", _ready(services, reliable=False)))
+    assert "elle n’est pas affichée" in said
+
+
+def test_the_page_of_a_case_grants_its_files_to_the_session(page, services, cookies):
+    cookies[services.access.cookie] = services.access.new_cookie()
+    case, other = _ready(services), _ready(services)
+    _open(page, "case", case)
+    session = services.access.session(cookies)
+    assert services.access.allows(session, case.id)
+    assert not services.access.allows(session, other.id)
+
+
+def test_a_refused_case_says_why_and_a_failed_one_can_be_started_again(page, services):
+    case = services.store.create("fr")
+    services.store.start(case.id)
+    services.store.stop(case.id, Status.REFUSED, Message("The model does not answer."))
+    assert "ne sont pas utilisables" in _open(page, "case", case).error[0].value
+    failed = services.store.create("fr")
+    services.store.upload(failed.id).mkdir()
+    services.store.start(failed.id)
+    services.store.fail_interrupted()
+    page = AppTest.from_file(str(_ROOM / "main.py"), default_timeout=60)
+    _open(page, "case", failed)
+    assert "Le serveur s’est arrêté" in page.error[0].value
+    assert "Revoir les données et relancer" in [button.label for button in page.button]
+
+
+def test_the_model_card_shows_the_fingerprints(page, untrained_bundle):
+    said = _texts(_open(page, "model"))
+    assert untrained_bundle.digest in said
+    assert untrained_bundle.contract.fingerprint in said
+
+
+def test_the_form_asks_each_variable_once():
+    asked = [name for _, names in GROUPS for name in names]
+    assert sorted(asked) == sorted(VARIABLES)
+
+
+@pytest.mark.parametrize(("language", "written"), [("fr", "1\u202f234,5"), ("en", "1,234.5")])
+def test_numbers_are_written_as_the_language_does(language, written):
+    assert Speech(language).number(1234.5) == written
+    assert Speech(language).number(None) == "–"
+
+
+def _sentences():
+    """Every msgid of the room, with the names of its values."""
+    for path in _ROOM.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)):
+                continue
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in {"Message", "_", "text"}:
+                yield node.args[0].value
+
+
+def test_every_sentence_of_the_pages_has_its_french():
+    french = catalogue("fr")
+    sentences = set(_sentences())
+    assert len(sentences) > 100
+    missing = [sentence for sentence in sentences if not _known(french, sentence)]
+    assert missing == []
+
+
+def _known(translations, sentence):
+    while translations is not None:
+        if sentence in getattr(translations, "_catalog", {}):
+            return True
+        translations = translations._fallback
+    return False
+
+
+def test_translations_name_the_same_values():
+    def names(text):
+        return {field for _, field, _, _ in string.Formatter().parse(text) if field is not None}
+
+    for sentence in set(_sentences()):
+        for language in LANGUAGES:
+            assert names(catalogue(language).gettext(sentence)) == names(sentence)

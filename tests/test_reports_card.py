@@ -1,0 +1,54 @@
+from reports.card import Card
+
+FLAT = {
+    "federation": {
+        "framework": "Fed-BioMed", "framework_version": "6.4.1", "plan_sha256": "aa",
+        "nodes": [{"site": "A", "training_cases": 12}, {"site": "B"}],
+    },
+    "limits": "One limit.",
+    "metrics": {"auc_pfs_12m": {"value": 0.78, "lower": 0.7, "upper": 0.85}, "c_index": 0.7},
+}  # fmt: skip
+TRAINED = {
+    "software": {"fedbiomed": "6.4.1"},
+    "federation": {"nodes": {"A": {"training": 12, "validation": 3}}, "training_plan_sha256": "aa"},
+    "limits": ["One.", "Two."],
+    "evaluation": {
+        "patients": 96,
+        "observed_c_index": {"model": 0.7, "clinical": 0.6},
+        "expected_auc_pfs_12m": {
+            "model": {"value": 0.78, "lower": 0.7, "upper": 0.85},
+            "clinical": {"value": 0.66, "lower": 0.6, "upper": 0.72},
+            "bayes_ceiling": {"value": 0.84, "lower": 0.8, "upper": 0.88},
+        },
+    },
+}
+
+
+def figures(card):
+    return [(str(metric.label), metric.value, metric.interval) for metric in card.metrics]
+
+
+def test_a_flat_card():
+    card = Card(FLAT)
+    assert (card.framework, card.plan, card.limits) == ("Fed-BioMed 6.4.1", "aa", ("One limit.",))
+    assert card.nodes == (("A", 12), ("B", None))
+    assert figures(card) == [("AUC, PFS at 12 months", 0.78, (0.7, 0.85)), ("C-index", 0.7, None)]
+
+
+def test_the_card_of_a_rehearsal():
+    card = Card(TRAINED)
+    assert (card.framework, card.plan, card.limits) == ("Fed-BioMed 6.4.1", "aa", ("One.", "Two."))
+    assert card.nodes == (("A", 12),)
+    assert figures(card) == [
+        ("AUC, PFS at 12 months", 0.78, (0.7, 0.85)),
+        ("AUC, clinical data alone", 0.66, (0.6, 0.72)),
+        ("AUC of the known truth (ceiling)", 0.84, (0.8, 0.88)),
+        ("C-index", 0.7, None),
+    ]
+    assert card.first("evaluation.patients") == 96
+
+
+def test_an_empty_card_and_one_without_held_out_patients():
+    for card in (Card({}), Card({"evaluation": "No held-out patients were given."})):
+        assert (card.framework, card.plan, card.limits, card.nodes, card.metrics) == (None, None, (), (), ())
+        assert card.first("evaluation.patients", "created") is None
