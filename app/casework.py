@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from app.result import result_json
-from explain.figures import fused_slices, mip_with_lesions
+from explain.figures import fused_slices, mip_with_lesions, saliency_figure
 from fedpet.messages import Message
 from fedpet.progress import part, silent
 from imaging.intake import IntakeLimits
@@ -113,12 +113,10 @@ def _write(result: CaseResult, bundle: Bundle, settings: Settings, language: Lan
     labels = prediction.lesion_labels
     write_nifti(labels, out / "lesions.nii.gz")
     mip_with_lesions(study, labels).save(out / "mip.png")
-    focus = focus_mm(study, prediction)
-    fused_slices(study, labels, focus).save(out / "fused.png")
+    fused_slices(study, labels, focus_mm(study, prediction), language=language).save(out / "fused.png")
     if explanation is not None:
         write_nifti(explanation.attribution, out / "saliency.nii.gz")
-        if explanation.reliable:
-            fused_slices(study, labels, focus, attribution=explanation.attribution).save(out / "saliency.png")
+        saliency_figure(study, labels, explanation, language=language).save(out / "saliency.png")
     write_pdf(report_content(result, bundle, settings), out / "report.pdf", language=language)
     text = json.dumps(result_json(study, result.record, prediction, explanation), indent=1, ensure_ascii=False)
     (out / "result.json").write_text(text + "\n", encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.views import case, model, new_case, worklist
-from app.views.frame import open_frame
+from app.views.frame import open_frame, session
 from app.views.speech import speech
 
 _ICON = (
@@ -38,6 +38,7 @@ def run() -> None:
     pages["model"] = st.Page(model.draw, title=_("Model card"), icon=":material/description:", url_path="model")
     page = st.navigation(list(pages.values()), position="top")
     open_frame()
+    session()
     page.run()
 
 

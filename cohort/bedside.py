@@ -72,7 +72,7 @@ def draw_record(
         bone_metastases="bone" in kinds,
         adrenal_metastases="adrenal" in kinds,
         pleural_effusion=anatomy.effusion,
-        ldh=round(site.ldh_uln * math.exp(-0.12 + 0.16 * burden + 0.12 * inflammation + 0.25 * rng.normal())),
+        ldh=_draw_ldh(rng, site, latents),
         ldh_uln=site.ldh_uln,
         leucocytes=blood.leucocytes,
         neutrophils=blood.neutrophils,
@@ -122,6 +122,12 @@ def _draw_drug(rng: np.random.Generator, line: int) -> Drug:
     first: dict[Drug, float] = {"pembrolizumab": 0.92, "atezolizumab": 0.08}
     later: dict[Drug, float] = {"nivolumab": 0.62, "pembrolizumab": 0.23, "atezolizumab": 0.15}
     return _pick(rng, first if line == 1 else later)
+
+
+def _draw_ldh(rng: np.random.Generator, site: Site, latents: Latents) -> float:
+    """In units of the laboratory's upper limit, so that absolute values are not comparable between centres."""
+    ratio = math.exp(-0.12 + 0.16 * latents.total_burden + 0.12 * latents.inflammation + 0.25 * rng.normal())
+    return float(max(round(site.ldh_uln * ratio), 80))
 
 
 def _draw_haemoglobin(rng: np.random.Generator, sex: str, inflammation: float) -> float:

@@ -10,10 +10,11 @@ from fedpet.errors import GeometryRefused, StudyRefused
 from fedpet.messages import Message, say
 from fedpet.progress import part, silent
 from imaging.checks import header_checks, image_checks
+from imaging.choice import choose
 from imaging.header import number, text
 from imaging.intake import IntakeLimits, taken_in
 from imaging.pixels import read_ct, read_pet, require_equal_copies
-from imaging.series import choose, grouped, series_facts
+from imaging.series import grouped, series_facts
 from imaging.study import Study
 from imaging.suv import calibrate
 
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
     from fedpet.messages import Language
     from fedpet.progress import Progress
+    from imaging.choice import Choice
     from imaging.geometry import Geometry
     from imaging.intake import Instance
-    from imaging.series import Choice, Series
+    from imaging.series import Series
     from imaging.study import SeriesFacts
     from imaging.volume import Volume
 

@@ -54,7 +54,7 @@ def _map(content: ReportContent, found: Explanation, edition: Edition) -> list[F
     outside = Message(
         "Influential areas, not causes. {outside} of the attribution lies outside the lesions. Method: {method}.",
         outside=edition.percent(found.lesion_share.get(0, 0.0)),
-        method=found.method,
+        method=found.description or found.method,
     )
     return [picture(figure, width=WIDTH, height=78 * mm), paragraph(edition.say(outside), "quiet")]
 

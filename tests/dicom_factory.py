@@ -27,7 +27,7 @@ def bqml_per_suv(minutes=60.0):
     return DOSE_BQ * 0.5 ** (minutes * 60 / HALF_LIFE_S) / (WEIGHT_KG * 1000)
 
 
-def _slices(array, modality, sop_class, series, spacing, origin, description, tags):
+def _slices(array, modality, sop_class, *, series, spacing, origin, description, tags):
     """One dataset per slice, without pixels."""
     built = []
     for k in range(len(array)):
@@ -84,7 +84,14 @@ def pet(suv, *, spacing=(4.0, 4.0, 4.0), origin=(-40.0, -40.0, 0.0), series="pet
         "ActualFrameDuration": "120000",
     }
     slices = _slices(
-        suv, "PT", PositronEmissionTomographyImageStorage, series, spacing, origin, "PET AC", defaults | tags
+        suv,
+        "PT",
+        PositronEmissionTomographyImageStorage,
+        series=series,
+        spacing=spacing,
+        origin=origin,
+        description="PET AC",
+        tags=defaults | tags,
     )
     for d, image in zip(slices, suv, strict=True):
         d.RadiopharmaceuticalInformationSequence = [drug or tracer()]
@@ -97,7 +104,8 @@ def pet(suv, *, spacing=(4.0, 4.0, 4.0), origin=(-40.0, -40.0, 0.0), series="pet
 def ct(hu, *, spacing=(2.0, 2.0, 4.0), origin=(-40.0, -40.0, 0.0), series="ct", **tags):
     """A CT series of whole HU (z, y, x), stored with intercept -1024."""
     defaults = {"RescaleSlope": "1", "RescaleIntercept": "-1024", "KVP": "120"}
-    slices = _slices(hu, "CT", CTImageStorage, series, spacing, origin, "CT AC", defaults | tags)
+    place = {"spacing": spacing, "origin": origin}
+    slices = _slices(hu, "CT", CTImageStorage, series=series, description="CT AC", tags=defaults | tags, **place)
     for d, image in zip(slices, hu, strict=True):
         d.PixelData = (np.asarray(image, int) + 1024).astype("<i2").tobytes()
     return slices

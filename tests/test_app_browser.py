@@ -102,7 +102,7 @@ def _give_the_case(page, study):
     page.locator("input[type=file]").set_input_files(images)
     expect(page.get_by_text("Examen reçu")).to_be_visible()
     page.get_by_text("Charger un fichier").click()
-    page.locator("input[type=file]").set_input_files(record)
+    page.get_by_test_id("stExpander").locator("input[type=file]").set_input_files(record)
     expect(page.get_by_text("Le formulaire a été rempli")).to_be_visible()
     age = page.get_by_label(re.compile("^Âge"))
     age.fill("67")

@@ -28,16 +28,20 @@ _spec.loader.exec_module(cases)
 
 
 @pytest.fixture
-def services(tmp_path, untrained_bundle):
-    return open_services(Settings(home=tmp_path / "home", model=untrained_bundle.folder))
+def visit(monkeypatch):
+    """Open the services, and the browser's cookies with a session: AppTest has none to give."""
+
+    def start(settings):
+        opened = open_services(settings)
+        monkeypatch.setattr(ContextProxy, "cookies", {opened.access.cookie: opened.access.new_cookie()})
+        return opened
+
+    return start
 
 
-@pytest.fixture(autouse=True)
-def cookies(monkeypatch):
-    """The cookies of the browser: AppTest has none to give."""
-    sent: dict[str, str] = {}
-    monkeypatch.setattr(ContextProxy, "cookies", sent)
-    return sent
+@pytest.fixture
+def services(tmp_path, untrained_bundle, visit):
+    return visit(Settings(home=tmp_path / "home", model=untrained_bundle.folder))
 
 
 @pytest.fixture
@@ -81,6 +85,14 @@ def _field(page, name):
     return next(field for field in (*page.number_input, *page.selectbox) if field.key.endswith(f"/{name}"))
 
 
+def test_without_the_servers_cookie_a_page_shows_nothing(page, services, monkeypatch):
+    _ready(services)
+    monkeypatch.setattr(ContextProxy, "cookies", {})
+    page.run()
+    assert "fedpet app" in page.error[0].value
+    assert not page.button
+
+
 def test_an_empty_list_says_how_to_start(page):
     page.run()
     assert page.title[0].value == "Dossiers"
@@ -95,8 +107,8 @@ def test_the_switch_changes_every_word(page):
     assert "Research use only" in _texts(page)
 
 
-def test_the_configured_language_comes_first(tmp_path):
-    open_services(Settings(home=tmp_path, language="en"))
+def test_the_configured_language_comes_first(tmp_path, visit):
+    visit(Settings(home=tmp_path, language="en"))
     page = AppTest.from_file(str(_ROOM / "main.py"), default_timeout=60).run()
     assert page.title[0].value == "Cases"
 
@@ -106,9 +118,9 @@ def test_the_list_shows_each_case_with_its_answer(page, services):
     _ready(services)
     _ready(services, abstained=True)
     said = _texts(page.run())
-    for words in ("à compléter", "prêt", "52\u202f%", "risque intermédiaire", "abstention", "10 mars 2026"):
+    for words in ("incomplet", "prêt", "52\u202f%", "risque intermédiaire", "abstention", "10 mars 2026"):
         assert words.replace("\u202f", " ") in said.replace("\u202f", " ").replace("\xa0", " ")
-    assert [button.label for button in page.button if button.key] == ["Ouvrir", "Ouvrir", "Compléter"]
+    assert [button.label for button in page.button if button.key] == ["Ouvrir"] * 3
 
 
 def test_the_form_keeps_what_is_entered_and_what_is_missing_stays_missing(page, services):
@@ -150,8 +162,8 @@ def test_a_file_that_cannot_be_used_says_why(page, services):
     assert "10000" in page.error[0].value
 
 
-def test_a_model_that_must_not_be_used_is_said_on_the_pages_that_need_it(tmp_path):
-    services = open_services(Settings(home=tmp_path / "home", model=tmp_path))
+def test_a_model_that_must_not_be_used_is_said_on_the_pages_that_need_it(tmp_path, visit):
+    services = visit(Settings(home=tmp_path / "home", model=tmp_path))
     for name, case in (("model", None), ("new", _received(services))):
         page = AppTest.from_file(str(_ROOM / "main.py"), default_timeout=60)
         assert "SHA256SUMS" in _open(page, name, case).error[0].value
@@ -162,7 +174,7 @@ def test_a_ready_case_shows_its_answer(page, services):
     plain = said.replace("\u202f", " ").replace("\xa0", " ")
     for words in (
         *("MODÈLE SYNTHÉTIQUE", "52 %", "38 % – 64 %", "41 %", "risque intermédiaire", "Albuminémie"),
-        *("forgez votre avis", "à vérifier", "Zones influentes, non causales", "fedpet app"),
+        *("forgez votre avis", "à vérifier", "Zones influentes, non causales"),
     ):
         assert words in plain
 
@@ -180,11 +192,10 @@ def test_an_unreliable_map_is_announced(page, services):
     assert "elle n’est pas affichée" in said
 
 
-def test_the_page_of_a_case_grants_its_files_to_the_session(page, services, cookies):
-    cookies[services.access.cookie] = services.access.new_cookie()
+def test_the_page_of_a_case_grants_its_files_to_the_session(page, services):
     case, other = _ready(services), _ready(services)
     _open(page, "case", case)
-    session = services.access.session(cookies)
+    session = services.access.session(ContextProxy.cookies)
     assert services.access.allows(session, case.id)
     assert not services.access.allows(session, other.id)
 

@@ -12,7 +12,8 @@ from fedpet.errors import SuvNotComputable
 from imaging.loading import load_study
 from imaging.masks import read_mask
 from imaging.study import Level
-from imaging.suv import calibrate, injection_time, mean_activity_delay, scan_start
+from imaging.suv import calibrate
+from imaging.tracer import injection_time, mean_activity_delay, scan_start
 
 HALF_LIFE = 6586.2
 SUV = np.full((6, 4, 4), 2.0)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CASE = "case"  # parameter of the page's address: the random identifier of the case
 STATUS: dict[Status, tuple[Message, Literal["gray", "blue", "green", "orange", "red"]]] = {
-    Status.RECEIVED: (Message("to complete"), "gray"),
+    Status.RECEIVED: (Message("incomplete"), "gray"),
     Status.RUNNING: (Message("in progress"), "blue"),
     Status.READY: (Message("ready"), "green"),
     Status.REFUSED: (Message("refused"), "orange"),
@@ -69,14 +69,21 @@ def synthetic_banner(spoken: Speech) -> None:
     st.html(f"<p class='fp-banner fp-synthetic' role='note'><strong>{title}</strong> {text}</p>")
 
 
+def session() -> str:
+    """The session of this page; without one the page ends here, since no guard stands in front of it."""
+    known = services().access.session(st.context.cookies)
+    if known is None:
+        st.error(speech().text("This page was not served by fedpet. Start the application with “fedpet app”."))
+        st.stop()
+    return known
+
+
 def chosen_case() -> Case | None:
     """The case that the page's address names, granted to the session that reads it."""
     opened = services()
-    case_id = st.query_params.get(CASE, "")
-    case = opened.store.get(case_id) if case_id else None
-    session = opened.access.session(st.context.cookies)
-    if case is not None and session is not None:
-        opened.access.grant(session, case.id)
+    case = opened.store.get(st.query_params.get(CASE, ""))
+    if case is not None:
+        opened.access.grant(session(), case.id)
     return case
 
 

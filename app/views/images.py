@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import streamlit as st
-
 from app.services import FILES, services
 from app.viewer import LABELS, show_viewer
 from app.viewer.description import read_description
@@ -18,10 +16,6 @@ if TYPE_CHECKING:
 
 def draw(case: Case, spoken: Speech) -> None:
     """Draw the viewer of a case."""
-    _ = spoken.text
-    if services().access.session(st.context.cookies) is None:
-        st.warning(_("The images need the application's own server: start it with “fedpet app”."))
-        return
     description = read_description(services().store.folder(case.id))
     show_viewer(
         f"viewer_{case.id}",

@@ -68,8 +68,7 @@ def _draw_row(listed: Case, spoken: Speech, *, new_case: StreamlitPage, case: St
     probability, group = _answer(listed, spoken)
     columns[4].write(probability)
     columns[5].write(group)
-    title = _("Complete") if listed.status is Status.RECEIVED else _("Open")
-    if columns[6].button(title, key=f"open_{listed.id}", width="stretch"):
+    if columns[6].button(_("Open"), key=f"open_{listed.id}", width="stretch"):
         page = new_case if listed.status is Status.RECEIVED else case
         st.switch_page(page, query_params={CASE: listed.id})
 

@@ -77,7 +77,7 @@ def test_the_longest_pet_is_chosen(tmp_path, dicom):
     ],
 )
 def test_the_ct_that_fits_the_pet_is_chosen(tmp_path, dicom, tags, shape):
-    """Of two CTs, not the one of another frame, with contrast, reformatted, acquired later, a localizer, a capture or too short."""
+    """Of two CTs, not the one elsewhere, with contrast, reformatted, later, a localizer, a capture or too short."""
     worse = dicom.ct(HU[:shape] + 7, series="worse", **({"SeriesDescription": "WORSE", "SeriesNumber": 1} | tags))
     study = load(dicom.save(worse + dicom.pet(SUV) + dicom.ct(HU), tmp_path / "p"))
     assert chosen(study)["CT"] == "CT AC"
