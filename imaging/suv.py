@@ -21,7 +21,7 @@ from fedpet.messages import Message
 from imaging.header import number, numbers, text, texts
 from imaging.study import PetFacts
 from imaging.tracer import (
-    MOSTMOST_HALF_LIVES,
+    MOST_HALF_LIVES,
     decay_factor_disagreement,
     dose_bq,
     half_life_s,
