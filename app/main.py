@@ -6,7 +6,6 @@ import streamlit as st
 
 from app.views import case, model, new_case, worklist
 from app.views.frame import open_frame, session
-from app.views.speech import speech
 
 _ICON = (
     "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'><rect width='32' height='32' rx='7' fill='#0b5c7d'/>"
@@ -18,7 +17,7 @@ _ICON = (
 def run() -> None:
     """Draw the frame and the page that is asked for."""
     st.set_page_config(page_title="fedpet", page_icon=_ICON, layout="wide")
-    _ = speech().text
+    _ = open_frame().text  # before the titles of the pages: it chooses the language
     pages: dict[str, st.Page] = {}
     pages["worklist"] = st.Page(
         lambda: worklist.draw(new_case=pages["new"], case=pages["case"]),
@@ -37,7 +36,6 @@ def run() -> None:
     )
     pages["model"] = st.Page(model.draw, title=_("Model card"), icon=":material/description:", url_path="model")
     page = st.navigation(list(pages.values()), position="top")
-    open_frame()
     session()
     page.run()
 

@@ -91,6 +91,8 @@ def _chest_region(lungs: NDArray[np.uint8], row: int, column: int) -> str:
 
 
 def _in_hull(mask: NDArray[np.bool_], row: int, column: int) -> bool:
+    if not mask.any():
+        return False
     try:
         hull = ConvexHull(np.argwhere(mask))
     except QhullError:  # fewer than three places that span an area

@@ -125,10 +125,10 @@ def radiopharmaceutical(header: Dataset) -> Dataset | None:
     """
     items = header.get("RadiopharmaceuticalInformationSequence") or []
     if len(items) > 1:
-        raise _not_computable(
-            Message("The PET names {n} radiopharmaceuticals.", n=len(items)),
-            Message("One radiopharmaceutical."),
-            Message("Export the series of one tracer."),
+        raise SuvNotComputable(
+            found=Message("The PET names {n} radiopharmaceuticals.", n=len(items)),
+            needed=Message("One radiopharmaceutical."),
+            advice=Message("Export the series of one tracer."),
         )
     return items[0] if items else None
 

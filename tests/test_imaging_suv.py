@@ -97,6 +97,13 @@ def test_one_slice_without_slope_is_refused(headers):
         calibrate(slices)
 
 
+def test_two_radiopharmaceuticals_are_refused(headers, dicom):
+    slices = headers()
+    slices[0].RadiopharmaceuticalInformationSequence = [dicom.tracer(), dicom.tracer()]
+    with pytest.raises(SuvNotComputable, match="2 radiopharmaceuticals"):
+        calibrate(slices)
+
+
 def test_slices_in_different_units_are_refused(headers):
     slices = headers()
     slices[1].Units = "CNTS"
