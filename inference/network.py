@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from inference.contract import Contract
 
+_LARGEST = 3.0  # bound of a biomarker in the score, standard deviations
 _REFERENCE_MEDIAN_MONTHS = 8.0  # published median PFS of the population: where the baseline hazards start
 
 
@@ -66,7 +67,7 @@ class _Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
         super().__init__()
-        self.enter = nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.enter = nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1)  # its bias lets the norm keep intensity
         self.norm = _ChannelNorm(outputs)
         self.mix = nn.Conv3d(outputs, outputs, 3, padding=1, bias=False)
         self.mix_norm = _ChannelNorm(outputs)
@@ -92,7 +93,7 @@ class _ConceptMaps(nn.Module):
         self.from_4 = nn.Conv3d(2 * width, width, 1)
         self.refine = _Block(width, width, stride=1)
         self.draw = nn.Conv3d(width, 8 * concepts, 1)
-        nn.init.constant_(self.draw.bias, -4.0)  # type: ignore[arg-type]  # draw is made with a bias
+        nn.init.constant_(self.draw.bias, -5.0)  # type: ignore[arg-type]  # draw is made with a bias
 
     def forward(self, image: Tensor) -> Tensor:
         fine = self.scale_2(_fold(_windows(image)))
@@ -132,8 +133,17 @@ def _upsample(x: Tensor, like: Tensor) -> Tensor:
 class EvidenceNetwork(nn.Module):
     """Concept maps -> biomarkers -> additive risk score -> discrete-time hazards (see the module's docstring)."""
 
-    def __init__(self, contract: Contract, *, width: int = 16) -> None:
+    def __init__(self, contract: Contract, *, width: int = 16, map_gradient: float = 0.0) -> None:
+        """Build it.
+
+        Args:
+            contract: shape, spacing, clinical inputs and intervals.
+            width: channels at the first scale.
+            map_gradient: part of the survival loss's gradient that reaches the maps in training. 0: the maps learn from
+                masks alone and stay what their names say; above 0 lets sites without masks train them by the outcome.
+        """
         super().__init__()
+        self.map_gradient = map_gradient
         self.voxel_ml = contract.spacing_mm**3 / 1000.0
         self.spacing_mm = contract.spacing_mm
         self.maps = _ConceptMaps(len(contract.concepts), width)
@@ -144,8 +154,10 @@ class EvidenceNetwork(nn.Module):
     def forward(self, image: Tensor, clinical: Tensor) -> NetworkOutput:
         """Image (B, 2, slices, rows, columns) in SUV and HU; clinical (B, n) as `encode` makes it."""
         maps = torch.sigmoid(self.maps(image))
-        biomarkers = self._biomarkers(image[:, 0], maps)
-        terms = torch.cat([clinical * self.head.clinical.weight, biomarkers * self.image_head.weight], 1)
+        seen = maps.detach() + self.map_gradient * (maps - maps.detach()) if self.training else maps
+        biomarkers = self._biomarkers(image[:, 0], seen)
+        bounded = _LARGEST * torch.tanh(biomarkers / _LARGEST)  # one odd map cannot decide alone
+        terms = torch.cat([clinical * self.head.clinical.weight, bounded * self.image_head.weight], 1)
         score = terms.sum(1)
         return NetworkOutput(score[:, None] + self.head.baseline, score, biomarkers, maps, terms)
 
@@ -234,8 +246,8 @@ def build_network(name: str, contract: Contract, config: Mapping[str, object] | 
 
 
 def parameter_groups(network: nn.Module, learning_rate: float) -> list[dict[str, object]]:
-    """Optimiser groups: the few linear head parameters learn five times as fast and do not decay."""
+    """Optimiser groups: the few parameters of the linear heads do not decay (a ridge of their own holds them)."""
     heads = [p for name, p in network.named_parameters() if "head." in name]
     body = [p for name, p in network.named_parameters() if "head." not in name]
-    groups: list[dict[str, object]] = [{"params": heads, "lr": 5.0 * learning_rate, "weight_decay": 0.0}]
+    groups: list[dict[str, object]] = [{"params": heads, "lr": learning_rate, "weight_decay": 0.0}]
     return [*groups, {"params": body, "lr": learning_rate}] if body else groups
