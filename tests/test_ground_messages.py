@@ -1,15 +1,16 @@
 """Every sentence of the code has its French, and the catalogues hold nothing else."""
 
+import ast
 import string
 from pathlib import Path
 
 import pytest
-from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
 from fedpet.messages import Message, say, translator
 
 ROOT = Path(__file__).parents[1]
+_SPEAKERS = {"Message", "_", "spoken.text", "speech().text"}
 ROOMS = ("app", "clinical", "cohort", "explain", "fedpet", "imaging", "inference", "reports", "training")
 
 
@@ -18,9 +19,15 @@ def _placeholders(template):
 
 
 def _sentences(room):
-    keywords = {"Message": None, "_": None}
-    found = extract_from_dir(str(ROOT / room), method_map=[("**.py", "python")], keywords=keywords)
-    return {message for _, _, message, _, _ in found if message}
+    """What the room says through `Message`, `_` or `Speech.text`, also inside f-strings and conditions."""
+    found = set()
+    for path in (ROOT / room).rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and call.args and ast.unparse(call.func) in _SPEAKERS:
+                first = call.args[0]
+                choices = [first.body, first.orelse] if isinstance(first, ast.IfExp) else [first]
+                found |= {c.value for c in choices if isinstance(c, ast.Constant) and isinstance(c.value, str)}
+    return found
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -6,6 +6,7 @@ import platform
 import shlex
 import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -67,7 +68,14 @@ def model_card(
     network = trained.networks[MODEL]
     return {
         "synthetic": any(site.synthetic for site in sites),
+        "created": datetime.now(UTC).date().isoformat(),
         "intended_use": "Research only. Not a medical device; not for decisions about patients.",
+        "limits": _limits(sites),
+        "data": {
+            "description": _description(sites),
+            "patients": sum(len(site.case_ids) for site in sites),
+            "held_out": sum(len(site.case_ids) for site in held_out),
+        },
         "network": {
             "name": run.task.network,
             "config": dict(run.task.network_config),
@@ -88,6 +96,24 @@ def model_card(
         },
         "command": _command(trained, sites, held_out),
     }
+
+
+def _limits(sites: Sequence[NodeData]) -> list[str]:
+    limits = [
+        "Pre-treatment 18F-FDG PET/CT from head to thigh of metastatic non-small-cell lung cancer, immunotherapy alone, "
+        "line 1 or 2.",
+        "The interval says how well the calibration is known, not how two patients with one score may differ.",
+        "Attributions show what the model used, not causes.",
+    ]
+    if any(site.synthetic for site in sites):
+        limits.insert(0, "Trained on synthetic patients: it predicts nothing about real patients.")
+    return limits
+
+
+def _description(sites: Sequence[NodeData]) -> str:
+    kind = "synthetic" if all(site.synthetic for site in sites) else "real and synthetic"
+    kind = kind if any(site.synthetic for site in sites) else "real"
+    return f"{len(sites)} nodes of {kind} patients"
 
 
 def _federation(trained: Trained, sites: Sequence[NodeData]) -> dict[str, Any]:
@@ -135,7 +161,7 @@ def pooled_loss(sites: Mapping[str, Mapping[str, float]]) -> float:
 
 
 def _command(trained: Trained, sites: Sequence[NodeData], held_out: Sequence[NodeData]) -> str:
-    """The command that trains this model again, with the folders as they were given."""
+    """The command that trains this model again; folders by their last two names, not where they lay."""
     run = trained.runs[MODEL]
     options = {
         "--rounds": run.task.rounds,
@@ -145,10 +171,15 @@ def _command(trained: Trained, sites: Sequence[NodeData], held_out: Sequence[Nod
         "--seed": run.task.seed,
     }
     words = ["fedpet", "train", "rehearse"]
-    words += [word for site in sites for word in ("--nodes", str(site.folder))]
-    words += [word for site in held_out for word in ("--holdout", str(site.folder))]
+    words += [word for site in sites for word in ("--nodes", _place(site))]
+    words += [word for site in held_out for word in ("--holdout", _place(site))]
     words += [str(word) for option in options.items() for word in option]
     return shlex.join(words)
+
+
+def _place(site: NodeData) -> str:
+    folder = site.folder.resolve()
+    return f"{folder.parent.name}/{folder.name}"
 
 
 def _commit() -> str:
