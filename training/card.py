@@ -100,8 +100,7 @@ def model_card(
 
 def _limits(sites: Sequence[NodeData]) -> list[str]:
     limits = [
-        "Pre-treatment 18F-FDG PET/CT from head to thigh of metastatic non-small-cell lung cancer, immunotherapy alone, "
-        "line 1 or 2.",
+        "Metastatic non-small-cell lung cancer, immunotherapy alone in line 1 or 2, pre-treatment 18F-FDG PET/CT only.",
         "The interval says how well the calibration is known, not how two patients with one score may differ.",
         "Attributions show what the model used, not causes.",
     ]
