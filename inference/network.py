@@ -224,7 +224,8 @@ class _SurvivalHead(nn.Module):
 
 
 def _total(x: Tensor) -> Tensor:
-    return x.sum((1, 2, 3))
+    """(B,) sum over the voxels, axis by axis: a running sum over half a million float32 would lose digits."""
+    return x.sum(3).sum(2).sum(1)
 
 
 def _mean(suv: Tensor, weight: Tensor) -> Tensor:

@@ -27,5 +27,5 @@ prepare_set holdout 200 2027
 
 holdout=()
 for site in "${sites[@]}"; do holdout+=(--holdout "$work/holdout-nodes/$site"); done
-"$fedpet" train rehearse --nodes "$work"/train-nodes/* "${holdout[@]}" --rounds 14 --batch-size 1 --learning-rate 1e-2 \
+"$fedpet" train rehearse --nodes "$work"/train-nodes/* "${holdout[@]}" --rounds 18 --batch-size 1 --learning-rate 1e-2 \
   --name fedpet-demonstration --version 0.1.0 --out "$bundle"

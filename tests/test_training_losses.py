@@ -60,7 +60,13 @@ def test_concept_loss_by_hand():
     maps, fractions = torch.full((1, 1, 2, 2, 2), 0.5), torch.zeros(1, 1, 2, 2, 2)
     fractions[..., 0] = 1.0  # 4 of 8 voxels
     dice = 1 - (2 * 2.0 + 1) / (4.0 + 4.0 + 1)
-    assert float(concept_loss(maps, fractions, torch.ones(1, 1))) == pytest.approx(dice + 10 * log(2), rel=1e-5)
+    entropy = log(2) * (4 * 1 / 0.50001**0.5 + 4) / 8  # half of the voxels: weight 1 / sqrt(1/2)
+    assert float(concept_loss(maps, fractions, torch.ones(1, 1))) == pytest.approx(dice + 10 * entropy, rel=1e-5)
+
+
+def test_an_absent_concept_has_no_dice():
+    maps, fractions = torch.full((1, 1, 2, 2, 2), 0.5), torch.zeros(1, 1, 2, 2, 2)
+    assert float(concept_loss(maps, fractions, torch.ones(1, 1))) == pytest.approx(10 * log(2), rel=1e-5)
 
 
 def test_ridge_takes_the_score_terms_only(training_nodes):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _CROSS_ENTROPY_WEIGHT = 10.0  # lesions fill about 0.1 % of the voxels: brings its mean to the scale of Dice
+_SMALLEST_SHARE = 1e-5  # of the volume: bounds the weight of a concept's own voxels
 _dice = DiceLoss(reduction="none", smooth_nr=1.0, smooth_dr=1.0)
 
 
@@ -63,6 +64,9 @@ def survival_nll(hazard_logits: Tensor, months: Tensor, event: Tensor, edges: Se
 def concept_loss(maps: Tensor, fractions: Tensor, supervised: Tensor) -> Tensor:
     """Soft Dice plus weighted cross-entropy of the concept maps, over the delineated concepts only.
 
+    The voxels of a concept weigh the more the fewer they are (square root of the inverse share), or a lesion map, with
+    0.1 % of the voxels, would stay empty.
+
     Args:
         maps: (B, C, slices, rows, columns) probabilities.
         fractions: the same shape, in [0, 1].
@@ -72,11 +76,13 @@ def concept_loss(maps: Tensor, fractions: Tensor, supervised: Tensor) -> Tensor:
         The mean over supervised (patient, concept) pairs; 0 where there is none.
     """
     weight = supervised.to(maps.dtype)
-    dice = _dice(maps, fractions).reshape(weight.shape)
-    entropy = functional.binary_cross_entropy(maps.clamp(1e-6, 1.0 - 1e-6), fractions, reduction="none")
+    share = fractions.flatten(2).mean(2)
+    dice = _dice(maps, fractions).reshape(weight.shape) * (share > 0)  # an absent concept has no overlap to speak of
+    rarity = (share + _SMALLEST_SHARE).rsqrt()[..., None, None, None]
+    sure = maps.clamp(1e-6, 1.0 - 1e-6)
+    entropy = -(rarity * fractions * sure.log() + (1.0 - fractions) * (1.0 - sure).log())
     per_concept = dice + _CROSS_ENTROPY_WEIGHT * entropy.flatten(2).mean(2)
-    total: Tensor = (weight * per_concept).sum() / weight.sum().clamp(min=1.0)
-    return total
+    return (weight * per_concept).sum() / weight.sum().clamp(min=1.0)
 
 
 def score_ridge(network: nn.Module) -> Tensor:
