@@ -82,7 +82,8 @@ def concept_loss(maps: Tensor, fractions: Tensor, supervised: Tensor) -> Tensor:
     sure = maps.clamp(1e-6, 1.0 - 1e-6)
     entropy = -(rarity * fractions * sure.log() + (1.0 - fractions) * (1.0 - sure).log())
     per_concept = dice + _CROSS_ENTROPY_WEIGHT * entropy.flatten(2).mean(2)
-    return (weight * per_concept).sum() / weight.sum().clamp(min=1.0)
+    mean: Tensor = (weight * per_concept).sum() / weight.sum().clamp(min=1.0)
+    return mean
 
 
 def score_ridge(network: nn.Module) -> Tensor:
