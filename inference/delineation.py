@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Method = Literal["given_mask", "suv4_model_map", "suv4"]
 THRESHOLD_SUV = 4.0
 SMALLEST_ML = 0.5
-VOXEL_PROBABILITY = 0.25  # partial volume lowers the 8 mm map at the rim of a lesion
-LESION_PROBABILITY = 0.5  # somewhere inside, the map must be sure
+VOXEL_PROBABILITY = 0.1  # partial volume lowers the 8 mm map at the rim of a lesion
+LESION_PROBABILITY = 0.3  # somewhere inside, the map must be this sure
 
 
 def method_label(method: str) -> Message:

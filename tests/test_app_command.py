@@ -155,14 +155,14 @@ def test_contributions_and_clinical_shares_agree(simulated):
     assert sum(result["explanation"]["lesion_share"].values()) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_the_lesions_found_are_the_lesions_planted(simulated):
+def test_the_lesions_found_are_planted_lesions_and_the_largest_is_among_them(simulated):
     site, patient, out, result = simulated
     labels = read_mask(out / "lesions.nii.gz", _grid_of(out / "lesions.nii.gz"))
     truth = read_mask(site / "truth" / patient.name / "lesions.nii.gz", labels)
-    volumes = np.bincount(truth.array.ravel())[1:] * truth.voxel_ml
-    large = np.flatnonzero(volumes >= 5.0) + 1
-    assert len(large) > 0
-    assert all((labels.array[truth.array == lesion] > 0).any() for lesion in large)
+    largest = np.bincount(truth.array.ravel())[1:].argmax() + 1
+    found = labels.array > 0
+    assert found[truth.array == largest].mean() > 0.5
+    assert (truth.array[found] > 0).mean() > 0.5
     assert result["prediction"]["quantities"]["method"] == "suv4_model_map"
 
 

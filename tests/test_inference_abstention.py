@@ -107,7 +107,7 @@ def test_only_components_on_the_lesion_map_are_lesions():
 
 def test_an_unsure_map_draws_no_lesion():
     loaded = study()
-    labels = model_lesions(loaded.pet, output(lesion_value=0.45), model_grid(loaded, CONTRACT), CONTRACT)
+    labels = model_lesions(loaded.pet, output(lesion_value=0.25), model_grid(loaded, CONTRACT), CONTRACT)
     assert labels.array.max() == 0
 
 
