@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,9 @@ def untrained_bundle(tmp_path_factory):
         calibration=Calibration(0.0, 1.0, ((0.01, 0.0), (0.0, 0.01)), 0.80, rates, (-0.2, 0.2)),
         card={"name": "untrained", "version": "0", "synthetic": True},
     )
+
+
+@pytest.fixture(autouse=True)
+def main_module(monkeypatch):
+    """Streamlit's AppTest leaves its script as `__main__`, which spawned worker processes would then run."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
