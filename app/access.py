@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from typing import TYPE_CHECKING
+
+from fedpet.settings import kept_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,14 +32,7 @@ class Access:
     @classmethod
     def open(cls, folder: Path) -> Access:
         """With the key kept in `folder`, made at the first use, so that a restart keeps the sessions."""
-        path = folder / "session.key"
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return cls(path.read_bytes())
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
-        return cls(path.read_bytes())
+        return cls(kept_key(folder / "session.key"))
 
     def new_cookie(self) -> str:
         """The value of a cookie for a new session."""

@@ -1,4 +1,4 @@
-"""The use case of fedpet: a study and a record become a folder with the answer, its explanation and its report."""
+"""The use case of fedpet: a study and a record become a folder with the answer and its explanation, then reports."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from reports.content import ReportContent
 from reports.pdf import write_pdf
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from clinical.record import ClinicalRecord
@@ -56,10 +57,10 @@ def run_case(
     lesions: Path | None = None,
     progress: Progress = silent,
 ) -> CaseResult:
-    """Load, predict, explain and report; writes the files into `out` and returns what they hold.
+    """Load, predict and explain; writes the files into `out` and returns what they hold.
 
-    The folder gets result.json, report.pdf, lesions.nii.gz, mip.png and fused.png and, where there is an explanation,
-    saliency.nii.gz and saliency.png.
+    The folder gets result.json, lesions.nii.gz, mip.png and fused.png and, where there is an explanation,
+    saliency.nii.gz and saliency.png. The report is for `write_reports`.
 
     Raises:
         StudyRefused: the images cannot be used; nothing is written.
@@ -79,8 +80,8 @@ def run_case(
     if explain and prediction.abstained is None:
         explanation = _explain(study, record, bundle, prediction, part(progress, 0.4, 0.9))
     result = CaseResult(study, record, prediction, explanation, out)
-    progress(0.9, Message("Writing images and report"))
-    _write(result, bundle, settings, language)
+    progress(0.9, Message("Writing images"))
+    _write(result, language)
     progress(1.0, Message("Done"))
     return result
 
@@ -93,9 +94,9 @@ def _explain(
     return explain_prediction(study, record, bundle, prediction, progress=progress)
 
 
-def report_content(result: CaseResult, bundle: Bundle, settings: Settings) -> ReportContent:
-    """What the report of a case says, dated now."""
-    return ReportContent(
+def write_reports(result: CaseResult, bundle: Bundle, settings: Settings, *, paths: Mapping[Language, Path]) -> None:
+    """Write the report of a case, dated now, once for each language and file asked for."""
+    content = ReportContent(
         report_uid=f"2.25.{uuid.uuid4().int}",  # a DICOM UID derived from a UUID (PS3.5 B.2)
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         centre=settings.centre,
@@ -105,9 +106,11 @@ def report_content(result: CaseResult, bundle: Bundle, settings: Settings) -> Re
         explanation=result.explanation,
         card=bundle.card,
     )
+    for language, path in paths.items():
+        write_pdf(content, path, language=language)
 
 
-def _write(result: CaseResult, bundle: Bundle, settings: Settings, language: Language) -> None:
+def _write(result: CaseResult, language: Language) -> None:
     out, study, prediction, explanation = result.folder, result.study, result.prediction, result.explanation
     out.mkdir(parents=True, exist_ok=True)
     labels = prediction.lesion_labels
@@ -117,7 +120,6 @@ def _write(result: CaseResult, bundle: Bundle, settings: Settings, language: Lan
     if explanation is not None:
         write_nifti(explanation.attribution, out / "saliency.nii.gz")
         saliency_figure(study, labels, explanation, language=language).save(out / "saliency.png")
-    write_pdf(report_content(result, bundle, settings), out / "report.pdf", language=language)
     text = json.dumps(result_json(study, result.record, prediction, explanation), indent=1, ensure_ascii=False)
     (out / "result.json").write_text(text + "\n", encoding="utf-8")
 

@@ -13,11 +13,10 @@ from app import command_cohort, command_model, command_train
 from app.console import REFUSED, messages, progress_bar, reported, write_json
 from fedpet import __version__
 from fedpet.messages import say
-from fedpet.settings import Settings, load_settings
+from fedpet.settings import load_settings
 
 if TYPE_CHECKING:
     from app.casework import CaseResult
-    from inference.bundle import Bundle
 
 main = typer.Typer(
     name="fedpet",
@@ -118,9 +117,10 @@ def predict(
     json: Json = False,
 ) -> None:
     """Predict progression-free survival from a study and a clinical record, explain it and write the report."""
-    from app.casework import run_case
+    from app.casework import run_case, write_reports
     from app.result import result_json
     from clinical.reading import read_record
+    from inference.bundle import Bundle
 
     with reported(as_json=json):
         settings = load_settings()
@@ -128,11 +128,12 @@ def predict(
         read = read_record(clinical)
         for warning in read.warnings:
             messages.print(say(language)(warning), style="yellow", highlight=False, markup=False)
+        bundle = Bundle.chosen(model or settings.model)
         with progress_bar(language) as progress:
             result = run_case(
                 study,
                 read.record,
-                bundle=_bundle(model, settings),
+                bundle=bundle,
                 out=out,
                 settings=settings,
                 language=language,
@@ -140,17 +141,11 @@ def predict(
                 lesions=lesions,
                 progress=progress,
             )
+        write_reports(result, bundle, settings, paths={language: out / "report.pdf"})
     if json:
         write_json(result_json(result.study, result.record, result.prediction, result.explanation))
     else:
         _show_prediction(result)
-
-
-def _bundle(model: Path | None, settings: Settings) -> Bundle:
-    from inference.bundle import Bundle
-
-    chosen = model or settings.model
-    return Bundle.load(chosen) if chosen else Bundle.demonstration()
 
 
 def _show_prediction(result: CaseResult) -> None:

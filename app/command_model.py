@@ -8,22 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from app.console import reported, write_json
-from inference.bundle import Bundle
 
 commands = typer.Typer(help="Show or verify a model bundle.", no_args_is_help=True)
 Folder = Annotated[Path | None, typer.Argument(help="Bundle folder; the demonstration model by default.")]
 Json = Annotated[bool, typer.Option("--json", help="Write only JSON to standard output.")]
 
 
-def _load(folder: Path | None) -> Bundle:
-    return Bundle.load(folder) if folder else Bundle.demonstration()
-
-
 @commands.command()
 def show(folder: Folder = None, json: Json = False) -> None:
     """Print the model card."""
+    from inference.bundle import Bundle
+
     with reported(as_json=json):
-        bundle = _load(folder)
+        bundle = Bundle.chosen(folder)
     if json:
         write_json({"digest": bundle.digest, "card": dict(bundle.card)})
     else:
@@ -33,10 +30,11 @@ def show(folder: Folder = None, json: Json = False) -> None:
 @commands.command()
 def verify(folder: Folder = None, json: Json = False) -> None:
     """Check every checksum, the contract's fingerprint and that the network opens."""
+    from inference.bundle import Bundle
     from inference.engine import Engine
 
     with reported(as_json=json):
-        bundle = _load(folder)
+        bundle = Bundle.chosen(folder)
         engine = Engine(bundle, provider="cpu")
     facts: dict[str, Any] = {
         "verified": True,

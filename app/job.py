@@ -8,8 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from app.casework import report_content, run_case
-from app.services import load_bundle
+from app.casework import run_case, write_reports
 from app.store import Status, Store
 from app.viewer.volumes import store_viewer_volumes
 from clinical.reading import record_from_mapping
@@ -17,7 +16,7 @@ from fedpet.errors import FedpetError, RecordRefused, StudyRefused
 from fedpet.messages import LANGUAGES, Message
 from fedpet.progress import part
 from fedpet.settings import Settings
-from reports.pdf import write_pdf
+from inference.bundle import Bundle
 
 if TYPE_CHECKING:
     from app.store import Case
@@ -46,7 +45,7 @@ def _answer(store: Store, case: Case, settings: Settings) -> None:
     folder, upload = store.folder(case.id), store.upload(case.id)
     files = list(upload.iterdir())
     progress = _reporter(store, case.id)
-    bundle = load_bundle(settings)
+    bundle = Bundle.chosen(settings.model)
     result = run_case(
         files[0] if len(files) == 1 else upload,  # one file is an archive
         record_from_mapping(case.record).record,
@@ -59,10 +58,8 @@ def _answer(store: Store, case: Case, settings: Settings) -> None:
     progress(0.85, Message("Preparing the images for the viewer"))
     store_viewer_volumes(result, folder)
     progress(0.95, Message("Writing the reports"))
-    content = report_content(result, bundle, settings)
-    for language in LANGUAGES:
-        write_pdf(content, folder / f"report.{language}.pdf", language=language)
-    (folder / "report.pdf").unlink()  # the same report, under the name the command line gives it
+    paths = {language: folder / f"report.{language}.pdf" for language in LANGUAGES}
+    write_reports(result, bundle, settings, paths=paths)
     store.finish(
         case.id,
         pseudonym=result.study.pseudonym,

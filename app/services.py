@@ -30,16 +30,7 @@ class Services:
     @cached_property
     def bundle(self) -> Bundle:
         """The model in force."""
-        return load_bundle(self.settings)
-
-
-def load_bundle(settings: Settings) -> Bundle:
-    """The configured model, or the demonstration model.
-
-    Raises:
-        BundleRefused: it must not be used.
-    """
-    return Bundle.load(settings.model) if settings.model else Bundle.demonstration()
+        return Bundle.chosen(self.settings.model)
 
 
 def open_services(settings: Settings) -> Services:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 
 from explain.explanation import GateVerdict
 from explain.views import BODY_SUV
@@ -107,7 +107,6 @@ def localisation(share: Mapping[int, float], labels: Volume, pet: Volume) -> Gat
 
 def rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Spearman's coefficient; 0 where one side does not vary."""
-    ranks = np.stack([rankdata(a, axis=None), rankdata(b, axis=None)])
-    ranks -= ranks.mean(axis=1, keepdims=True)
-    spread = float(np.sqrt(np.prod((ranks**2).sum(axis=1))))
-    return float(np.dot(*ranks)) / spread if spread else 0.0
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return 0.0
+    return float(spearmanr(a, b, axis=None).statistic)

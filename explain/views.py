@@ -118,9 +118,7 @@ def projected(volume: Volume, view: View) -> NDArray[np.float32]:
 
 def body_box(pet: Volume, *, margin_mm: float = 15.0) -> Box:
     """Where the body is, from the PET (SUV, g/ml): cropped in plane, the whole scan from head to feet."""
-    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in pet.shape], indexing="ij")).reshape(3, -1).T
-    mm = pet.to_mm(corners)
-    whole = Box(mm.min(axis=0), mm.max(axis=0))
+    whole = Box(*pet.bounds)
     coarse = isotropic(pet, whole, _COARSE_MM, outside=0.0)
     body = coarse.array > BODY_SUV
     low, high = whole.low.copy(), whole.high.copy()

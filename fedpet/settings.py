@@ -64,14 +64,18 @@ class Settings(BaseSettings):
 
     def pseudonym_key(self) -> bytes:
         """The centre's secret key for pseudonyms, made at the first use and kept in `home/pseudonym.key`."""
-        path = self.folder / "pseudonym.key"
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return path.read_bytes()
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
+        return kept_key(self.folder / "pseudonym.key")
+
+
+def kept_key(path: Path) -> bytes:
+    """The secret key in a file, made at the first use (32 random bytes, readable by its owner only)."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
         return path.read_bytes()
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(32))
+    return path.read_bytes()
 
 
 def load_settings() -> Settings:

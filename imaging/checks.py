@@ -222,10 +222,8 @@ def _slices(pet: Geometry, told: float | None) -> QualityCheck:
 
 def _head_foot(volume: Volume) -> tuple[float, float]:
     """Lowest and highest z of the voxels' faces, mm."""
-    far = np.array(volume.shape, float) - 0.5
-    corners = np.array([(s, r, c) for s in (-0.5, far[0]) for r in (-0.5, far[1]) for c in (-0.5, far[2])])
-    heights = volume.to_mm(corners)[:, 2]
-    return float(heights.min()), float(heights.max())
+    low, high = volume.bounds
+    return float(low[2]), float(high[2])
 
 
 def _graded(name: str, reason: Message, *, good: bool, bearable: bool) -> QualityCheck:

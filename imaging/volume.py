@@ -49,6 +49,13 @@ class Volume:
         """Volume of one voxel, ml."""
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
 
+    @property
+    def bounds(self) -> tuple[Point, Point]:
+        """Smallest and largest LPS coordinates of the voxels' faces, mm, shape (3,) each."""
+        corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in self.shape], indexing="ij")).reshape(3, -1).T
+        mm = self.to_mm(corners)
+        return mm.min(axis=0), mm.max(axis=0)
+
     def to_mm(self, index: NDArray[np.float64]) -> NDArray[np.float64]:
         """LPS mm of voxel positions given as (..., 3) in (slice, row, column)."""
         return np.asarray(index, float)[..., ::-1] @ self.affine[:3, :3].T + self.affine[:3, 3]

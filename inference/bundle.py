@@ -74,9 +74,9 @@ class Bundle:
         return Bundle(folder, contract, calibration, card, hashlib.sha256(sums).hexdigest())
 
     @staticmethod
-    def demonstration() -> Bundle:
-        """The bundle that comes with fedpet, trained on synthetic patients."""
-        return Bundle.load(Path(str(resources.files("inference") / "demonstration")))
+    def chosen(folder: Path | None) -> Bundle:
+        """The bundle in `folder`; None takes the one that comes with fedpet, trained on synthetic patients."""
+        return Bundle.load(folder or Path(str(resources.files("inference") / "demonstration")))
 
 
 def write_bundle(

@@ -23,9 +23,7 @@ def model_grid(study: Study, contract: Contract) -> Grid:
 
     A PET shorter than the grid leaves empty slices at the feet; a longer one is cut there (the legs).
     """
-    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in study.pet.shape], indexing="ij")).reshape(3, -1).T
-    mm = study.pet.to_mm(corners)
-    low, high = mm.min(axis=0), mm.max(axis=0)
+    low, high = study.pet.bounds
     slices, rows, columns = contract.shape
     step = contract.spacing_mm
     affine = np.diag([step, step, step, 1.0])

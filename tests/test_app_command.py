@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK
 
-from imaging.masks import read_mask
-from imaging.volume import Volume
+from imaging.masks import read_mask, read_nifti
 
 FEDPET = Path(sys.executable).with_name("fedpet")
 PATIENTS = ("STS_002", "STS_008", "STS_042")
@@ -157,21 +155,13 @@ def test_contributions_and_clinical_shares_agree(simulated):
 
 def test_the_lesions_found_are_planted_lesions_and_the_largest_is_among_them(simulated):
     site, patient, out, result = simulated
-    labels = read_mask(out / "lesions.nii.gz", _grid_of(out / "lesions.nii.gz"))
+    labels = read_nifti(out / "lesions.nii.gz", "label")
     truth = read_mask(site / "truth" / patient.name / "lesions.nii.gz", labels)
     largest = np.bincount(truth.array.ravel())[1:].argmax() + 1
     found = labels.array > 0
     assert found[truth.array == largest].mean() > 0.5
     assert (truth.array[found] > 0).mean() > 0.5
     assert result["prediction"]["quantities"]["method"] == "suv4_model_map"
-
-
-def _grid_of(path):
-    image = SimpleITK.ReadImage(str(path))
-    affine = np.eye(4)
-    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-    affine[:3, 3] = image.GetOrigin()
-    return Volume(SimpleITK.GetArrayFromImage(image), affine, "label")
 
 
 def test_no_explain_leaves_the_saliency_out(simulated, fedpet, tmp_path):
