@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Unit = Literal["g/ml", "HU", "label", "1"]
+Unit = Literal["g/ml", "cm2/ml", "stored", "HU", "label", "1"]
 Affine = NDArray[np.float64]  # 4x4, (column, row, slice, 1) -> LPS mm
 Point = NDArray[np.float64]  # (3,), LPS mm
 
@@ -25,7 +25,8 @@ class Volume:
     Attributes:
         array: shape (slices, rows, columns).
         affine: shape (4, 4), (column, row, slice, 1) -> LPS mm, voxel centres.
-        unit: "g/ml" (SUVbw), "HU", "label" (0 is background) or "1" (attribution and other pure numbers).
+        unit: "g/ml" (SUVbw, or SUL where said), "cm2/ml" (SUVbsa), "stored" (a PET in its own units: no SUV), "HU",
+            "label" (0 is background) or "1" (attribution and other pure numbers).
     """
 
     array: NDArray[Any]
