@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from app import command_cohort, command_model, command_train
+from app import command_audit, command_cohort, command_model, command_train
 from app.console import REFUSED, messages, progress_bar, reported, write_json
 from fedpet import __version__
 from fedpet.messages import say
@@ -24,6 +24,7 @@ main = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # locals may hold patient data
 )
+main.add_typer(command_audit.commands, name="audit")
 main.add_typer(command_model.commands, name="model")
 main.add_typer(command_cohort.commands, name="cohort")
 main.add_typer(command_train.commands, name="train")

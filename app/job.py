@@ -9,7 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 from app.casework import run_case, write_reports
-from app.store import Status, Store
+from app.store import Store
+from app.tables import Status
 from app.viewer.volumes import store_viewer_volumes
 from clinical.reading import record_from_mapping
 from fedpet.errors import FedpetError, RecordRefused, StudyRefused
@@ -19,7 +20,7 @@ from fedpet.settings import Settings
 from inference.bundle import Bundle
 
 if TYPE_CHECKING:
-    from app.store import Case
+    from app.tables import Case
     from fedpet.progress import Progress
 
 _REPORT_SECONDS = 0.5  # the database is told no more often

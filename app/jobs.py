@@ -14,7 +14,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from app.store import INTERRUPTED, Status
+from app.store import INTERRUPTED
+from app.tables import Status
 from fedpet.messages import Message
 
 if TYPE_CHECKING:

@@ -9,80 +9,27 @@ from __future__ import annotations
 import shutil
 import uuid
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import JSON, DateTime, Engine, Enum, String, create_engine, event, select, update
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import Engine, create_engine, event, select, update
+from sqlalchemy.orm import Session
 
+from app.tables import Case, Status
 from fedpet.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+    from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
     from fedpet.messages import Language
     from fedpet.settings import Settings
 
 INTERRUPTED = Message("The server stopped while this case was being computed.")
-
-
-class Status(StrEnum):
-    """Where a case stands. Only "running" can become "ready", "refused" or "failed"."""
-
-    RECEIVED = "received"  # images stored, clinical record being filled in
-    RUNNING = "running"
-    READY = "ready"
-    REFUSED = "refused"  # the images or the record cannot be used, and why is said
-    FAILED = "failed"  # the computation stopped; it may be started again
-
-
-class _UtcTime(TypeDecorator[datetime]):
-    """An aware time in UTC; SQLite forgets the zone."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  the signature is SQLAlchemy's
-        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  the signature is SQLAlchemy's
-        return None if value is None else value.replace(tzinfo=UTC)
-
-
-class Base(DeclarativeBase):
-    """Declarative base of the application's tables; `app/migrations` makes them."""
-
-
-class Case(Base):
-    """One case. `record` holds the clinical values by field name, as far as they are known."""
-
-    __tablename__ = "cases"
-
-    id: Mapped[str] = mapped_column(String(36), primary_key=True)
-    created: Mapped[datetime] = mapped_column(_UtcTime, index=True)
-    status: Mapped[Status] = mapped_column(
-        Enum(Status, native_enum=False, length=16, values_callable=lambda kind: [item.value for item in kind])
-    )
-    language: Mapped[str] = mapped_column(String(2))
-    pseudonym: Mapped[str] = mapped_column(String(64), default="")
-    study_date: Mapped[str] = mapped_column(String(10), default="")
-    fraction: Mapped[float] = mapped_column(default=0.0)
-    message: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    record: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    received: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)  # {"files": n, "bytes": n}
-    result: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-
-    @property
-    def sentence(self) -> Message | None:
-        """What is being done, or why the case was refused or failed."""
-        return None if self.message is None else Message.from_json(self.message)
 
 
 class Store:
@@ -105,6 +52,11 @@ class Store:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
         return cls(engine, settings.folder / "cases")
+
+    @property
+    def engine(self) -> Engine:
+        """The connections, for what is kept beside the cases."""
+        return self._engine
 
     def close(self) -> None:
         """Give back the connections."""

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from app.jobs import Jobs
-from app.store import Status, Store
+from app.store import Store
+from app.tables import Status
 from fedpet.messages import say
 from fedpet.settings import Settings
 

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 import app
 from app.services import open_services
-from app.store import Status
+from app.tables import Status
 from app.viewer.volumes import store_viewer_volumes
 from app.views.record_form import GROUPS
 from app.views.speech import Speech

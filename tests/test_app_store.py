@@ -8,7 +8,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from app.store import INTERRUPTED, Base, Status, Store
+from app.store import INTERRUPTED, Store
+from app.tables import Base, Status
 from fedpet.messages import Message, say
 from fedpet.settings import Settings
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app.services import FILES, services
-from app.store import Status
+from app.tables import Status
 from app.views import answer, facts, images
 from app.views.frame import CASE, STATUS, chosen_case, synthetic_banner
 from app.views.speech import speech
@@ -16,7 +16,7 @@ from fedpet.messages import Message
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
 
-    from app.store import Case
+    from app.tables import Case
     from app.views.speech import Speech
 
 _REFRESH_SECONDS = 1.0

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 import streamlit as st
 
 from app.services import services
-from app.store import Status
+from app.tables import Status
 from app.views.speech import LANGUAGE_KEY, speech
 from fedpet.messages import LANGUAGES, Message
 
 if TYPE_CHECKING:
-    from app.store import Case
+    from app.tables import Case
     from app.views.speech import Speech
     from fedpet.errors import FedpetError
 

@@ -10,7 +10,7 @@ from app.viewer.description import read_description
 from imaging.regions import REGIONS
 
 if TYPE_CHECKING:
-    from app.store import Case
+    from app.tables import Case
     from app.views.speech import Speech
 
 

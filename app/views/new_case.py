@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import streamlit as st
 
 from app.services import services
-from app.store import Status
+from app.tables import Status
 from app.uploads import keep_study
 from app.views import record_form
 from app.views.frame import CASE, chosen_case, show_error
@@ -18,7 +18,7 @@ from fedpet.messages import Message
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
 
-    from app.store import Case
+    from app.tables import Case
     from app.views.speech import Speech
 
 

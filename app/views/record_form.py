@@ -18,7 +18,7 @@ from fedpet.messages import Message
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from app.store import Case
+    from app.tables import Case
     from app.views.speech import Speech
     from clinical.variables import Variable
 

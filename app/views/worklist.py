@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app.services import services
-from app.store import Status
+from app.tables import Status
 from app.views.frame import CASE, RISK, STATUS
 from app.views.speech import speech
 from fedpet.messages import Message
@@ -15,7 +15,7 @@ from fedpet.messages import Message
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
 
-    from app.store import Case
+    from app.tables import Case
     from app.views.speech import Speech
 
 _WIDTHS = (1.5, 2.2, 1.3, 1.3, 1.5, 1.5, 1.0)
