@@ -25,7 +25,7 @@ from app.tables import Entry
 from fedpet.messages import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from sqlalchemy import Engine
@@ -49,7 +49,9 @@ class Audit:
         self._engine = engine
         self._head = folder / "audit.head"
 
-    def record(self, actor: str, action: str, *, case: str = "", model: str = "", **detail: Any) -> None:
+    def record(
+        self, actor: str, action: str, *, case: str = "", model: str = "", detail: Mapping[str, Any] | None = None
+    ) -> None:
         """Append one entry.
 
         Args:
@@ -64,7 +66,7 @@ class Audit:
         """
         for _ in range(_ATTEMPTS):
             try:
-                entry = self._append(actor, action, case, model, detail)
+                entry = self._append(actor, action, case, model, dict(detail or {}))
             except IntegrityError:  # another writer took this place in the chain
                 continue
             self._remember(entry)

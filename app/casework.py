@@ -1,4 +1,7 @@
-"""The use case of fedpet: a study and a record become a folder with the answer and its explanation, then reports."""
+"""The use case of fedpet: a study and a record become a folder with the answer and its explanation, then reports.
+
+The command and the application both come through here.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from app.options import CaseOptions
 from app.result import result_json
 from explain.figures import fused_slices, mip_with_lesions, saliency_figure
 from fedpet.messages import Message
@@ -18,6 +22,7 @@ from imaging.masks import read_mask, write_nifti
 from inference.engine import Engine
 from inference.predict import predict
 from reports.content import ReportContent
+from reports.digest import content_hash
 from reports.pdf import write_pdf
 
 if TYPE_CHECKING:
@@ -29,9 +34,11 @@ if TYPE_CHECKING:
     from fedpet.messages import Language
     from fedpet.progress import Progress
     from fedpet.settings import Settings
+    from imaging.loading import Requirement
     from imaging.study import Study
     from inference.bundle import Bundle
     from inference.prediction import Prediction
+    from reports.content import ReaderVerdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,45 +52,71 @@ class CaseResult:
     folder: Path
 
 
-def run_case(
+def read_study(
     source: Path,
+    settings: Settings,
+    *,
+    options: CaseOptions = CaseOptions(),  # noqa: B008  frozen: the reader chose nothing
+    require: Requirement = "fdg",
+    progress: Progress = silent,
+) -> Study:
+    """The study with the reader's choice of series and corrections.
+
+    Raises:
+        StudyRefused: the images cannot be used.
+        CorrectionRefused: a correction does not fit the study.
+    """
+    return load_study(
+        source,
+        pseudonym_key=settings.pseudonym_key(),
+        limits=IntakeLimits(max_files=settings.max_files, max_bytes=settings.max_upload_mb * 2**20),
+        corrections=options.corrections,
+        pet_series=options.pet_series,
+        ct_series=options.ct_series,
+        require=require,
+        progress=progress,
+    )
+
+
+def run_case(
+    study: Study,
     record: ClinicalRecord,
     *,
     bundle: Bundle,
     out: Path,
     settings: Settings,
     language: Language,
+    options: CaseOptions = CaseOptions(),  # noqa: B008  frozen: the reader chose nothing
     explain: bool = True,
-    lesions: Path | None = None,
     progress: Progress = silent,
 ) -> CaseResult:
-    """Load, predict and explain; writes the files into `out` and returns what they hold.
+    """Predict and explain; writes the files into `out` and returns what they hold.
 
     The folder gets result.json, lesions.nii.gz, mip.png and fused.png and, where there is an explanation,
     saliency.nii.gz and saliency.png. The report is for `write_reports`.
 
     Raises:
-        StudyRefused: the images cannot be used; nothing is written.
-        FedpetError: any other reason, each with what was found, needed and what to do.
+        FedpetError: what cannot be used, with what was found, needed and what to do; nothing is written.
     """
-    study = load_study(
-        source,
-        pseudonym_key=settings.pseudonym_key(),
-        limits=IntakeLimits(max_files=settings.max_files, max_bytes=settings.max_upload_mb * 2**20),
-        progress=part(progress, 0.0, 0.3),
-    )
-    given = read_mask(lesions, study.pet) if lesions else None
-    progress(0.3, Message("Running the model"))
-    engine = Engine(bundle, provider=settings.provider, threads=settings.threads)
-    prediction = predict(study, record, bundle, engine=engine, lesions=given)
+    progress(0.0, Message("Running the model"))
+    prediction = answer(study, record, bundle, settings, options=options)
     explanation = None
     if explain and prediction.abstained is None:
-        explanation = _explain(study, record, bundle, prediction, part(progress, 0.4, 0.9))
+        explanation = _explain(study, record, bundle, prediction, part(progress, 0.1, 0.9))
     result = CaseResult(study, record, prediction, explanation, out)
     progress(0.9, Message("Writing images"))
     _write(result, language)
     progress(1.0, Message("Done"))
     return result
+
+
+def answer(
+    study: Study, record: ClinicalRecord, bundle: Bundle, settings: Settings, *, options: CaseOptions
+) -> Prediction:
+    """The prediction with the reader's choice of lesions."""
+    engine = Engine(bundle, provider=settings.provider, threads=settings.threads)
+    given = read_mask(options.mask, study.pet) if options.mask else None
+    return predict(study, record, bundle, engine=engine, lesions=given)
 
 
 def _explain(
@@ -94,8 +127,20 @@ def _explain(
     return explain_prediction(study, record, bundle, prediction, progress=progress)
 
 
-def write_reports(result: CaseResult, bundle: Bundle, settings: Settings, *, paths: Mapping[Language, Path]) -> None:
-    """Write the report of a case, dated now, once for each language and file asked for."""
+def write_reports(
+    result: CaseResult,
+    bundle: Bundle,
+    settings: Settings,
+    *,
+    paths: Mapping[Language, Path],
+    verdict: ReaderVerdict | None = None,
+    version: int = 1,
+) -> tuple[ReportContent, str]:
+    """Write the report of a case, dated now, once for each language and file asked for.
+
+    Returns:
+        What was written, and its content hash.
+    """
     content = ReportContent(
         report_uid=f"2.25.{uuid.uuid4().int}",  # a DICOM UID derived from a UUID (PS3.5 B.2)
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -105,9 +150,12 @@ def write_reports(result: CaseResult, bundle: Bundle, settings: Settings, *, pat
         prediction=result.prediction,
         explanation=result.explanation,
         card=bundle.card,
+        verdict=verdict,
+        version=version,
     )
     for language, path in paths.items():
         write_pdf(content, path, language=language)
+    return content, content_hash(content)
 
 
 def _write(result: CaseResult, language: Language) -> None:
@@ -124,9 +172,10 @@ def _write(result: CaseResult, language: Language) -> None:
     (out / "result.json").write_text(text + "\n", encoding="utf-8")
 
 
-def focus_mm(study: Study, prediction: Prediction) -> tuple[float, float, float]:
+def focus_mm(study: Study, prediction: Prediction | None) -> tuple[float, float, float]:
     """Where the crosshair starts: the largest lesion, or the middle of the PET."""
-    largest = max(prediction.quantities.lesions, key=lambda lesion: lesion.mtv_ml, default=None)
+    lesions = prediction.quantities.lesions if prediction else ()
+    largest = max(lesions, key=lambda lesion: lesion.mtv_ml, default=None)
     if largest is not None:
         return largest.centroid_mm
     slices, rows, columns = study.pet.shape

@@ -1,72 +1,165 @@
-"""The process that computes one case: `python -m app.job`, told on standard input what `app.jobs` asks for."""
+"""The process that computes one case: `python -m app.job`, told on standard input what `app.jobs` asks for.
+
+A case that is "checking" has its images read and checked, and goes on to its answer where its record is confirmed;
+one that is "running" is answered; one that is "signing" gets its final report.
+"""
 
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from app.casework import run_case, write_reports
+from app.audit import Audit
+from app.casework import CaseResult, answer, read_study, run_case, write_reports
+from app.options import CaseOptions
+from app.preview import store_preview
+from app.result import explanation_from, inspection_json, plain
 from app.store import Store
-from app.tables import Status
-from app.viewer.volumes import store_viewer_volumes
+from app.tables import Decision, Status, Version
+from app.viewer.volumes import store_answer, store_images
 from clinical.reading import record_from_mapping
 from fedpet.errors import FedpetError, RecordRefused, StudyRefused
 from fedpet.messages import LANGUAGES, Message
 from fedpet.progress import part
 from fedpet.settings import Settings
+from imaging.masks import read_nifti
 from inference.bundle import Bundle
+from reports.content import ReaderVerdict
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from app.tables import Case
     from fedpet.progress import Progress
+    from imaging.study import Study
 
 _REPORT_SECONDS = 0.5  # the database is told no more often
+_CHANGED = Message("The answer computed now differs from the one that was read: compute the case again, then sign.")
 
 
-def compute(store: Store, case: Case, settings: Settings) -> None:
-    """Compute a running case and store its answer, or why there is none.
+def compute(store: Store, audit: Audit, case: Case, settings: Settings) -> None:
+    """Bring a busy case forward, and keep what was found, or why there is nothing.
 
-    The files as received are removed once they are no longer needed: after the answer, or where they cannot be used.
     An error that fedpet does not raise on purpose ends the process; `app.jobs` then marks the case as failed.
     """
     try:
-        _answer(store, case, settings)
+        if case.status is Status.SIGNING:
+            _sign(store, audit, case, settings)
+            return
+        study = None
+        if case.status is Status.CHECKING:
+            study = _check(store, case, settings)
+            case = store.get(case.id) or case
+        if case.status is Status.RUNNING:
+            _answer(store, audit, case, settings, study)
     except (StudyRefused, RecordRefused) as refused:
         store.stop(case.id, Status.REFUSED, _reason(refused))
     except FedpetError as error:
         store.stop(case.id, Status.FAILED, _reason(error))
-        return
-    shutil.rmtree(store.upload(case.id))
 
 
-def _answer(store: Store, case: Case, settings: Settings) -> None:
-    folder, upload = store.folder(case.id), store.upload(case.id)
-    files = list(upload.iterdir())
+def _check(store: Store, case: Case, settings: Settings) -> Study:
+    """Read and check the images, and let them be seen; also where the SUV cannot be computed."""
     progress = _reporter(store, case.id)
-    bundle = Bundle.chosen(settings.model)
+    study = read_study(
+        source_of(store, case.id),
+        settings,
+        options=CaseOptions.from_json(case.options),
+        require="images",
+        progress=part(progress, 0.0, 0.8),
+    )
+    progress(0.8, Message("Preparing the images for the viewer"))
+    store_images(study, store.folder(case.id))
+    store.checked(case.id, pseudonym=study.pseudonym, study_date=study.study_date, inspection=inspection_json(study))
+    return study
+
+
+def _answer(store: Store, audit: Audit, case: Case, settings: Settings, study: Study | None) -> None:
+    folder, progress = store.folder(case.id), _reporter(store, case.id)
+    options, bundle = CaseOptions.from_json(case.options), Bundle.chosen(settings.model)
+    if study is None:
+        study = read_study(source_of(store, case.id), settings, options=options, progress=part(progress, 0.0, 0.2))
+    elif study.suv_refusal is not None:
+        raise study.suv_refusal
     result = run_case(
-        files[0] if len(files) == 1 else upload,  # one file is an archive
+        study,
         record_from_mapping(case.record).record,
         bundle=bundle,
         out=folder,
         settings=settings,
         language="en" if case.language == "en" else "fr",
-        progress=part(progress, 0.0, 0.85),
+        options=options,
+        progress=part(progress, 0.2, 0.9),
     )
-    progress(0.85, Message("Preparing the images for the viewer"))
-    store_viewer_volumes(result, folder)
+    store_answer(result, folder)
     progress(0.95, Message("Writing the reports"))
     paths = {language: folder / f"report.{language}.pdf" for language in LANGUAGES}
-    write_reports(result, bundle, settings, paths=paths)
-    store.finish(
-        case.id,
-        pseudonym=result.study.pseudonym,
-        study_date=result.study.study_date,
-        result=json.loads((folder / "result.json").read_text(encoding="utf-8")),
+    write_reports(result, bundle, settings, paths=paths, version=case.version)
+    for path in paths.values():
+        store_preview(path)
+    if store.finish(case.id, result=json.loads((folder / "result.json").read_text(encoding="utf-8"))):
+        audit.record("fedpet", "answer.computed", case=case.id, model=bundle.digest, detail={"version": case.version})
+
+
+def _sign(store: Store, audit: Audit, case: Case, settings: Settings) -> None:
+    """Write the final report of what was read: the same answer, by the same model, with the verdict on it."""
+    given = case.verdict or {}
+    try:
+        result, bundle = _as_read(store, case, settings)
+    except FedpetError as error:
+        store.not_signed(case.id, _reason(error))
+        return
+    if plain(result.prediction) != (case.result or {})["prediction"]:
+        store.not_signed(case.id, _CHANGED)
+        return
+    signed = datetime.now(UTC)
+    verdict = ReaderVerdict(
+        decision=Decision(given["decision"]).value,
+        comment=given["comment"],
+        reader=given["reader"],
+        signed=signed.astimezone().isoformat(timespec="seconds"),
     )
+    folder = store.version_folder(case.id, case.version)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    paths = {language: folder / f"report.{language}.pdf" for language in LANGUAGES}
+    content, digest = write_reports(result, bundle, settings, paths=paths, verdict=verdict, version=case.version)
+    for path in paths.values():
+        store_preview(path)
+    version = Version(
+        case=case.id,
+        number=case.version,
+        signed=signed,
+        reader=given["reader"],
+        decision=Decision(given["decision"]),
+        comment=given["comment"],
+        report_uid=content.report_uid,
+        content_hash=digest,
+        result=case.result,
+    )
+    if store.signed(version):
+        facts = {"version": case.version, "decision": given["decision"], "content_hash": digest}
+        audit.record(given["reader"], "verdict.signed", case=case.id, model=bundle.digest, detail=facts)
+
+
+def _as_read(store: Store, case: Case, settings: Settings) -> tuple[CaseResult, Bundle]:
+    """The case computed again from its files, with the explanation that was read."""
+    options, bundle = CaseOptions.from_json(case.options), Bundle.chosen(settings.model)
+    study = read_study(source_of(store, case.id), settings, options=options)
+    record = record_from_mapping(case.record).record
+    prediction = answer(study, record, bundle, settings, options=options)
+    folder, explained = store.folder(case.id), (case.result or {})["explanation"]
+    explanation = explanation_from(explained, read_nifti(folder / "saliency.nii.gz", "1")) if explained else None
+    return CaseResult(study, record, prediction, explanation, folder), bundle
+
+
+def source_of(store: Store, case_id: str) -> Path:
+    """The archive, or the folder of the files, as received."""
+    folder = store.source(case_id)
+    files = list(folder.iterdir())
+    return files[0] if len(files) == 1 else folder
 
 
 def _reporter(store: Store, case_id: str) -> Progress:
@@ -92,7 +185,7 @@ def _main() -> None:
     store = Store.open(settings)
     case = store.get(asked["case"])
     if case is not None:
-        compute(store, case, settings)
+        compute(store, Audit(store.engine, settings.folder), case, settings)
 
 
 if __name__ == "__main__":

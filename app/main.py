@@ -29,7 +29,7 @@ def run() -> None:
         lambda: new_case.draw(case=pages["case"]), title=_("New case"), icon=":material/add_circle:", url_path="new"
     )
     pages["case"] = st.Page(
-        lambda: case.draw(worklist=pages["worklist"], new_case=pages["new"]),
+        lambda: case.draw(worklist=pages["worklist"]),
         title=_("Case"),
         url_path="case",
         visibility="hidden",

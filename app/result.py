@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import fedpet
+from explain.explanation import Explanation, GateVerdict
 from fedpet.messages import Message
 from imaging.volume import Volume
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from clinical.record import ClinicalRecord
-    from explain.explanation import Explanation
     from imaging.study import Study
     from inference.prediction import Prediction
 
@@ -37,12 +37,46 @@ def result_json(
             "pet": plain(study.pet_facts),
             "series": plain(study.series),
             "geometry": {"pet": _geometry(study.pet), "ct": _geometry(study.ct)},
+            "corrections": plain(study.corrections),
         },
         "checks": plain(study.checks),
         "record": {name: value for name, value in asdict(record).items() if value is not None},
         "prediction": plain(prediction),
         "explanation": plain(explanation),
     }
+
+
+def inspection_json(study: Study) -> dict[str, Any]:
+    """What the checks of the images found, before any answer; "refused" where the SUV cannot be computed."""
+    refusal = study.suv_refusal
+    return {
+        "date": study.study_date,
+        "pet": plain(study.pet_facts),
+        "series": plain(study.series),
+        "geometry": {"pet": _geometry(study.pet), "ct": _geometry(study.ct)},
+        "checks": plain(study.checks),
+        "corrections": plain(study.corrections),
+        "refused": None
+        if refusal is None
+        else {name: plain(getattr(refusal, name)) for name in ("found", "needed", "advice")},
+    }
+
+
+def explanation_from(data: Mapping[str, Any] | None, attribution: Volume) -> Explanation | None:
+    """An explanation from `result_json` and its map."""
+    if data is None:
+        return None
+    return Explanation(
+        method=data["method"],
+        attribution=attribution,
+        lesion_share={int(lesion): share for lesion, share in data["lesion_share"].items()},
+        variable_contributions=data["variable_contributions"],
+        completeness_error=data["completeness_error"],
+        gates=tuple(
+            GateVerdict(gate["name"], gate["passed"], Message.from_json(gate["reason"])) for gate in data["gates"]
+        ),
+        description=None if data["description"] is None else Message.from_json(data["description"]),
+    )
 
 
 def plain(value: object) -> Any:  # noqa: ANN401  JSON has no narrower type

@@ -7,6 +7,7 @@ what this protects against and what it does not.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import webbrowser
 from contextlib import asynccontextmanager
@@ -33,11 +34,11 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 HOST = "127.0.0.1"
-SERVED = {
-    **{f"{name}.bin": "application/octet-stream" for name in ("pet", "ct", "saliency", "lesions", "mip")},
-    "report.fr.pdf": "application/pdf",
-    "report.en.pdf": "application/pdf",
-}
+_SERVED = (
+    (re.compile(r"(pet|ct|saliency|lesions|mip)\.bin"), "application/octet-stream"),
+    (re.compile(r"report\.(fr|en)\.pdf"), "application/pdf"),
+    (re.compile(r"report\.(fr|en)\.\d\.png"), "image/png"),
+)
 _GUARDED = (f"{FILES}/", "/media/", "/_stcore/upload_file/", "/_stcore/stream")
 _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -84,28 +85,38 @@ class Guard:
         return f"{self._access.cookie}={self._access.new_cookie()}; HttpOnly; Path=/; SameSite=Strict"
 
 
-def case_files(services: Services) -> Route:
-    """The route of the files of a case: 401 without a session, 404 for what the session was not granted."""
+def case_files(services: Services) -> list[Route]:
+    """The routes of the files of a case and of its signed versions.
+
+    401 without a session, 404 for what the session was not granted; a report that is opened leaves its trace.
+    """
 
     async def read(request: Request) -> Response:
         session = services.access.session(request.cookies)
         if session is None:
             return Response(status_code=401)
         case_id, name = str(request.path_params["case_id"]), request.path_params["name"]
-        if name not in SERVED or not services.access.allows(session, case_id):
+        kind = next((kind for pattern, kind in _SERVED if pattern.fullmatch(name)), None)
+        if kind is None or not services.access.allows(session, case_id):
             return Response(status_code=404)
-        path = services.store.folder(case_id) / name
+        version = request.path_params.get("version")
+        store = services.store
+        path = (store.folder(case_id) if version is None else store.version_folder(case_id, version)) / name
         if not path.is_file():
             return Response(status_code=404)
+        if kind == "application/pdf":
+            report = {"name": name, "version": version}
+            services.workflow.audit.record(services.access.user(session), "report.opened", case=case_id, detail=report)
         return FileResponse(
             path,
-            media_type=SERVED[name],
+            media_type=kind,
             filename=f"fedpet-{name}" if name.endswith(".pdf") else None,
             # identity: compressing a volume takes longer than sending it to the same machine
             headers={"Cache-Control": "no-store", "Content-Encoding": "identity"},
         )
 
-    return Route(f"{FILES}/{{case_id:uuid}}/{{name}}", read, methods=["GET"])
+    paths = ("{case_id:uuid}/{name}", "{case_id:uuid}/{version:int}/{name}")
+    return [Route(f"{FILES}/{path}", read, methods=["GET"]) for path in paths]
 
 
 def guards(services: Services) -> list[Middleware]:
@@ -123,7 +134,7 @@ def build(settings: Settings, *, on_start: Callable[[], None] | None = None) -> 
 
     @asynccontextmanager
     async def lifespan(_: st.App) -> AsyncIterator[None]:
-        services.store.fail_interrupted()
+        services.jobs.resume()
         if on_start is not None:
             on_start()
         yield
@@ -132,7 +143,7 @@ def build(settings: Settings, *, on_start: Callable[[], None] | None = None) -> 
 
     return st.App(
         Path(__file__).with_name("main.py"),
-        routes=[case_files(services)],
+        routes=case_files(services),
         middleware=guards(services),
         lifespan=lifespan,
         on_script_error=_tell_error,

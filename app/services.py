@@ -7,8 +7,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from app.access import Access
+from app.audit import Audit
 from app.jobs import Jobs
 from app.store import Store
+from app.workflow import Workflow
 from fedpet.settings import load_settings
 from inference.bundle import Bundle
 
@@ -20,12 +22,13 @@ FILES = "/files"  # /files/<case>/<name>: the route of the files of a case
 
 @dataclass(frozen=True)
 class Services:
-    """Settings, cases, sessions and computations."""
+    """Settings, cases, sessions, computations, and what a reader does with them."""
 
     settings: Settings
     store: Store
     access: Access
     jobs: Jobs
+    workflow: Workflow
 
     @cached_property
     def bundle(self) -> Bundle:
@@ -36,7 +39,9 @@ class Services:
 def open_services(settings: Settings) -> Services:
     """Open the database and the keys; from now on they are the ones `services` returns."""
     store = Store.open(settings)
-    opened = Services(settings, store, Access.open(settings.folder), Jobs(settings, store))
+    audit, jobs = Audit(store.engine, settings.folder), Jobs(settings, store)
+    workflow = Workflow(store, audit, jobs)
+    opened = Services(settings, store, Access.open(settings.folder), jobs, workflow)
     _opened.append(opened)
     return opened
 

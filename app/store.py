@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event, select, update
+from sqlalchemy import Engine, create_engine, delete, event, select, update
 from sqlalchemy.orm import Session
 
-from app.tables import Case, Status
+from app.tables import ANSWERED, BUSY, Case, Decision, Status, Version
 from fedpet.messages import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fedpet.messages import Language
     from fedpet.settings import Settings
 
-INTERRUPTED = Message("The server stopped while this case was being computed.")
+INTERRUPTED = Message("The server stopped twice while this case was being computed.")
 
 
 class Store:
@@ -70,11 +70,17 @@ class Store:
         """
         return self._folder / str(uuid.UUID(case_id))
 
-    def upload(self, case_id: str) -> Path:
-        """Where the files of a case lie as received, until they are no longer needed."""
-        return self.folder(case_id) / "upload"
+    def source(self, case_id: str) -> Path:
+        """Where the files of a case lie as received; kept, so that another series or a correction can be tried."""
+        return self.folder(case_id) / "source"
 
-    def create(self, language: Language, record: Mapping[str, Any] | None = None) -> Case:
+    def version_folder(self, case_id: str, number: int) -> Path:
+        """Where the files of a signed version lie."""
+        return self.folder(case_id) / "versions" / str(number)
+
+    def create(
+        self, language: Language, record: Mapping[str, Any] | None = None, *, owner: str = "", origin: str = "upload"
+    ) -> Case:
         """A new case without images, and its folder."""
         case = Case(
             id=str(uuid.uuid4()),
@@ -82,6 +88,8 @@ class Store:
             status=Status.RECEIVED,
             language=language,
             record=dict(record or {}),
+            owner=owner,
+            origin=origin,
         )
         self.folder(case.id).mkdir(parents=True, mode=0o700)
         with self._session() as session, session.begin():
@@ -98,66 +106,146 @@ class Store:
         with self._session() as session:
             return session.scalars(select(Case).order_by(Case.created.desc()).limit(limit)).all()
 
+    def listed(
+        self, *, words: str = "", statuses: Collection[Status] = (), owner: str | None = None, limit: int = 500
+    ) -> Sequence[Case]:
+        """The cases, newest first, whose pseudonym or date of examination holds `words`, of some statuses and owner."""
+        query = select(Case).order_by(Case.created.desc()).limit(limit)
+        if words.strip():
+            query = query.where(
+                Case.pseudonym.icontains(words.strip(), autoescape=True)
+                | Case.study_date.contains(words.strip(), autoescape=True)
+            )
+        if statuses:
+            query = query.where(Case.status.in_(statuses))
+        if owner is not None:
+            query = query.where(Case.owner == owner)
+        with self._session() as session:
+            return session.scalars(query).all()
+
+    def of_patient(self, pseudonym: str) -> Sequence[Case]:
+        """The cases of one patient, by date of the examination, oldest first."""
+        with self._session() as session:
+            query = select(Case).where(Case.pseudonym == pseudonym).order_by(Case.study_date, Case.created)
+            return session.scalars(query).all()
+
     def receive(self, case_id: str, *, files: int, size: int) -> None:
         """The images are on disk."""
         self._change(case_id, {Status.RECEIVED}, received={"files": files, "bytes": size})
 
     def draft(self, case_id: str, record: Mapping[str, Any], language: Language) -> None:
         """Keep the clinical values entered so far."""
-        self._change(case_id, {Status.RECEIVED, Status.FAILED}, record=dict(record), language=language)
+        drafting = {Status.RECEIVED, Status.CHECKING, Status.CHECKED, Status.FAILED}
+        self._change(case_id, drafting, record=dict(record), language=language)
 
     def start(self, case_id: str) -> bool:
-        """Mark as running; False where another page already did."""
-        waiting = Message("Waiting for the computation to start")
-        return self._change(
-            case_id,
-            {Status.RECEIVED, Status.FAILED},
-            status=Status.RUNNING,
-            fraction=0.0,
-            message=waiting.to_json(),
-        )
+        """Queue the check of the images; False where another page already did."""
+        return self._queue(case_id, {Status.RECEIVED, Status.FAILED}, Status.CHECKING)
+
+    def confirm(self, case_id: str) -> bool:
+        """The record is complete. True where the answer is to be computed now; else it follows the running check."""
+        self._change(case_id, set(Status) - ANSWERED, confirmed=True)
+        return self._queue(case_id, {Status.CHECKED}, Status.RUNNING)
+
+    def reopen(self, case_id: str, *, options: Mapping[str, Any] | None = None, checked: bool = False) -> bool:
+        """Bring a case back to be prepared anew, with other options; what was signed stays as a version.
+
+        Args:
+            case_id: the case.
+            options: the reader's choices; None keeps those in force.
+            checked: True where the checks of the images still hold (the record or the lesions change, not the images).
+        """
+        case = self.get(case_id)
+        if case is None or case.status in BUSY:
+            return False
+        changed: dict[str, Any] = {} if options is None else {"options": dict(options)}
+        if case.status is Status.SIGNED:
+            changed["version"] = case.version + 1
+        status = Status.CHECKED if checked and case.inspection else Status.RECEIVED
+        return self._change(case_id, {case.status}, status=status, message=None, confirmed=False, **changed)
 
     def progress(self, case_id: str, fraction: float, message: Message) -> None:
-        """Tell how far a running case is."""
-        self._change(case_id, {Status.RUNNING}, fraction=fraction, message=message.to_json())
+        """Tell how far a busy case is."""
+        self._change(case_id, BUSY, fraction=fraction, message=message.to_json())
 
-    def finish(self, case_id: str, *, pseudonym: str, study_date: str, result: Mapping[str, Any]) -> bool:
+    def checked(self, case_id: str, *, pseudonym: str, study_date: str, inspection: Mapping[str, Any]) -> Case | None:
+        """Keep what the checks found; the case runs on where its record is confirmed and the images can be used.
+
+        Returns:
+            the case as it is now; None where it was given up meanwhile.
+        """
+        found = {"pseudonym": pseudonym, "study_date": study_date, "inspection": dict(inspection), "message": None}
+        if not self._change(case_id, {Status.CHECKING}, status=Status.CHECKED, fraction=1.0, **found):
+            return None
+        case = self.get(case_id)
+        if case is not None and case.confirmed and not inspection.get("refused"):
+            self._queue(case_id, {Status.CHECKED}, Status.RUNNING)
+        return self.get(case_id)
+
+    def finish(self, case_id: str, *, result: Mapping[str, Any]) -> bool:
         """Keep the answer of a running case; False where the case was given up meanwhile."""
-        return self._change(
-            case_id,
-            {Status.RUNNING},
-            status=Status.READY,
-            fraction=1.0,
-            message=None,
-            pseudonym=pseudonym,
-            study_date=study_date,
-            result=dict(result),
-        )
+        answer = {"fraction": 1.0, "message": None, "result": dict(result)}
+        return self._change(case_id, {Status.RUNNING}, status=Status.READY, **answer)
+
+    def read(self, case_id: str) -> bool:
+        """A reader opened the answer; True the first time."""
+        return self._change(case_id, {Status.READY}, status=Status.READ)
+
+    def sign(self, case_id: str, *, decision: Decision, comment: str, reader: str) -> bool:
+        """Queue the final report of a case that was read; False where it is not there to be signed."""
+        verdict = {"decision": decision.value, "comment": comment, "reader": reader}
+        return self._queue(case_id, {Status.READ}, Status.SIGNING, verdict=verdict)
+
+    def signed(self, version: Version) -> bool:
+        """Keep the signed version whose report was written; False where the case was given up meanwhile."""
+        with self._session() as session, session.begin():
+            case = session.get(Case, version.case, with_for_update=True)
+            if case is None or case.status is not Status.SIGNING or case.version != version.number:
+                return False
+            case.status, case.message, case.verdict = Status.SIGNED, None, None
+            session.add(version)
+        return True
+
+    def not_signed(self, case_id: str, message: Message) -> bool:
+        """The final report could not be written: the case is to be read again, and why."""
+        return self._change(case_id, {Status.SIGNING}, status=Status.READ, message=message.to_json(), verdict=None)
+
+    def versions(self, case_id: str) -> Sequence[Version]:
+        """The signed versions of a case, newest first."""
+        with self._session() as session:
+            query = select(Version).where(Version.case == case_id).order_by(Version.number.desc())
+            return session.scalars(query).all()
 
     def stop(self, case_id: str, status: Status, message: Message) -> bool:
-        """End a running case without an answer: "refused" or "failed", and why."""
-        return self._change(case_id, {Status.RUNNING}, status=status, message=message.to_json())
+        """End a busy case without an answer: "refused" or "failed", and why."""
+        return self._change(case_id, BUSY, status=status, message=message.to_json())
 
-    def fail_interrupted(self) -> int:
-        """Mark every running case as failed: called once when the server starts. Returns how many there were."""
-        with self._session() as session, session.begin():
-            running = session.scalars(select(Case).where(Case.status == Status.RUNNING)).all()
-            for case in running:
-                case.status, case.message = Status.FAILED, INTERRUPTED.to_json()
-        return len(running)
+    def interrupted(self) -> Sequence[Case]:
+        """The cases that were busy when the server stopped, oldest first: called once when it starts."""
+        with self._session() as session:
+            return session.scalars(select(Case).where(Case.status.in_(BUSY)).order_by(Case.created)).all()
 
     def delete(self, case_id: str) -> None:
-        """Forget a case and remove its files."""
+        """Forget a case with its versions and remove its files."""
         with self._session() as session, session.begin():
-            case = session.get(Case, case_id)
-            if case is not None:
-                session.delete(case)
-        shutil.rmtree(self.folder(case_id))
+            session.execute(delete(Version).where(Version.case == case_id))
+            session.execute(delete(Case).where(Case.id == case_id))
+        shutil.rmtree(self.folder(case_id), ignore_errors=True)
 
     def _session(self) -> Session:
         return Session(self._engine, expire_on_commit=False)
 
-    def _change(self, case_id: str, allowed: set[Status], **values: Any) -> bool:
+    def begin(self, case_id: str) -> int:
+        """Count one more attempt of a busy case; returns how many there were, 0 where it is not busy."""
+        counted = self._change(case_id, BUSY, attempts=Case.attempts + 1)
+        case = self.get(case_id) if counted else None
+        return case.attempts if case else 0
+
+    def _queue(self, case_id: str, allowed: Collection[Status], status: Status, **values: Any) -> bool:
+        waiting = Message("Waiting for the computation to start").to_json()
+        return self._change(case_id, allowed, status=status, fraction=0.0, message=waiting, attempts=0, **values)
+
+    def _change(self, case_id: str, allowed: Collection[Status], **values: Any) -> bool:
         """Set the values of a case whose status is one of the allowed; False where it is not."""
         query = update(Case).where(Case.id == case_id, Case.status.in_(allowed)).values(**values)
         with self._session() as session, session.begin():

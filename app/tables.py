@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, DateTime, Enum, Integer, String
+from sqlalchemy import JSON, DateTime, Enum, ForeignKey, Integer, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -17,13 +17,34 @@ if TYPE_CHECKING:
 
 
 class Status(StrEnum):
-    """Where a case stands. Only "running" can become "ready", "refused" or "failed"."""
+    """Where a case stands: received, checking, checked, running, ready, read, signing, signed.
 
-    RECEIVED = "received"  # images stored, clinical record being filled in
-    RUNNING = "running"
-    READY = "ready"
+    Only a case that is being checked or computed can be refused or fail. A change to what a case rests on (another
+    series, a correction, the record) brings it back to "received"; what was signed stays as a version.
+    """
+
+    RECEIVED = "received"  # the images are stored
+    CHECKING = "checking"  # the images are being read and checked
+    CHECKED = "checked"  # the checks are there; the clinical record is to be confirmed
+    RUNNING = "running"  # the answer is being computed
+    READY = "ready"  # to be read
+    READ = "read"  # opened by a reader
+    SIGNING = "signing"  # the final report is being written
+    SIGNED = "signed"  # a reader signed the verdict: the report is final
     REFUSED = "refused"  # the images or the record cannot be used, and why is said
     FAILED = "failed"  # the computation stopped; it may be started again
+
+
+BUSY = frozenset({Status.CHECKING, Status.RUNNING, Status.SIGNING})
+ANSWERED = frozenset({Status.READY, Status.READ, Status.SIGNING, Status.SIGNED})
+
+
+class Decision(StrEnum):
+    """What a reader says of the model's answer."""
+
+    ACCEPT = "accept"
+    AMEND = "amend"
+    REJECT = "reject"
 
 
 class _UtcTime(TypeDecorator[datetime]):
@@ -44,7 +65,20 @@ class Base(DeclarativeBase):
 
 
 class Case(Base):
-    """One case. `record` holds the clinical values by field name, as far as they are known."""
+    """One case.
+
+    Attributes:
+        owner: who made it; "" before users sign in.
+        origin: "upload", or "pacs:" and the name of the PACS.
+        record: clinical values by field name, as far as they are known.
+        confirmed: whether the record is complete for its reader, so that the answer may be computed.
+        options: the reader's choices (`app.options.CaseOptions`).
+        inspection: what the checks of the images found (`app.casework.inspection_json`).
+        result: the answer (`app.result`).
+        version: of what is being prepared; `Version` holds those that were signed.
+        verdict: the decision, comment and reader of a case that is being signed.
+        attempts: how often the computation under way was begun; a server that dies of it does not try for ever.
+    """
 
     __tablename__ = "cases"
 
@@ -61,11 +95,37 @@ class Case(Base):
     record: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     received: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)  # {"files": n, "bytes": n}
     result: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    owner: Mapped[str] = mapped_column(String(128), default="")
+    origin: Mapped[str] = mapped_column(String(64), default="upload")
+    confirmed: Mapped[bool] = mapped_column(default=False)
+    options: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    inspection: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    version: Mapped[int] = mapped_column(default=1)
+    verdict: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    attempts: Mapped[int] = mapped_column(default=0)
 
     @property
     def sentence(self) -> Message | None:
         """What is being done, or why the case was refused or failed."""
         return None if self.message is None else Message.from_json(self.message)
+
+
+class Version(Base):
+    """A signed reading of a case; never changed afterwards. Its files lie in `versions/<number>` of the case."""
+
+    __tablename__ = "versions"
+
+    case: Mapped[str] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    signed: Mapped[datetime] = mapped_column(_UtcTime)
+    reader: Mapped[str] = mapped_column(String(128))
+    decision: Mapped[Decision] = mapped_column(
+        Enum(Decision, native_enum=False, length=16, values_callable=lambda kind: [item.value for item in kind])
+    )
+    comment: Mapped[str] = mapped_column(Text)
+    report_uid: Mapped[str] = mapped_column(String(64))
+    content_hash: Mapped[str] = mapped_column(String(64))  # of the report, as printed on it
+    result: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 
 class Entry(Base):

@@ -1,15 +1,27 @@
-"""CPU time and memory of `imaging.load_study` against reading the same slices with a bare pydicom loop.
+"""CPU time and memory of `imaging.load_study` against other ways to read the same slices.
 
 Makes a PET/CT study in a temporary folder (CT 300 slices of 512 x 512, PET 300 of 200 x 200), then, for each way,
 starts a fresh process that reads it `REPEATS` times; prints the median CPU time, the peak of memory beyond the imports
-and the ratios. Run: `python benchmarks/imaging_loading.py [slices]`. Compare ratios, not seconds.
+and the ratios. The ways take turns, so that a busy machine slows them alike.
+
+- `floor`: read the bytes, write as many float32 values.
+- `bare_pydicom`: a loop over the sorted files, `dcmread` and `pixel_array` into a float32 volume.
+- `simpleitk`: `ImageSeriesReader` on the sorted files of each series, as float32; `simpleitk_gdcm` also lets GDCM find
+  and order them.
+- `monai_itk`, `monai_pydicom`: `LoadImage` of each series with either reader.
+- `load`: `load_study`: everything, with the choice of series, geometry, SUV, privacy and quality checks;
+  `load_zip` the same from a zip archive; `load_and_resample` also brings the CT onto the PET's grid.
+
+Run: `python benchmarks/imaging_loading.py [slices [way ...]]`. Compare ratios, not seconds.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import platform
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -26,6 +38,9 @@ from imaging.loading import load_study
 from imaging.resampling import Grid, resample
 
 REPEATS = 5
+ROUNDS = 3  # processes for each way
+IMPORTS = {"simpleitk": "SimpleITK", "simpleitk_gdcm": "SimpleITK", "monai_itk": "monai.transforms"}
+IMPORTS["monai_pydicom"] = IMPORTS["monai_itk"]
 
 
 def write_study(folder: Path, slices: int) -> None:
@@ -46,7 +61,7 @@ def write_study(folder: Path, slices: int) -> None:
             d.SeriesTime = d.AcquisitionTime = "100000"
             d.ImageOrientationPatient, d.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [-250, -250, 3 * k]
             d.PixelSpacing = [500 / matrix, 500 / matrix]
-            d.Rows = d.Columns = matrix
+            d.InstanceNumber, d.Rows, d.Columns = k + 1, matrix, matrix
             d.SamplesPerPixel, d.PhotometricInterpretation = 1, "MONOCHROME2"
             d.BitsAllocated = d.BitsStored = 16
             d.HighBit, d.PixelRepresentation = 15, 1
@@ -59,13 +74,26 @@ def write_study(folder: Path, slices: int) -> None:
             d.PixelData = random.integers(0, 3000, (matrix, matrix), dtype=np.int16).tobytes()
             d.file_meta = FileMetaDataset()
             d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-            d.save_as(folder / f"{modality}{k:04d}", enforce_file_format=True)
+            (folder / modality).mkdir(parents=True, exist_ok=True)
+            d.save_as(folder / modality / f"{k:04d}", enforce_file_format=True)
+
+
+def series_files(folder: Path) -> list[list[Path]]:
+    """The files of both series, in the order of their slices."""
+    return [sorted((folder / modality).iterdir()) for modality in ("CT", "PT")]
+
+
+def floor(folder: Path) -> None:
+    """Read the bytes and write as many float32 values."""
+    for files, pixels in zip(series_files(folder), (512 * 512, 200 * 200), strict=True):
+        volume = np.empty((len(files), pixels), np.float32)
+        for k, file in enumerate(files):
+            volume[k] = np.frombuffer(file.read_bytes()[-2 * pixels :], "<i2")
 
 
 def bare_pydicom(folder: Path) -> None:
     """What a reader must at least do: decode every slice into float32 volumes, sorted by name."""
-    for pattern in ("CT*", "PT*"):
-        files = sorted(folder.glob(pattern))
+    for files in series_files(folder):
         first = pydicom.dcmread(files[0])
         volume = np.empty((len(files), first.Rows, first.Columns), np.float32)
         for k, file in enumerate(files):
@@ -73,13 +101,39 @@ def bare_pydicom(folder: Path) -> None:
             np.multiply(dataset.pixel_array, np.float32(dataset.RescaleSlope), out=volume[k], casting="unsafe")
 
 
-def floor(folder: Path) -> None:
-    """Read the bytes and write as many float32 values."""
-    for pattern, pixels in (("CT*", 512 * 512), ("PT*", 200 * 200)):
-        files = sorted(folder.glob(pattern))
-        volume = np.empty((len(files), pixels), np.float32)
-        for k, file in enumerate(files):
-            volume[k] = np.frombuffer(file.read_bytes()[-2 * pixels :], "<i2")
+def simpleitk(folder: Path, *, gdcm: bool = False) -> None:
+    """SimpleITK's series reader on files already in order, or found and ordered by GDCM."""
+    import SimpleITK  # noqa: PLC0415  only the process that measures it should hold it
+
+    for files in series_files(folder):
+        reader = SimpleITK.ImageSeriesReader()
+        names = reader.GetGDCMSeriesFileNames(str(files[0].parent)) if gdcm else [str(file) for file in files]
+        reader.SetFileNames(names)
+        reader.SetOutputPixelType(SimpleITK.sitkFloat32)
+        SimpleITK.GetArrayFromImage(reader.Execute())
+
+
+def simpleitk_gdcm(folder: Path) -> None:
+    """The same, with the series found and ordered."""
+    simpleitk(folder, gdcm=True)
+
+
+def monai(folder: Path, reader: str) -> None:
+    """MONAI's `LoadImage`."""
+    from monai.transforms import LoadImage  # noqa: PLC0415  only the process that measures it should hold it
+
+    for modality in ("CT", "PT"):
+        LoadImage(reader=reader, image_only=True)(folder / modality)
+
+
+def monai_itk(folder: Path) -> None:
+    """With ITKReader, its default for DICOM."""
+    monai(folder, "ITKReader")
+
+
+def monai_pydicom(folder: Path) -> None:
+    """With PydicomReader."""
+    monai(folder, "PydicomReader")
 
 
 def load(folder: Path) -> None:
@@ -94,11 +148,31 @@ def load_and_resample(folder: Path) -> None:
         resample(study.ct, Grid.of(study.pet), outside=-1024)
 
 
-WAYS = {function.__name__: function for function in (floor, bare_pydicom, load, load_and_resample)}
+def load_zip(folder: Path) -> None:
+    """The same from a zip archive."""
+    load_study(folder.parent / "study.zip", pseudonym_key=b"benchmark")
+
+
+WAYS = {
+    way.__name__: way
+    for way in (
+        floor,
+        bare_pydicom,
+        load,
+        load_zip,
+        load_and_resample,
+        simpleitk,
+        simpleitk_gdcm,
+        monai_itk,
+        monai_pydicom,
+    )
+}
 
 
 def measure(way: str, folder: Path) -> dict[str, float]:
-    """Median CPU time and added peak memory of one way, in this process."""
+    """Median CPU time and added peak memory (MB) of one way, in this process."""
+    if way in IMPORTS:
+        importlib.import_module(IMPORTS[way])
     idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = []
     for _ in range(REPEATS + 1):
@@ -109,23 +183,47 @@ def measure(way: str, folder: Path) -> dict[str, float]:
     return {"cpu": statistics.median(seconds[1:]), "peak_mb": (peak - idle) / 1024}
 
 
+def measured_apart(way: str, folder: Path) -> dict[str, float]:
+    """`measure` in a fresh process."""
+    command = [sys.executable, __file__, "--way", way, str(folder)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603  this script
+    result: dict[str, float] = json.loads(output.splitlines()[-1])
+    return result
+
+
 def main() -> None:
-    """Measure every way in its own process and print a table."""
+    """Measure every way in its own processes and print a table."""
     if sys.argv[1:2] == ["--way"]:
         print(json.dumps(measure(sys.argv[2], Path(sys.argv[3]))))
         return
     slices = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+    ways = sys.argv[2:] or list(WAYS)
     with tempfile.TemporaryDirectory() as scratch:
-        write_study(Path(scratch), slices)
-        print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, {slices} slices each")
-        results = {}
-        for way in WAYS:
-            command = [sys.executable, __file__, "--way", way, scratch]
-            results[way] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603  this script
-    for way, result in results.items():
-        ratios = f"{result['cpu'] / results['floor']['cpu']:.2f} x floor, "
-        ratios += f"{result['cpu'] / results['bare_pydicom']['cpu']:.2f} x bare pydicom"
-        print(f"{way:18s} {result['cpu']:6.2f} CPU s  +{result['peak_mb']:5.0f} MB  {ratios}")
+        folder = Path(scratch) / "study"
+        write_study(folder, slices)
+        shutil.make_archive(str(folder), "zip", folder)
+        rounds = {way: [] for way in ways}
+        for _ in range(ROUNDS):
+            for way in ways:
+                rounds[way].append(measured_apart(way, folder))
+    cpu = {way: statistics.median(one["cpu"] for one in results) for way, results in rounds.items()}
+    peak = {way: max(one["peak_mb"] for one in results) for way, results in rounds.items()}
+    volumes_mb = slices * (512**2 + 200**2) * 4 / 2**20
+    print(
+        f"{processor()}, Python {platform.python_version()}, {slices} slices each; float32 volumes {volumes_mb:.0f} MB"
+    )
+    for way in ways:
+        ratio = f"{cpu[way] / cpu['bare_pydicom']:5.2f} x bare pydicom" if "bare_pydicom" in cpu else ""
+        print(f"{way:18s} {cpu[way]:6.2f} CPU s {ratio}  +{peak[way]:5.0f} MB ({peak[way] / volumes_mb:.2f} x volumes)")
+
+
+def processor() -> str:
+    """The processor's name where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,11 @@
     │   ├── UnreadableStudy       no DICOM, a damaged archive, an archive beyond the limits
     │   ├── SeriesNotFound        no CT, no attenuation-corrected PET, no common frame of reference
     │   ├── GeometryRefused       slices that do not form one volume
-    │   └── SuvNotComputable      a PET whose values cannot be turned into SUVbw
+    │   ├── SuvNotComputable      a PET whose values cannot be turned into SUVbw
+    │   ├── TracerRefused         a PET of another tracer than fluorine-18 FDG
+    │   └── ReferenceNotFound     no healthy organ to compare lesions with
+    ├── ComponentUnknown         a component to be switched that the delineation does not have
+    ├── CorrectionRefused         a correction of weight, height, dose or times that cannot be right
     ├── RecordRefused             a clinical record or table that cannot be read or is out of range
     ├── BundleRefused             a model bundle that must not be used
     │   ├── BundleDamaged         a checksum, a file or a field does not fit
@@ -15,6 +19,9 @@
     ├── ExportRefused             ONNX and torch disagree
     ├── NodeDataRefused           node data that was not made by this contract
     ├── FederationError           the federation did not run as configured
+    ├── PacsError                 a PACS cannot be reached, refuses, or gave less than it has
+    │   └── PacsUnavailable       it may work later: worth another try
+    ├── OutputRefused             a folder that cannot take a result: not empty, or not writable
     └── SettingsError             configuration that cannot be used
 
 A message says what was found, what was needed and what to do. It never holds an identifier of a patient,
@@ -23,6 +30,7 @@ nor a path that a user uploaded.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,6 +47,9 @@ class FedpetError(Exception):
         self.found = found
         self.needed = needed
         self.advice = advice
+
+    def __reduce__(self) -> tuple[Callable[[], FedpetError], tuple[()]]:
+        return partial(type(self), found=self.found, needed=self.needed, advice=self.advice), ()
 
     def __str__(self) -> str:
         return self.translate(str)
@@ -68,6 +79,22 @@ class SuvNotComputable(StudyRefused):
     """The PET values cannot be turned into SUVbw."""
 
 
+class ReferenceNotFound(StudyRefused):
+    """No healthy organ to compare lesions with, for a threshold relative to one."""
+
+
+class ComponentUnknown(FedpetError):
+    """A component to be switched that the delineation does not have, or that is both included and excluded."""
+
+
+class TracerRefused(StudyRefused):
+    """The PET shows another tracer than fluorine-18 FDG; its SUV, if any, means something else."""
+
+
+class CorrectionRefused(FedpetError):
+    """A person's correction of weight, height, dose or times is out of range, without reason or does not fit."""
+
+
 class RecordRefused(FedpetError):
     """A clinical record or table cannot be read, or a value lies out of its range."""
 
@@ -94,6 +121,18 @@ class NodeDataRefused(FedpetError):
 
 class FederationError(FedpetError):
     """The federation did not run as configured."""
+
+
+class PacsError(FedpetError):
+    """A PACS cannot be reached, refuses what was asked, or gave or took only a part of it."""
+
+
+class PacsUnavailable(PacsError):
+    """The PACS does not answer, is busy, or the connection broke: the same may work later."""
+
+
+class OutputRefused(FedpetError):
+    """The folder for a result is not empty or cannot be written."""
 
 
 class SettingsError(FedpetError):

@@ -21,6 +21,7 @@ from pydantic_settings import (
 
 from fedpet.errors import SettingsError
 from fedpet.messages import Message
+from fedpet.pacs_settings import PacsListenSettings, PacsName, PacsSettings
 
 
 class Settings(BaseSettings):
@@ -41,6 +42,10 @@ class Settings(BaseSettings):
     threads: int = Field(default=0, ge=0, description="Threads of the prediction engine; 0 lets it choose.")
     max_upload_mb: int = Field(default=4096, gt=0, description="Largest upload or uncompressed archive, in MB.")
     max_files: int = Field(default=20_000, gt=0, description="Largest number of files in one study.")
+    pacs: dict[PacsName, PacsSettings] = Field(default={}, description="The PACS, by name: one table each.")
+    pacs_listen: PacsListenSettings = Field(
+        default=PacsListenSettings(), description="The receiver of studies sent by a PACS."
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -1,28 +1,34 @@
-"""The body and the lungs in a CT, found on a coarse grid along the patient's axes.
+"""Body, bones, brain, spine and lungs in a CT, found on a coarse grid along the patient's axes.
 
 Enough to tell whether the chest was scanned, whether the patient is upside down and roughly where a lesion lies; not a
-segmentation to measure on.
+segmentation to measure on. `imaging.organs` builds on it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from scipy import ndimage
 
+from imaging.coarse import COARSE_MM, VOXEL_ML, box_of, components, filled, largest, opened, voxels
 from imaging.resampling import Grid, resample
+from imaging.skeleton import Spine, find_bones, find_brain, find_spine
 from imaging.volume import Volume
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RIGHT, LEFT = 1, 2
-COARSE_MM = 4.0
 _AIR_HU = -500.0
-_SMALLEST_LUNG_PART_ML = 100.0
+_LUNG_HU = -940.0, -650.0
+_LUNG_LIKE = 0.45  # least share of such voxels; bowel gas and air between arms and head have 0.2 to 0.4, by their rims
+_EMPHYSEMA = 0.2  # enough where the part reaches behind the spine
+_SMALLEST_LUNG_PART_ML = 40.0
+_BEHIND_SPINE = 0.03
+_TRACHEA_CM2 = 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,16 +38,32 @@ class Anatomy:
     Attributes:
         ct: HU on cubic voxels of 4 mm; slices run to the head, rows to the back, columns to the left.
         body: the largest connected body, lungs and bowel gas included.
+        bone: with its marrow.
+        brain: the cavity of the skull.
+        spine: its centre, slice by slice.
         lungs: uint8, 1 the right lung, 2 the left.
     """
 
     ct: Volume
     body: NDArray[np.bool_]
+    bone: NDArray[np.bool_]
+    brain: NDArray[np.bool_]
+    spine: Spine
     lungs: NDArray[np.uint8]
 
     def lung_ml(self, side: int) -> float:
         """Volume of one lung, ml."""
         return float((self.lungs == side).sum()) * self.ct.voxel_ml
+
+    @cached_property
+    def middle(self) -> NDArray[np.float64]:
+        """Column of the patient's middle in every slice: of the spine, beyond its ends that of its last slice."""
+        return _continued(self.spine.column, _centre(self.body, axis=2))
+
+    @cached_property
+    def back(self) -> NDArray[np.float64]:
+        """Row of the middle of the vertebral column in every slice, beyond its ends that of its last slice."""
+        return _continued(self.spine.row, _centre(self.body, axis=1))
 
     @property
     def lung_slices(self) -> tuple[int, int] | None:
@@ -57,10 +79,26 @@ _known: WeakKeyDictionary[Volume, Anatomy] = WeakKeyDictionary()
 def anatomy_of(ct: Volume) -> Anatomy:
     """Body and lungs of a CT in HU; found once for each CT in memory."""
     if ct not in _known:
-        coarse = resample(_thinned(ct), Grid.around(ct, spacing_mm=COARSE_MM), outside=-1024.0)
-        body = _body(coarse.array)
-        _known[ct] = Anatomy(coarse, body, _lungs(coarse, body))
+        _known[ct] = _find(resample(_thinned(ct), Grid.around(ct, spacing_mm=COARSE_MM), outside=-1024.0))
     return _known[ct]
+
+
+def _find(coarse: Volume) -> Anatomy:
+    """Everything in the box around the body, set back into the whole grid."""
+    body = _body(coarse.array)
+    box = box_of(body)
+    hu, inside = coarse.array[box], body[box]
+    bone = find_bones(hu, inside)
+    brain = find_brain(hu, bone)
+    spine = find_spine(bone, inside, brain)
+    lungs = _lungs(hu, inside, spine)
+    outside = [(part.start, size - part.stop) for part, size in zip(box, body.shape, strict=True)]
+    row, column = (
+        np.pad(track + part.start, outside[0], constant_values=np.nan)
+        for track, part in zip((spine.row, spine.column), box[1:], strict=True)
+    )
+    bone, brain, lungs = (np.pad(mask, outside) for mask in (bone, brain, lungs))
+    return Anatomy(coarse, body, bone, brain, Spine(row, column), lungs)
 
 
 def _thinned(ct: Volume) -> Volume:
@@ -72,22 +110,60 @@ def _thinned(ct: Volume) -> Volume:
 
 def _body(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
     """Largest component denser than air once the table is opened away, each axial slice filled."""
-    dense = ndimage.binary_opening(hu > _AIR_HU)
-    labels, count = ndimage.label(dense)
-    if not count:
-        return np.zeros(hu.shape, bool)
-    largest = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
-    return np.stack([ndimage.binary_fill_holes(axial) for axial in largest])
+    return filled(largest(opened(hu > _AIR_HU, 3)))
 
 
-def _lungs(coarse: Volume, body: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Air inside the body in parts of at least 100 ml, split at the middle of the body at their height."""
-    labels, _ = ndimage.label((coarse.array < _AIR_HU) & body)
-    sizes = np.bincount(labels.ravel()) * coarse.voxel_ml
-    sizes[0] = 0.0
-    air = (sizes >= _SMALLEST_LUNG_PART_ML)[labels]
-    heights = air.any(axis=(1, 2))
-    if not heights.any():
-        return np.zeros(air.shape, np.uint8)
-    middle = np.average(np.arange(air.shape[2]), weights=body[heights].sum(axis=(0, 1)))
-    return np.where(air, np.where(np.arange(air.shape[2]) < middle, RIGHT, LEFT), 0).astype(np.uint8)
+def _lungs(hu: NDArray[np.int16], body: NDArray[np.bool_], spine: Spine) -> NDArray[np.uint8]:
+    """Air inside the body that is neither gas nor trachea; each axial part has its side."""
+    air = (hu < _AIR_HU) & body
+    middle = _continued(spine.column, _centre(body, axis=2))
+    part, sizes, aside, _ = _axial_parts(air, middle)
+    trachea = (sizes * COARSE_MM**2 / 100 <= _TRACHEA_CM2) & (np.abs(aside) <= voxels(12))
+    air[air] = ~trachea[part]
+    air &= _lung_like(air, hu, spine)
+    part, _, aside, spread = _axial_parts(air, middle)
+    one_sided = np.abs(aside) >= 0.6 * spread
+    place = np.nonzero(air)
+    side = np.where(one_sided[part], aside[part], place[2] - middle[place[0]])
+    lungs = np.zeros(air.shape, np.uint8)
+    lungs[place] = np.where(side < 0, RIGHT, LEFT)
+    return lungs
+
+
+def _axial_parts(
+    air: NDArray[np.bool_], middle: NDArray[np.float64]
+) -> tuple[NDArray[np.int32], NDArray[np.int_], NDArray[np.float64], NDArray[np.float64]]:
+    """Axial components: of each voxel its number; of each number its size, and mean and mean absolute distance (voxels,
+    positive to the left) from the patient's middle."""
+    labels, sizes = components(air, in_plane=True)
+    slices, _, columns = np.nonzero(air)
+    part, away = labels[air], columns - middle[slices]
+    aside, spread = (np.bincount(part, weights=w, minlength=len(sizes)) for w in (away, np.abs(away)))
+    voxel_count = np.maximum(sizes, 1)
+    return part, sizes, aside / voxel_count, spread / voxel_count
+
+
+def _lung_like(air: NDArray[np.bool_], hu: NDArray[np.int16], spine: Spine) -> NDArray[np.bool_]:
+    """Parts of at least 40 ml with tissue in them, or with little but behind the middle of the spine."""
+    labels, sizes = components(air)
+    kept = sizes * VOXEL_ML >= _SMALLEST_LUNG_PART_ML
+    for part in np.flatnonzero(kept):
+        place = np.nonzero(labels == part)
+        like = np.mean((hu[place] > _LUNG_HU[0]) & (hu[place] < _LUNG_HU[1]))
+        behind = np.mean(place[1] > spine.row[place[0]])
+        kept[part] = like >= _LUNG_LIKE or (like >= _EMPHYSEMA and behind >= _BEHIND_SPINE)
+    return np.asarray(kept[labels])
+
+
+def _continued(track: NDArray[np.float64], otherwise: float) -> NDArray[np.float64]:
+    """A track of the spine, its ends held; without a spine, a constant."""
+    known = np.flatnonzero(np.isfinite(track))
+    if not len(known):
+        return np.full(len(track), otherwise)
+    return np.asarray(np.interp(np.arange(len(track)), known, track[known]))
+
+
+def _centre(body: NDArray[np.bool_], *, axis: int) -> float:
+    """Mean position of the body along an axis; of an empty body, the middle of the array."""
+    profile = body.sum(axis=tuple({0, 1, 2} - {axis}))
+    return float(np.average(np.arange(len(profile)), weights=profile + 1e-9))

@@ -5,16 +5,17 @@ A failed check does not hide the images: it is for whoever uses them to abstain.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
 from fedpet.messages import Message
-from imaging.anatomy import COARSE_MM, LEFT, RIGHT, anatomy_of
+from imaging.anatomy import LEFT, RIGHT, anatomy_of
+from imaging.coarse import COARSE_MM
 from imaging.resampling import Grid, resample
 from imaging.study import Level, QualityCheck
+from imaging.tracer import tracer_check
 
 if TYPE_CHECKING:
     from imaging.anatomy import Anatomy
@@ -22,21 +23,22 @@ if TYPE_CHECKING:
     from imaging.study import PetFacts
     from imaging.volume import Volume
 
-F18_HALF_LIFE_S = 6586.2
 _LUNGS_ML = 1200.0  # both lungs of a small adult at shallow breathing
 _ONE_LUNG_ML = 250.0
-_FDG = re.compile(r"fdg|fluorodeoxyglucose|fludeoxyglucose|desoxyglucose", re.IGNORECASE)
 
 
-def image_checks(pet: Volume, ct: Volume | None) -> list[QualityCheck]:
-    """What the images themselves show: coverage, extent, alignment, plausible SUV, orientation."""
+def image_checks(pet: Volume, ct: Volume | None, *, ct_frame_assumed: bool = False) -> list[QualityCheck]:
+    """What the images themselves show: coverage, extent, alignment, plausible SUV (where there is SUV), orientation.
+
+    `ct_frame_assumed`: see `imaging.choice.Choice`.
+    """
     anatomy = anatomy_of(ct) if ct is not None else None
     return [
-        _ct_present(ct),
+        _ct_present(ct, assumed=ct_frame_assumed),
         _chest_covered(anatomy),
         _pet_extent(pet),
         _alignment(pet, ct),
-        _suv_plausible(pet, anatomy),
+        *([_suv_plausible(pet, anatomy)] if pet.unit == "g/ml" else []),
         _orientation(anatomy),
     ]
 
@@ -53,7 +55,7 @@ def header_checks(
         told_slices: NumberOfSlices of the PET, if given.
     """
     return [
-        _tracer(facts),
+        tracer_check(facts),
         _uptake_time(facts, disagreement),
         _dose(facts),
         _weight(facts),
@@ -61,9 +63,12 @@ def header_checks(
     ]
 
 
-def _ct_present(ct: Volume | None) -> QualityCheck:
+def _ct_present(ct: Volume | None, *, assumed: bool) -> QualityCheck:
     if ct is None:
         return _fail("ct_present", Message("No CT in the frame of reference of the PET was found."))
+    if assumed:
+        told = Message("Neither PET nor CT names a frame of reference; same scanner, hour and place are taken for it.")
+        return _warn("ct_present", told)
     return _pass("ct_present", Message("The CT shares the frame of reference of the PET."))
 
 
@@ -164,19 +169,6 @@ def _orientation(anatomy: Anatomy | None) -> QualityCheck:
         "Section of the body 10 cm above the lungs {above:.0f} cm², below {below:.0f} cm².", above=above, below=below
     )
     return _graded(name, reason, good=above <= below, bearable=above <= 1.3 * below)
-
-
-def _tracer(facts: PetFacts) -> QualityCheck:
-    name, tracer = "tracer", facts.radiopharmaceutical or "—"
-    if facts.half_life_s is not None and abs(facts.half_life_s - F18_HALF_LIFE_S) > 0.02 * F18_HALF_LIFE_S:
-        return _fail(
-            name, Message("Half-life {s:.0f} s ({tracer}): not fluorine-18.", s=facts.half_life_s, tracer=tracer)
-        )
-    if not facts.radiopharmaceutical:
-        return _warn(name, Message("The radiopharmaceutical is not named; FDG is assumed."))
-    if not _FDG.search(facts.radiopharmaceutical):
-        return _fail(name, Message("The radiopharmaceutical is {tracer}: not FDG.", tracer=tracer))
-    return _pass(name, Message("The radiopharmaceutical is {tracer}.", tracer=tracer))
 
 
 def _uptake_time(facts: PetFacts, disagreement: float) -> QualityCheck:

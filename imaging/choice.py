@@ -1,4 +1,4 @@
-"""Which PET and which CT of the series found are used, and why."""
+"""Which PET and which CT of the series found are used, and why each other one is not."""
 
 from __future__ import annotations
 
@@ -7,103 +7,108 @@ from typing import TYPE_CHECKING
 
 from fedpet.errors import GeometryRefused, SeriesNotFound, StudyRefused
 from fedpet.messages import Message
-from imaging.header import number, text
-from imaging.series import series_facts
+from imaging.header import text
+from imaging.pairing import choose_ct, foreign, ranked, series_number
+from imaging.series import Series, series_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from imaging.geometry import Geometry
-    from imaging.series import Series
+    from imaging.pairing import Criterion
     from imaging.study import SeriesFacts
+
+_CHOSEN_BY_READER = Message("chosen by the reader")
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """The series found and the two chosen. `ct` is None where no CT shares the PET's frame of reference."""
+    """The series found and the two chosen.
+
+    `ct` is None where no CT belongs to the PET. `ct_frame_assumed`: neither names a frame of reference.
+    """
 
     series: tuple[Series, ...]
     pet: Series
     ct: Series | None
     reasons: dict[Series, Message]
+    ct_frame_assumed: bool = False
 
     def facts(self) -> tuple[SeriesFacts, ...]:
         """One line for each series found."""
-        return tuple(series_facts(one, self.reasons[one], chosen=one in (self.pet, self.ct)) for one in self.series)
+        chosen = (self.pet, self.ct, *(self.ct.joined if self.ct else ()))
+        return tuple(series_facts(one, self.reasons[one], chosen=one in chosen) for one in self.series)
 
 
-def choose(series: tuple[Series, ...], usable: Callable[[Series], None]) -> Choice:
+def choose(
+    series: tuple[Series, ...], usable: Callable[[Series], None], *, pet: int | None = None, ct: int | None = None
+) -> Choice:
     """The PET and the CT to be used.
 
     Among attenuation-corrected PET series that form a volume and that `usable` accepts: the longest, then an original
-    before a derived one, one with a CT in its frame of reference, the one with most slices. Its CT: `choose_ct`.
+    before a derived one, one with a CT, the one with most slices, the first acquired. Its CT:
+    `imaging.pairing.choose_ct`.
 
     Args:
-        series: as `grouped` returns.
+        series: as `imaging.stacks.grouped` returns.
         usable: raises a `StudyRefused` for a PET whose values cannot be converted.
+        pet: id of the PET that a person chose instead.
+        ct: the same of the CT.
 
     Raises:
-        SeriesNotFound: no attenuation-corrected PET, or PETs of several patients or examinations.
-        GeometryRefused, SuvNotComputable: the PET, or the CT of its frame, cannot be used.
+        SeriesNotFound: no attenuation-corrected PET, PETs of several patients or examinations, or a person's choice
+            that is not there or cannot be used.
+        GeometryRefused, SuvNotComputable: the PET, or the CT that belongs to it, cannot be used.
     """
-    pets = [one for one in series if one.modality == "PT"]
+    pets = [one for one in series if one.modality == "PT"] if pet is None else [_named(series, pet, "PT")]
     refusals = {one: _refusal(one, usable) for one in pets if one.unfit is None}
     reasons = {one: one.unfit or Message("not needed") for one in series}
     reasons |= {one: why.found for one, why in refusals.items() if why is not None}
-    fit = sorted((one for one, why in refusals.items() if why is None), key=lambda one: _pet_rank(one, series))
+    fit = [one for one, why in refusals.items() if why is None]
     if not fit:
         raise _no_pet(series, [why for why in refusals.values() if why is not None])
     _refuse_several(fit)
-    pet = fit[0]
-    reasons |= dict.fromkeys(fit[1:], Message("another attenuation-corrected PET is longer or has more slices"))
-    reasons[pet] = Message("attenuation-corrected PET, the longest of {n}", n=len(fit))
-    ct, ct_reasons = choose_ct(series, pet)
-    return Choice(series, pet, ct, reasons | ct_reasons)
+    best, lost = ranked(fit, _pet_criteria(series))
+    reasons |= lost
+    several = Message("attenuation-corrected PET, the best of {n}", n=len(fit))
+    only = several if len(fit) > 1 else Message("the only attenuation-corrected PET that can be used")
+    reasons[best] = only if pet is None else _CHOSEN_BY_READER
+    chosen_ct, ct_reasons = choose_ct(series, best) if ct is None else _chosen_ct(_named(series, ct, "CT"), best)
+    assumed = chosen_ct is not None and not chosen_ct.frames
+    return Choice(series, best, chosen_ct, reasons | ct_reasons, assumed)
 
 
-def choose_ct(series: tuple[Series, ...], pet: Series) -> tuple[Series | None, dict[Series, Message]]:
-    """The CT in the PET's frame of reference, and what is said of each CT.
+def _pet_criteria(series: Sequence[Series]) -> list[Criterion]:
+    cts = [one for one in series if one.modality == "CT" and one.unfit is None]
+    return [
+        (lambda one: -round(_length(one), -1), Message("another attenuation-corrected PET is longer")),
+        (lambda one: one.derived, Message("derived image; the original PET is there")),
+        (lambda one: not any(foreign(ct, one) is None for ct in cts), Message("no CT belongs to it")),
+        (lambda one: -len(one.instances), Message("another PET of this length has more slices")),
+        (_seconds, Message("acquired later than another PET of this length")),
+        (series_number, Message("another PET as good has a lower series number")),
+    ]
 
-    Order of preference: covers most of the PET (in steps of 5 %), original before derived, without contrast agent,
-    closest in time, slice spacing closest to the PET's, lowest series number.
+
+def _chosen_ct(ct: Series, pet: Series) -> tuple[Series, dict[Series, Message]]:
+    """A person's CT, if it can be used with the PET."""
+    if (why := foreign(ct, pet)) is not None:
+        raise _unfit_choice(ct.id, why)
+    ct.ordered()
+    return ct, {ct: _CHOSEN_BY_READER}
+
+
+def _named(series: Iterable[Series], chosen: int, modality: str) -> Series:
+    """The series a person chose by its number.
 
     Raises:
-        GeometryRefused: a CT of this frame is there, but none forms a volume.
+        SeriesNotFound: there is none of this modality by that number, or it can never be used.
     """
-    reasons: dict[Series, Message] = {}
-    here: list[Series] = []
-    for one in series:
-        if one.modality != "CT" or one.unfit is not None:
-            continue
-        if not pet.frame or one.frame != pet.frame:
-            reasons[one] = Message("another frame of reference than the PET")
-        elif isinstance(one.geometry, GeometryRefused):
-            reasons[one] = one.geometry.found
-        else:
-            here.append(one)
-    if not here:
-        for one in series:
-            if one in reasons and one.frame == pet.frame and isinstance(one.geometry, GeometryRefused):
-                raise one.geometry
-        return None, reasons
-    here.sort(key=lambda one: _ct_rank(one, pet))
-    reasons |= dict.fromkeys(here, Message("another CT fits the PET better"))
-    reasons[here[0]] = Message(
-        "frame of reference of the PET, covers {percent:.0f} % of it{contrast}",
-        percent=100 * overlap(here[0].geometry, pet.geometry),
-        contrast=Message(", with contrast agent") if here[0].contrast else "",
-    )
-    return here[0], reasons
-
-
-def overlap(ct: Geometry | GeometryRefused, pet: Geometry | GeometryRefused) -> float:
-    """Share of the PET's head-foot extent that the CT covers, 0 to 1."""
-    if isinstance(ct, GeometryRefused) or isinstance(pet, GeometryRefused):
-        return 0.0
-    (low, high), (ct_low, ct_high) = pet.head_foot_mm, ct.head_foot_mm
-    slack = ct.spacing[2]  # centres of the outermost slices need not coincide
-    covered = min(high, ct_high + slack) - max(low, ct_low - slack)
-    return max(0.0, covered / (high - low)) if high > low else 0.0
+    found = next((one for one in series if one.id == chosen and one.modality == modality), None)
+    if found is None:
+        raise _unfit_choice(chosen, Message("there is no {modality} series with this number", modality=modality))
+    if found.unfit is not None:
+        raise _unfit_choice(chosen, found.unfit)
+    return found
 
 
 def _refusal(pet: Series, usable: Callable[[Series], None]) -> StudyRefused | None:
@@ -123,46 +128,38 @@ def _length(series: Series) -> float:
     return high - low
 
 
-def _pet_rank(pet: Series, series: tuple[Series, ...]) -> tuple[float, ...]:
-    matched = any(one.modality == "CT" and one.unfit is None and one.frame == pet.frame for one in series)
-    length = round(_length(pet), -1)
-    return -length, pet.derived, not matched, -len(pet.instances), number(pet.first, "SeriesNumber") or 0.0
+def _seconds(series: Series) -> float:
+    return series.start.timestamp() if series.start else float("inf")
 
 
-def _ct_rank(ct: Series, pet: Series) -> tuple[float, ...]:
-    covered = round(20 * overlap(ct.geometry, pet.geometry))
-    start, pet_start = ct.start(), pet.start()
-    apart = abs((start - pet_start).total_seconds()) if start and pet_start else float("inf")
-    fit = -covered, ct.derived, ct.contrast, apart, _step_difference(ct, pet)
-    return *fit, number(ct.first, "SeriesNumber") or 0.0
+def _unfit_choice(chosen: int, reason: Message) -> SeriesNotFound:
+    return SeriesNotFound(
+        found=Message("Series {number} cannot be used: {reason}.", number=chosen, reason=reason),
+        needed=Message("A PET or CT series that can be used, by its number in the list of series."),
+        advice=Message("Choose another series, or let the program choose."),
+    )
 
 
-def _step_difference(ct: Series, pet: Series) -> float:
-    if isinstance(ct.geometry, GeometryRefused) or isinstance(pet.geometry, GeometryRefused):
-        return float("inf")
-    return abs(ct.geometry.spacing[2] - pet.geometry.spacing[2])
-
-
-def _no_pet(series: tuple[Series, ...], refusals: list[StudyRefused]) -> StudyRefused:
+def _no_pet(series: Sequence[Series], refusals: Sequence[StudyRefused]) -> StudyRefused:
     if refusals:
         return refusals[0]
     kinds = sorted({one.modality for one in series})
-    uncorrected = any(one.modality == "PT" for one in series)
+    unfit = [one.unfit for one in series if one.modality == "PT" and one.unfit is not None]
     return SeriesNotFound(
-        found=Message("No attenuation-corrected PET, only PET series that cannot be used.")
-        if uncorrected
+        found=Message("No PET series that can be used: {reason}.", reason=unfit[0])
+        if unfit
         else Message("No PET among the series found ({kinds}).", kinds=", ".join(kinds)),
         needed=Message("A static, attenuation-corrected PET series (ATTN in Corrected Image)."),
         advice=Message("Export the attenuation-corrected PET together with its CT."),
     )
 
 
-def _refuse_several(pets: list[Series]) -> None:
+def _refuse_several(pets: Sequence[Series]) -> None:
     """Refuse usable PETs of more than one patient or examination: which one is meant is not ours to guess."""
     studies = {(text(pet.first, "PatientID"), text(pet.first, "StudyInstanceUID")) for pet in pets}
     if len(studies) > 1:
         raise SeriesNotFound(
             found=Message("PET series of {n} different examinations.", n=len(studies)),
             needed=Message("One examination of one patient."),
-            advice=Message("Separate the examinations and load one at a time."),
+            advice=Message("Separate the examinations and load one at a time, or choose the PET by its number."),
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 from fedpet.errors import GeometryRefused
 from fedpet.messages import Message
-from imaging.header import number, numbers, text, texts
+from imaging.header import numbers, text, texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,9 @@ FEWEST_SLICES = 5
 _SAME_PLACE_MM = 0.01
 _JITTER = 0.10  # of the spacing; 3.19 to 3.29 mm is seen in real series
 _OFF_GRID = 0.25  # of the spacing: farthest a slice may lie from the regular grid
-_DIRECTION = 1e-3  # tolerance on direction cosines
-_PHASES = ("FrameReferenceTime", "TriggerTime", "TemporalPositionIdentifier", "AcquisitionTime")
+_DIRECTION = 1e-3  # tolerance on direction cosines, and on pixel spacing relative to it
+_PLANE_VALUES = 10  # orientation (6), pixel spacing (2), rows, columns
+PHASES = ("FrameReferenceTime", "TriggerTime", "TemporalPositionIdentifier", "AcquisitionTime")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +67,8 @@ def geometry_of(headers: Sequence[Dataset]) -> Geometry:
         GeometryRefused: positions missing, orientations or matrices mixed, several time points, too few slices, a gap,
             or an irregular spacing.
     """
-    along_row, along_column, spacing = _plane(headers)
-    positions = np.array([_position(header) for header in headers])
+    (rows, columns), (along_row, along_column), spacing = _plane(headers)
+    positions = _positions(headers)
     heights = positions @ np.cross(along_row, along_column)
     order, copies = _distinct(headers, heights)
     if len(order) < FEWEST_SLICES:
@@ -85,46 +86,58 @@ def geometry_of(headers: Sequence[Dataset]) -> Geometry:
     affine = np.eye(4)
     affine[:3, :3] = np.stack([along_row * spacing[1], along_column * spacing[0], step], axis=1)
     affine[:3, 3] = positions[order[0]]
-    shape = len(order), int(headers[0].Rows), int(headers[0].Columns)
+    shape = len(order), rows, columns
     return Geometry(tuple(order), copies, shape, affine, (float(steps.min()), float(steps.max())))
 
 
-def _plane(headers: Sequence[Dataset]) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[float, ...]]:
-    """Direction along rows, along columns, and PixelSpacing (between rows, between columns) of all slices."""
-    first = headers[0]
-    orientation, spacing = np.array(numbers(first, "ImageOrientationPatient")), numbers(first, "PixelSpacing")
-    along = orientation.reshape(-1, 3) if len(orientation) == 6 else np.zeros((2, 3))
-    if not np.allclose(along @ along.T, np.eye(2), atol=_DIRECTION) or len(spacing) != 2 or min(spacing) <= 0:
+def _plane(
+    headers: Sequence[Dataset],
+) -> tuple[tuple[int, int], NDArray[np.float64], tuple[float, ...]]:
+    """(Rows, Columns), directions along rows and along columns, and PixelSpacing (between rows, columns) of all slices.
+
+    The directions are the mean over the slices, of length 1: scanners round them.
+    """
+    planes = [
+        numbers(header, "ImageOrientationPatient")
+        + numbers(header, "PixelSpacing")
+        + numbers(header, "Rows")
+        + numbers(header, "Columns")
+        for header in headers
+    ]
+    if not all(len(plane) == _PLANE_VALUES for plane in planes) or not _valid(np.array(planes)):
         raise _refused(
-            Message("Orientation or pixel spacing of the slices is missing or not valid."),
-            Message("Image Orientation (Patient) and Pixel Spacing in every slice."),
+            Message("Orientation, pixel spacing or matrix of a slice is missing or not valid."),
+            Message("Image Orientation (Patient), Pixel Spacing, Rows and Columns in every slice."),
             Message("Export the original series, not a secondary capture."),
         )
-    for header in headers:
-        other = numbers(header, "ImageOrientationPatient")
-        same = len(other) == 6 and np.allclose(other, orientation, atol=_DIRECTION)
-        if not same or _matrix(header) != _matrix(first) or not np.allclose(numbers(header, "PixelSpacing"), spacing):
-            raise _refused(
-                Message("The slices differ in orientation, matrix or pixel size."),
-                Message("Slices of one orientation, matrix and pixel size in a series."),
-                Message("Export the axial series alone, without localizers and reformats."),
-            )
-    return along[0], along[1], spacing
+    values = np.array(planes)
+    along = values[:, :6].mean(axis=0).reshape(2, 3)
+    apart = np.abs(values - np.concatenate([along.ravel(), values[0, 6:]]))
+    if (apart > np.concatenate([np.full(6, _DIRECTION), _DIRECTION * values[0, 6:8], (0, 0)])).any():
+        raise _refused(
+            Message("The slices differ in orientation, matrix or pixel size."),
+            Message("Slices of one orientation, matrix and pixel size in a series."),
+            Message("Export the axial series alone, without localizers and reformats."),
+        )
+    return (int(values[0, 8]), int(values[0, 9])), along / np.linalg.norm(along, axis=1, keepdims=True), planes[0][6:8]
 
 
-def _matrix(header: Dataset) -> tuple[float | None, float | None]:
-    return number(header, "Rows"), number(header, "Columns")
+def _valid(planes: NDArray[np.float64]) -> bool:
+    """Two perpendicular unit vectors and positive sizes in every plane, shape (slices, 10)."""
+    along = planes[:, :6].reshape(-1, 2, 3)
+    right_angles = np.allclose(along @ along.transpose(0, 2, 1), np.eye(2), atol=_DIRECTION)
+    return right_angles and bool(np.isfinite(planes).all() and planes[:, 6:].min() > 0)
 
 
-def _position(header: Dataset) -> tuple[float, ...]:
-    position = numbers(header, "ImagePositionPatient")
-    if len(position) != 3 or not np.isfinite(position).all():
+def _positions(headers: Sequence[Dataset]) -> NDArray[np.float64]:
+    positions = [numbers(header, "ImagePositionPatient") for header in headers]
+    if not all(len(position) == 3 and np.isfinite(position).all() for position in positions):
         raise _refused(
             Message("A slice has no position."),
             Message("Image Position (Patient) in every slice."),
             Message("Export the original series, not a secondary capture."),
         )
-    return position
+    return np.array(positions)
 
 
 def _distinct(
@@ -147,7 +160,7 @@ def _distinct(
 
 def _refuse_phases(one: Dataset, other: Dataset) -> None:
     """Two images at one place that differ in time are phases of a gated or dynamic series."""
-    if any(texts(one, keyword) != texts(other, keyword) for keyword in _PHASES):
+    if any(texts(one, keyword) != texts(other, keyword) for keyword in PHASES):
         raise _refused(
             Message("Several images lie at the same place and differ in time: a gated or dynamic series."),
             Message("A static series, one image for each place."),

@@ -7,7 +7,9 @@ and identifier out of the one free text that is shown.
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, time
+import struct
+from datetime import date, datetime, time, timedelta, timezone
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import pydicom
@@ -32,44 +34,84 @@ _KEYWORDS = (
     "TemporalPositionIdentifier", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "PixelSpacing",
     "CorrectedImage", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
     "RescaleIntercept", "RescaleSlope", "RadiopharmaceuticalInformationSequence", "NumberOfTimeSlices",
-    "NumberOfSlices", "SeriesType", "Units", "SUVType", "DecayCorrection", "FrameReferenceTime", "DecayFactor",
+    "NumberOfSlices", "NumberOfFrames", "LossyImageCompression", "SeriesType", "Units", "SUVType",
+    "DecayCorrection", "FrameReferenceTime", "DecayFactor", "AcquisitionDateTime", "DecayCorrectionDateTime",
+    "AcquisitionNumber", "ConvolutionKernel", "Exposure", "KVP", "NumberOfRRIntervals", "NumberOfTimeSlots",
+    "ReconstructionDiameter", "RescaleType",
 )  # fmt: skip
 _PLAIN = frozenset(("CS", "DA", "DS", "DT", "IS", "TM", "UI"))  # representations in ASCII (PS3.5 6.2)
+_UNREADABLE = (  # what pydicom raises where a value does not fit its representation
+    ValueError, TypeError, LookupError, AttributeError, NotImplementedError, ArithmeticError, struct.error,
+)  # fmt: skip
+_FREE = frozenset(("LO", "PN", "SH"))  # free text; where all bytes are ASCII, the character set does not matter
 _TAG_OF = {keyword: Tag(keyword) for keyword in _KEYWORDS}
 _SHORTEST_NAME = 3  # shorter parts of a name are found in too many words
-_GE_SCAN_DATETIME = 0x0D  # element of the private block GEMS_PETD_01 (0009,xx0D): PET scan_datetime
+_GE, _PHILIPS, _SIEMENS = "GEMS_PETD_01", "Philips PET Private Group", "SIEMENS MED PT"
+PRIVATE: dict[str, tuple[int, str, int]] = {  # name -> group, creator, element
+    "GE scan": (0x0009, _GE, 0x0D),  # PET scan_datetime, DT
+    "GE administration": (0x0009, _GE, 0x3B),  # PET admin_datetime, DT
+    "Siemens decay correction": (0x0071, _SIEMENS, 0x22),  # Decay Correction DateTime, DT
+    "Philips SUV": (0x7053, _PHILIPS, 0x00),  # SUV Scale Factor, DS
+    "Philips activity": (0x7053, _PHILIPS, 0x09),  # Activity Concentration Scale Factor, DS
+}
+_BLOCKS = range(0x10, 0x14)  # where private creators are looked for
 TAGS: list[BaseTag] = [
     *_TAG_OF.values(),
-    *(Tag(0x0009, block) for block in range(0x10, 0x18)),
-    *(Tag(0x0009, (block << 8) + _GE_SCAN_DATETIME) for block in range(0x10, 0x18)),
+    *(Tag(group, block) for group in sorted({group for group, _, _ in PRIVATE.values()}) for block in _BLOCKS),
+    *(Tag(group, (block << 8) + element) for group, _, element in PRIVATE.values() for block in _BLOCKS),
 ]
+TAG_SET = frozenset(TAGS)
+_VR_OF = {tag: dictionary_VR(tag) for tag in _TAG_OF.values()}
+SEQUENCES = tuple(tag for tag, vr in _VR_OF.items() if vr == "SQ")
 
 
 def without_identity(header: Dataset) -> Dataset:
     """The header without PatientName; its parts and PatientID are blotted out of SeriesDescription."""
     parts = {*re.split(r"[\^= ,]+", text(header, "PatientName")), text(header, "PatientID")}
-    description = text(header, "SeriesDescription")
+    written = description = text(header, "SeriesDescription")
     for part in sorted((part for part in parts if len(part) >= _SHORTEST_NAME), key=len, reverse=True):
         description = re.sub(re.escape(part), "***", description, flags=re.IGNORECASE)
-    header.SeriesDescription = description
-    if "PatientName" in header:
-        del header.PatientName
+    if description != written:
+        header.SeriesDescription = description
+    header.pop(_TAG_OF["PatientName"], None)
     return header
 
 
 def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
     """The values of an attribute as text; empty where absent.
 
-    Values in plain text that pydicom has not converted yet are split here: a study has thousands of them.
+    What pydicom has not converted yet is read from its bytes where that is plain: a study has thousands of values.
     """
     tag = _TAG_OF.get(keyword)
-    raw: object = header.get_item(tag) if tag is not None else None
-    if isinstance(raw, RawDataElement) and (raw.VR or dictionary_VR(raw.tag)) in _PLAIN:
-        parts = (raw.value or b"").decode("ascii", "replace").split("\\")
-        return tuple(stripped for part in parts if (stripped := part.strip(" \0")))
-    value = header.get(keyword)
-    values = value if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else [value]
-    return tuple(str(item).strip() for item in values if item is not None and str(item).strip())
+    if tag is not None:
+        raw: object = header.get_item(tag)
+        if raw is None:
+            return ()
+        if isinstance(raw, RawDataElement):
+            vr = raw.VR or _VR_OF[tag]
+            if vr in _PLAIN:
+                return _split(raw.value or b"")
+            if vr == "US" and raw.is_little_endian:
+                return _words(raw.value or b"")
+            if vr in _FREE and (raw.value or b"").isascii() and b"\x1b" not in (raw.value or b""):
+                return _split.__wrapped__(raw.value or b"")  # names and identifiers are not kept
+    try:
+        value = header.get(keyword)
+        values = value if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else [value]
+        return tuple(str(item).strip() for item in values if item is not None and str(item).strip())
+    except _UNREADABLE:
+        return ()
+
+
+@lru_cache(maxsize=8192)
+def _split(value: bytes) -> tuple[str, ...]:
+    parts = value.decode("ascii", "replace").split("\\")
+    return tuple(stripped for part in parts if (stripped := part.strip(" \0")))
+
+
+@lru_cache(maxsize=1024)
+def _words(value: bytes) -> tuple[str, ...]:
+    return tuple(str(word) for (word,) in struct.iter_unpack("<H", value[: len(value) // 2 * 2]))
 
 
 def text(header: Dataset, keyword: str) -> str:
@@ -80,7 +122,7 @@ def text(header: Dataset, keyword: str) -> str:
 def numbers(header: Dataset, keyword: str) -> tuple[float, ...]:
     """The values of an attribute as numbers; empty where absent or unreadable."""
     try:
-        return tuple(float(item) for item in texts(header, keyword))
+        return tuple(map(float, texts(header, keyword)))
     except (ValueError, TypeError, OverflowError):  # a DS or IS that is no number
         return ()
 
@@ -97,6 +139,7 @@ def moment(header: Dataset, kind: str) -> datetime | None:
     return datetime.combine(day, clock) if day and clock else None
 
 
+@lru_cache(maxsize=4096)
 def time_of_day(value: str) -> time | None:
     """A DICOM TM, or None."""
     try:
@@ -107,28 +150,51 @@ def time_of_day(value: str) -> time | None:
 
 
 def date_time(value: str, header: Dataset) -> datetime | None:
-    """A DICOM DT in the header's local time (PS3.3 C.12.1.1.8 Timezone Offset From UTC), or None."""
+    """A DICOM DT in the header's local time (PS3.3 C.12.1.1.8 Timezone Offset From UTC), or None.
+
+    A DT that states its own offset is told on the header's clock; where the header states none, as it was written.
+    """
     try:
         parsed = DT(value.strip())
     except ValueError:
         return None
     if not parsed or len(value.strip()) < 12:  # without hours and minutes it tells no time
         return None
-    offset = text(header, "TimezoneOffsetFromUTC")
-    if parsed.tzinfo is not None and len(offset) == 5:
-        parsed = parsed.astimezone(datetime.strptime(offset, "%z").tzinfo)
+    offset = utc_offset(header)
+    if parsed.tzinfo is not None and offset is not None:
+        parsed = parsed.astimezone(offset)
     return datetime.combine(parsed.date(), parsed.time())
 
 
-def ge_scan_datetime(header: Dataset) -> datetime | None:
-    """GE's PET scan_datetime, private (0009,xx0D) of GEMS_PETD_01, or None."""
-    try:
-        value = header.private_block(0x0009, "GEMS_PETD_01")[_GE_SCAN_DATETIME].value
-    except KeyError:
+def utc_offset(header: Dataset) -> timezone | None:
+    """TimezoneOffsetFromUTC (&ZZXX), or None where absent or no offset."""
+    found = re.fullmatch(r"([+-])(\d\d)([0-5]\d)", text(header, "TimezoneOffsetFromUTC"))
+    if found is None or int(found[2]) > 14:  # DICOM allows -1200 to +1400
         return None
-    return date_time(value.decode("ascii", "replace") if isinstance(value, bytes) else str(value), header)
+    offset = timedelta(hours=int(found[2]), minutes=int(found[3]))
+    return timezone(offset if found[1] == "+" else -offset)
 
 
+def private_text(header: Dataset, name: str) -> str:
+    """A vendor's private value as text, "" where absent; `name` is a key of `PRIVATE`.
+
+    Where the private creator was removed, the element is taken where the vendors' statements have it: (gggg,10ee).
+    """
+    group, creator, element = PRIVATE[name]
+    creators = {block: _ascii(header, Tag(group, block)) for block in _BLOCKS if Tag(group, block) in header}
+    blocks = [block for block, found in creators.items() if found.lower() == creator.lower()]
+    if not blocks and _BLOCKS[0] not in creators:
+        blocks = [_BLOCKS[0]]
+    return next((told for block in blocks if (told := _ascii(header, Tag(group, (block << 8) + element)))), "")
+
+
+def _ascii(header: Dataset, tag: BaseTag) -> str:
+    """An element as it stands in the file, for elements whose representation need not be known; "" where absent."""
+    value = header.get_item(tag).value if tag in header else None
+    return (value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")).strip(" \0")
+
+
+@lru_cache(maxsize=256)
 def _day(value: str) -> date | None:
     try:
         return DA(value) or None

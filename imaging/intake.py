@@ -1,8 +1,8 @@
 """The DICOM files of a folder, a zip archive or a single file, taken in with limits.
 
-An archive is never extracted to the names it holds: each member becomes a numbered file in a private temporary folder,
-its bytes are counted while they are inflated, and nothing but DICOM is written. Links are not followed, archives inside
-are not opened.
+An archive is never extracted to the names it holds: see `imaging.archive`. Links are not followed, and what is neither
+file nor folder (a pipe, a device) is not opened. A damaged file is skipped and counted; a file that the system cannot
+read refuses the study, since nobody would know what is missing.
 """
 
 from __future__ import annotations
@@ -10,36 +10,38 @@ from __future__ import annotations
 import os
 import struct
 import tempfile
-import zipfile
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pydicom
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.sequence import Sequence
+from pydicom.uid import UID, ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from fedpet.errors import UnreadableStudy
 from fedpet.messages import Message
-from imaging.header import TAGS, text, without_identity
+from imaging.archive import HEAD, looks_archive, looks_dicom, unzipped
+from imaging.elements import ITEM_BYTES, MOST_ITEMS, Deflated, inflate, read_head
+from imaging.enhanced import IMAGES, frames
+from imaging.header import SEQUENCES, TAG_SET, text, without_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import IO
+    from collections.abc import Callable, Iterator
+    from typing import BinaryIO
 
     from pydicom.dataset import Dataset
+    from pydicom.tag import BaseTag
 
     from fedpet.progress import Progress
 
-_HEAD = 132  # preamble and "DICM" (PS3.10 7.1)
-_CHUNK = 1 << 20
-_BARE_STARTS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # a data set without preamble starts with group 0002 or 0008
 # What pydicom raises on damaged files.
-_DAMAGED = (
-    InvalidDicomError, BytesLengthException, EOFError, ValueError, KeyError, AttributeError, TypeError,
-    NotImplementedError, RecursionError, MemoryError, struct.error, zlib.error,
+DAMAGED = (
+    InvalidDicomError, BytesLengthException, EOFError, ValueError, LookupError, AttributeError, TypeError,
+    NotImplementedError, OverflowError, RecursionError, MemoryError, AssertionError, struct.error, zlib.error,
 )  # fmt: skip
 
 
@@ -53,14 +55,19 @@ class IntakeLimits:
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """One DICOM file: where its pixels can be read, and the attributes in `imaging.header.TAGS`.
+    """One DICOM image: where its pixels can be read, and the attributes in `imaging.header.TAGS`.
 
-    `pixels_at` is where the element after the header starts in the file: Pixel Data, unless the file is deflated.
+    Attributes:
+        pixels_at: where the element after the header starts in the file: Pixel Data if there is one.
+        frame: its number in a multi-frame file, from 0; None for the single image of a file.
+        syntax: transfer syntax of the file.
     """
 
     file: Path
     header: Dataset
     pixels_at: int
+    frame: int | None = None
+    syntax: UID = ExplicitVRLittleEndian
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,25 +84,25 @@ class Pile:
     archives: int
 
 
-class _Budget:
+class Budget:
     """Counts files and bytes against the limits."""
 
     def __init__(self, limits: IntakeLimits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._files = 0
         self._bytes = 0
 
-    def file(self) -> None:
-        """One more file."""
-        self._files += 1
-        if self._files > self._limits.max_files:
-            raise _beyond_limits(Message("More than {n} files.", n=self._limits.max_files))
+    def files(self, count: int = 1) -> None:
+        """Some more files."""
+        self._files += count
+        if self._files > self.limits.max_files:
+            raise _beyond_limits(Message("More than {n} files.", n=self.limits.max_files))
 
     def bytes(self, count: int) -> None:
         """Some more bytes."""
         self._bytes += count
-        if self._bytes > self._limits.max_bytes:
-            raise _beyond_limits(Message("More than {n:.0f} MB of images.", n=self._limits.max_bytes / 2**20))
+        if self._bytes > self.limits.max_bytes:
+            raise _beyond_limits(Message("More than {n:.0f} MB of images.", n=self.limits.max_bytes / 2**20))
 
 
 @contextmanager
@@ -105,142 +112,156 @@ def taken_in(source: Path, limits: IntakeLimits, progress: Progress) -> Iterator
     Raises:
         UnreadableStudy: nothing there, a damaged or encrypted archive, limits exceeded, or no DICOM at all.
     """
-    budget = _Budget(limits)
     with tempfile.TemporaryDirectory(prefix="fedpet-") as scratch:
         try:
-            if source.is_file() and _head(source).startswith(b"PK"):
-                files, skipped, archives = _unzip(source, Path(scratch), budget)
-            else:
-                files, skipped, archives = _gather(source, budget)
-            instances = _read_headers(files, limits, progress)
+            taker = _Taker(Budget(limits), Path(scratch))
+            taker.take(source, progress)
         except OSError as error:
             raise UnreadableStudy(
                 found=Message("A file could not be read ({why}).", why=type(error).__name__),
                 needed=Message("A folder, a zip archive or a DICOM file that this program may read."),
                 advice=Message("Check that the files exist and that access is allowed."),
             ) from error
-        if not instances:
-            raise _no_dicom(len(files) + skipped, archives)
-        yield Pile(instances, skipped + len(files) - len(instances), archives)
+        if not taker.instances:
+            raise taker.no_dicom()
+        yield Pile(tuple(taker.instances), taker.skipped, taker.archives)
 
 
-def _gather(source: Path, budget: _Budget) -> tuple[list[Path], int, int]:
-    """Files of a folder (or the one file) that look like DICOM; how many do not; how many of those are archives."""
-    if not source.exists():
-        raise FileNotFoundError
-    files, skipped, archives = [], 0, 0
-    for path in [source] if source.is_file() else _walk(source):
-        budget.file()
-        if path.is_symlink() and path != source:
-            skipped += 1
-            continue
-        head = _head(path)
-        if _looks_dicom(head):
-            budget.bytes(path.stat().st_size)
-            files.append(path)
+class _Taker:
+    """Takes files in one by one and counts what is no DICOM image."""
+
+    def __init__(self, budget: Budget, scratch: Path) -> None:
+        self.instances: list[Instance] = []
+        self.skipped = self.archives = self.directories = 0
+        self._budget = budget
+        self._scratch = scratch
+        self._sound: set[bytes] = set()
+        self._items = 0
+
+    def take(self, source: Path, progress: Progress) -> None:
+        """A folder, an archive or a file."""
+        count = self._budget.bytes
+        if source.is_dir():
+            files = self._below(source)
+        elif not source.is_file():
+            raise FileNotFoundError
+        elif _is_zip(source):
+            files, self.skipped, self.archives = unzipped(source, self._scratch, self._budget)
+            count = _counted_already
         else:
-            skipped += 1
-            archives += _looks_archive(head)
-    return files, skipped, archives
+            files = [source]
+        for number, file in enumerate(files):
+            if number % 50 == 0:
+                progress(number / len(files), Message("Reading DICOM headers"))
+            found = self._instances(file, count)
+            self.instances.extend(found)
+            self.skipped += not found
 
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Regular files and links below a folder, in a fixed order."""
-    for parent, folders, names in os.walk(folder, onerror=_fail):
-        folders.sort()
-        yield from (path for name in sorted(names) if (path := Path(parent, name)).is_symlink() or path.is_file())
-
-
-def _fail(error: OSError) -> None:
-    raise error
-
-
-def _unzip(source: Path, scratch: Path, budget: _Budget) -> tuple[list[Path], int, int]:
-    """DICOM members of an archive as numbered files in `scratch`; the rest is counted as in `_gather`."""
-    files, skipped, archives = [], 0, 0
-    try:
-        with zipfile.ZipFile(source) as archive:
-            for number, member in enumerate(archive.infolist()):
-                if member.is_dir():
-                    continue
-                budget.file()
-                with archive.open(member) as stream:
-                    head = stream.read(_HEAD)
-                    if _looks_dicom(head):
-                        files.append(_spool(head, stream, scratch / f"{number:06d}", budget))
+    def _below(self, folder: Path) -> list[Path]:
+        """Regular files below a folder, by name; links and special files are skipped."""
+        files: list[str] = []
+        folders = [os.fspath(folder)]
+        while folders:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                        continue
+                    self._budget.files()
+                    if entry.is_file(follow_symlinks=False):
+                        files.append(entry.path)
                     else:
-                        skipped += 1
-                        archives += _looks_archive(head)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise UnreadableStudy(
-            found=Message("The zip archive is damaged, encrypted or compressed by an unknown method."),
-            needed=Message("A plain zip archive without a password."),
-            advice=Message("Make the archive again, or give the folder itself."),
-        ) from error
-    return files, skipped, archives
+                        self.skipped += 1
+        return [Path(file) for file in sorted(files)]
 
-
-def _spool(head: bytes, stream: IO[bytes], target: Path, budget: _Budget) -> Path:
-    with target.open("wb") as file:
-        chunk = head
-        while chunk:
-            budget.bytes(len(chunk))
-            file.write(chunk)
-            chunk = stream.read(_CHUNK)
-    return target
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(_HEAD)
-
-
-def _looks_dicom(head: bytes) -> bool:
-    return head[128:132] == b"DICM" or head[:2] in _BARE_STARTS
-
-
-def _looks_archive(head: bytes) -> bool:
-    return head.startswith((b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")) or head[:2] == b"BZ"
-
-
-def _read_headers(files: list[Path], limits: IntakeLimits, progress: Progress) -> tuple[Instance, ...]:
-    """Headers of the files that are DICOM images."""
-    instances = []
-    for number, file in enumerate(files):
-        if number % 50 == 0:
-            progress(number / len(files), Message("Reading DICOM headers"))
-        instance = _read_instance(file, limits)
-        if instance is not None:
-            instances.append(instance)
-    return tuple(instances)
-
-
-def _read_instance(file: Path, limits: IntakeLimits) -> Instance | None:
-    """The DICOM object with a modality in a file, or None: a DICOMDIR, damaged, or alike by chance."""
-    try:
-        if _inflates_beyond(file, limits.max_bytes):
-            raise _beyond_limits(Message("More than {n:.0f} MB of images.", n=limits.max_bytes / 2**20))
+    def _instances(self, file: Path, count: Callable[[int], None]) -> tuple[Instance, ...]:
+        """The DICOM images with a modality in a file; none in a DICOMDIR, a damaged file, or one alike by chance."""
         with file.open("rb") as stream:
-            header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=TAGS)
-            pixels_at = stream.tell()
-    except _DAMAGED:
-        return None
-    if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-        return None
-    return Instance(file, without_identity(header), pixels_at) if text(header, "Modality") else None
+            start = stream.read(HEAD)
+            if not looks_dicom(start):
+                self.archives += looks_archive(start)
+                return ()
+            count(os.fstat(stream.fileno()).st_size)
+            try:
+                return self._read(file, stream)
+            except Deflated as deflated:
+                inflated = self._scratch / f"inflated-{len(self.instances)}"
+                return self._inflated(stream, deflated.start, inflated)
+            except DAMAGED:
+                return ()
+            except OSError as error:
+                if error.errno is None:  # pydicom's word for a damaged sequence
+                    return ()
+                raise
+
+    def _inflated(self, stream: BinaryIO, start: int, target: Path) -> tuple[Instance, ...]:
+        try:
+            with target.open("wb") as out:
+                inflate(stream, start, out, self._budget.bytes)
+        except zlib.error:
+            return ()
+        return self._instances(target, _counted_already)
+
+    def _read(self, file: Path, stream: BinaryIO) -> tuple[Instance, ...]:
+        head = read_head(stream, TAG_SET)
+        if head.media_class == MediaStorageDirectoryStorage:
+            self.directories += 1
+            return ()
+        self._require_sound_sequences(head.header)
+        if not text(head.header, "SOPClassUID"):  # anonymised away
+            head.header.SOPClassUID = head.media_class
+        if not text(head.header, "Modality") and text(head.header, "SOPClassUID") not in IMAGES:
+            return ()
+        return frames(Instance(file, without_identity(head.header), head.pixels_at, syntax=head.syntax))
+
+    def _require_sound_sequences(self, header: Dataset) -> None:
+        """Parse sequences here, where damage is caught; each content once, since the slices of a series repeat it."""
+        for tag in SEQUENCES:
+            raw: object = header.get_item(tag)
+            if not isinstance(raw, RawDataElement) or not raw.value or raw.value in self._sound:
+                continue
+            self._items += raw.value.count(ITEM_BYTES)
+            if self._items > MOST_ITEMS:
+                raise ValueError("more items than the headers of a study have")
+            _parse_sequence(header, tag)
+            self._sound.add(raw.value)
+
+    def no_dicom(self) -> UnreadableStudy:
+        """What to say where no image was found."""
+        if self.directories:
+            return UnreadableStudy(
+                found=Message("Only a DICOMDIR was found: the table of contents of a disc, without its images."),
+                needed=Message("The DICOM files of one PET/CT examination, in a folder or a zip archive."),
+                advice=Message("Copy the whole disc, with the folders beside its DICOMDIR, and give that folder."),
+            )
+        return UnreadableStudy(
+            found=Message(
+                "No DICOM image among {n} files ({archives} of them archives).", n=self.skipped, archives=self.archives
+            ),
+            needed=Message("The DICOM files of one PET/CT examination, in a folder or a zip archive."),
+            advice=Message("Export the examination as DICOM; unpack archives that lie inside."),
+        )
 
 
-def _inflates_beyond(file: Path, limit: int) -> bool:
-    """Whether a data set in the deflated transfer syntax (PS3.5 A.5) would inflate beyond the limit."""
+def _is_zip(file: Path) -> bool:
     with file.open("rb") as stream:
-        if DeflatedExplicitVRLittleEndian.encode() not in stream.read(2048):
-            return False
-        stream.seek(0)
-        pydicom.filereader.read_preamble(stream, force=True)
-        pydicom.filereader._read_file_meta_info(stream)  # noqa: SLF001  the public one does not leave the stream there
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        inflater.decompress(stream.read(), limit)
-        return bool(inflater.unconsumed_tail)
+        start = stream.read(HEAD)
+    return start.startswith(b"PK") and not start.endswith(b"DICM")
+
+
+def _parse_sequence(dataset: Dataset, tag: BaseTag) -> None:
+    """Down to the innermost items."""
+    items = dataset[tag].value
+    if not isinstance(items, Sequence):
+        raise TypeError("a sequence of another representation")
+    for item in items:
+        for inner in [*item.keys()]:
+            if dictionary_has_tag(inner) and dictionary_VR(inner) == "SQ":
+                _parse_sequence(item, inner)
+
+
+def _counted_already(count: int) -> None:
+    """Bytes that were counted when the file was made."""
 
 
 def _beyond_limits(found: Message) -> UnreadableStudy:
@@ -248,12 +269,4 @@ def _beyond_limits(found: Message) -> UnreadableStudy:
         found=found,
         needed=Message("A study within the limits set for this installation."),
         advice=Message("Send only the PET/CT examination, or raise max_files or max_upload_mb in the settings."),
-    )
-
-
-def _no_dicom(files: int, archives: int) -> UnreadableStudy:
-    return UnreadableStudy(
-        found=Message("No DICOM image among {n} files ({archives} of them archives).", n=files, archives=archives),
-        needed=Message("The DICOM files of one PET/CT examination, in a folder or a zip archive."),
-        advice=Message("Export the examination as DICOM; unpack archives that lie inside."),
     )

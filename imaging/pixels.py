@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pydicom
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.pixels.decoders.base import get_decoder
 
 from fedpet.errors import GeometryRefused, UnreadableStudy
 from fedpet.messages import Message
@@ -17,7 +17,8 @@ from imaging.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from io import FileIO
+    from typing import Any, Literal
 
     from numpy.typing import NDArray
     from pydicom.dataset import Dataset
@@ -29,11 +30,9 @@ if TYPE_CHECKING:
 AIR_HU = -1024
 _WHOLE = 2**14  # whole slopes and intercepts below leave 16-bit values within 32 bits
 _HIGHEST_HU = np.iinfo(np.int16).max
-_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
-_PIXEL_DATA = b"\xe0\x7f\x10\x00"  # (7FE0,0010), little endian
-_UNDECODABLE = (
-    InvalidDicomError, RuntimeError, ValueError, KeyError, AttributeError, TypeError, EOFError, NotImplementedError,
-    MemoryError, struct.error,
+_UNDECODABLE = (  # what pydicom and the decoders raise, and a file that is gone
+    InvalidDicomError, RuntimeError, ValueError, LookupError, AttributeError, TypeError, EOFError, NotImplementedError,
+    OverflowError, MemoryError, AssertionError, struct.error, OSError,
 )  # fmt: skip
 
 
@@ -48,9 +47,9 @@ def read_pet(
         scales: SUVbw per stored unit of each slice (slope x factor).
         progress: told after every slice.
     """
-    array = np.empty(geometry.shape, np.float32)
+    array, room = np.empty(geometry.shape, np.float32), bytearray()
     for place, (instance, scale) in enumerate(zip(instances, scales, strict=True)):
-        np.multiply(_stored(instance, geometry), np.float32(scale), out=array[place], casting="unsafe")
+        np.multiply(_stored(instance, geometry, room), np.float32(scale), out=array[place], casting="unsafe")
         progress((place + 1) / len(instances), Message("Reading the PET"))
     return Volume(array, geometry.affine, "g/ml")
 
@@ -65,9 +64,9 @@ def read_ct(instances: Sequence[Instance], geometry: Geometry, *, progress: Prog
     """
     rescales = [_rescale(instance.header) for instance in instances]
     whole = all(value.is_integer() and abs(value) < _WHOLE for rescale in rescales for value in rescale)
-    array = np.empty(geometry.shape, np.int16 if whole else np.float32)
+    array, room = np.empty(geometry.shape, np.int16 if whole else np.float32), bytearray()
     for place, (instance, rescale) in enumerate(zip(instances, rescales, strict=True)):
-        stored = _stored(instance, geometry)
+        stored = _stored(instance, geometry, room)
         _to_hu(stored, *rescale, out=array[place])
         padding = number(instance.header, "PixelPaddingValue")
         if padding is not None:
@@ -117,16 +116,15 @@ def _rescale(header: Dataset) -> tuple[float, float]:
     return slope, intercept
 
 
-def _stored(instance: Instance, geometry: Geometry) -> NDArray[Any]:
-    """Stored values of one slice, shape (rows, columns)."""
-    native = _native(instance, geometry)
-    if native is not None:
-        return native
+def _stored(instance: Instance, geometry: Geometry, room: bytearray | None = None) -> NDArray[Any]:
+    """Stored values of one slice, shape (rows, columns); they may lie in `room`, until it is used again."""
     try:
-        dataset = pydicom.dcmread(instance.file, force=True)
-        if "TransferSyntaxUID" not in dataset.file_meta:
-            dataset.file_meta.TransferSyntaxUID = _bare_syntax(dataset)
-        pixels = dataset.pixel_array
+        with instance.file.open("rb", buffering=0) as stream:
+            length = _pixels_length(stream, instance)
+            if instance.syntax.is_encapsulated:
+                pixels = _decoded(stream, instance)
+            else:
+                pixels = _native(stream, instance, geometry, length, room if room is not None else bytearray())
     except _UNDECODABLE as error:
         raise _undecodable() from error
     if pixels.shape != geometry.shape[1:]:
@@ -134,37 +132,65 @@ def _stored(instance: Instance, geometry: Geometry) -> NDArray[Any]:
     return pixels
 
 
-def _native(instance: Instance, geometry: Geometry) -> NDArray[Any] | None:
-    """Uncompressed little-endian 16-bit values straight from the file, or None where pydicom must decode them."""
+def _pixels_length(stream: FileIO, instance: Instance) -> int:
+    """Length of the Pixel Data element; `stream` stands at its value afterwards."""
+    stream.seek(instance.pixels_at)
+    element = stream.read(8 if instance.syntax.is_implicit_VR else 12)
+    order: Literal["little", "big"] = "little" if instance.syntax.is_little_endian else "big"
+    group, number_in_group = (int.from_bytes(element[at : at + 2], order) for at in (0, 2))
+    if (group, number_in_group) != (0x7FE0, 0x0010):
+        raise ValueError("no integer pixels")
+    return int.from_bytes(element[-4:], order)
+
+
+def _native(stream: FileIO, instance: Instance, geometry: Geometry, length: int, room: bytearray) -> NDArray[Any]:
+    """Uncompressed values, without the bits that are not in use: they may hold anything (PS3.5 8.1.1)."""
     header = instance.header
-    syntax = header.file_meta.get("TransferSyntaxUID")
-    stored_bits, high_bit = number(header, "BitsStored"), number(header, "HighBit")
-    if syntax not in _NATIVE or number(header, "BitsAllocated") != 16 or stored_bits is None:
-        return None
-    if not 1 <= stored_bits <= 16 or high_bit != stored_bits - 1:
-        return None
-    rows, columns = geometry.shape[1:]
-    with instance.file.open("rb") as stream:
-        stream.seek(instance.pixels_at)
-        element = stream.read(8 if syntax == ImplicitVRLittleEndian else 12)
-        length = int.from_bytes(element[-4:], "little")
-        if element[:4] != _PIXEL_DATA or length != 2 * rows * columns:
-            return None
-        values = stream.read(length)
-    if len(values) < length:
-        raise _undecodable()
-    kind = "<i2" if number(header, "PixelRepresentation") == 1 else "<u2"
-    pixels: NDArray[Any] = np.frombuffer(values, kind).reshape(rows, columns)
-    unused = 16 - int(stored_bits)  # high bits that may hold anything
-    return (pixels << unused) >> unused if unused else pixels
+    bits, stored = _whole(header, "BitsAllocated"), _whole(header, "BitsStored")
+    high = int(number(header, "HighBit") or stored - 1)
+    if bits not in (8, 16, 32) or not stored - 1 <= high < bits:
+        raise ValueError("unusual bits")
+    size = geometry.shape[1] * geometry.shape[2] * bits // 8
+    frame = instance.frame or 0
+    if length != size + size % 2 if instance.frame is None else length < (frame + 1) * size:
+        raise ValueError("another number of pixels than rows x columns")
+    if frame:
+        stream.seek(frame * size, os.SEEK_CUR)
+    if len(room) != size:
+        room[:] = bytes(size)
+    if stream.readinto(room) != size:
+        raise EOFError
+    kind = ("<" if instance.syntax.is_little_endian else ">") + "ui"[number(header, "PixelRepresentation") == 1]
+    pixels: NDArray[Any] = np.frombuffer(room, f"{kind}{bits // 8}").reshape(geometry.shape[1:])
+    return pixels if stored == bits else (pixels << (bits - 1 - high)) >> (bits - stored)
 
 
-def _bare_syntax(dataset: Dataset) -> pydicom.uid.UID:
-    """Transfer syntax of a data set without file meta information, as pydicom found it while reading."""
-    implicit, little = dataset.original_encoding
-    if implicit:
-        return ImplicitVRLittleEndian
-    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+def _decoded(stream: FileIO, instance: Instance) -> NDArray[Any]:
+    """Compressed values, of a multi-frame file only the one frame."""
+    header = instance.header
+    options: dict[str, Any] = {
+        "rows": _whole(header, "Rows"),
+        "columns": _whole(header, "Columns"),
+        "samples_per_pixel": 1,
+        "photometric_interpretation": "MONOCHROME2",
+        "bits_allocated": _whole(header, "BitsAllocated"),
+        "bits_stored": _whole(header, "BitsStored"),
+        "pixel_representation": _whole(header, "PixelRepresentation"),
+        "pixel_keyword": "PixelData",
+        "number_of_frames": 1 if instance.frame is None else _whole(header, "NumberOfFrames"),
+    }
+    offsets = header.get("ExtendedOffsetTable"), header.get("ExtendedOffsetTableLengths")
+    if all(offsets):
+        options["extended_offsets"] = offsets
+    pixels: NDArray[Any] = get_decoder(instance.syntax).as_array(stream, index=instance.frame or 0, **options)[0]
+    return pixels
+
+
+def _whole(header: Dataset, keyword: str) -> int:
+    value = number(header, keyword)
+    if value is None:
+        raise ValueError("an attribute of the pixels is missing")
+    return int(value)
 
 
 def _undecodable() -> UnreadableStudy:

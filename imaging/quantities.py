@@ -1,9 +1,8 @@
 """What a nuclear physician reads from lesions: SUVmax, SUVpeak, MTV, TLG, TMTV, Dmax.
 
 Volumes are voxel counts, TLG is the sum over lesions of MTV x SUVmean, Dmax the largest distance between two lesion
-centroids. SUVpeak is IBSI's global intensity peak (0F91): the highest mean over the voxels whose centres lie in a
-sphere of 1 cm3 centred on any voxel of the lesion, whether or not they belong to it. Weighting border voxels by
-their share of the sphere instead lowers it by 2 to 7 % on 5 mm voxels.
+centroids. SUVpeak is the mean over a sphere of 1 cm3 (r = 6.2 mm), whether or not its voxels belong to the lesion:
+`imaging.peak` says which of its definitions is which.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ import numpy as np
 from scipy.spatial.distance import pdist
 
 from imaging.lesions import Lesion, Quantities
+from imaging.peak import shared_voxels, sphere_means, whole_voxels
 from imaging.regions import lesion_regions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from imaging.volume import Affine, Volume
-
-_PEAK_RADIUS_MM = (3000.0 / (4.0 * np.pi)) ** (1 / 3)  # 6.2035 mm: a sphere of 1 cm3
+    from imaging.peak import Kernel
+    from imaging.volume import Volume
 
 
 def quantify(pet: Volume, labels: Volume, *, method: str, ct: Volume | None = None) -> Quantities:
@@ -41,14 +40,12 @@ def quantify(pet: Volume, labels: Volume, *, method: str, ct: Volume | None = No
     index = np.argwhere(labels.array)
     numbers = labels.array[tuple(index.T)]
     order = np.argsort(numbers, kind="stable")
-    index, numbers = index[order], numbers[order]
-    suv = pet.array[tuple(index.T)].astype(np.float64)
-    peak = _sphere_means(pet, index)
+    ids, starts = np.unique(numbers[order], return_index=True)
     regions = lesion_regions(labels, ct)
-    ids, starts = np.unique(numbers, return_index=True)
+    kernels = whole_voxels(pet.affine), shared_voxels(pet.affine)
     lesions = tuple(
-        _lesion(int(number), pet, index[part], suv[part], float(peak[part].max()), regions[int(number)])
-        for number, part in zip(ids, _parts(starts, len(numbers)), strict=True)
+        _lesion(int(number), pet, part, kernels, regions[int(number)])
+        for number, part in zip(ids, np.split(index[order], starts)[1:], strict=True)
     )
     return Quantities(
         method=method,
@@ -61,44 +58,26 @@ def quantify(pet: Volume, labels: Volume, *, method: str, ct: Volume | None = No
     )
 
 
-def _parts(starts: NDArray[np.intp], total: int) -> list[slice]:
-    return [slice(int(a), int(b)) for a, b in zip(starts, [*starts, total][1:], strict=True)]
-
-
-def _lesion(
-    number: int, pet: Volume, index: NDArray[np.intp], suv: NDArray[np.float64], peak: float, region: str
-) -> Lesion:
+def _lesion(number: int, pet: Volume, index: NDArray[np.intp], kernels: tuple[Kernel, Kernel], region: str) -> Lesion:
+    """Quantities of the voxels `index` (n, 3); `kernels` take whole voxels and their shares of the sphere."""
+    suv = pet.array[tuple(index.T)].astype(np.float64)
     x, y, z = pet.to_mm(index.mean(axis=0))
     volume = len(suv) * pet.voxel_ml
-    mean = float(suv.mean())
+    hottest, mean = float(suv.max()), float(suv.mean())
+    peaks, shared = (sphere_means(pet, index, kernel) for kernel in kernels)
     return Lesion(
         id=number,
         region=region,
         centroid_mm=(float(x), float(y), float(z)),
-        suv_max=float(suv.max()),
+        suv_max=hottest,
         suv_mean=mean,
         suv_median=float(np.median(suv)),
         suv_min=float(suv.min()),
-        suv_peak=peak,
+        suv_peak=float(peaks.max()),
+        suv_peak_local=float(peaks[np.argmax(suv)]),
+        suv_peak_partial=float(shared.max()),
         mtv_ml=volume,
+        mtv_41pct_ml=float((suv >= 0.41 * hottest).sum()) * pet.voxel_ml,
+        mtv_suv4_ml=float((suv >= 4.0).sum()) * pet.voxel_ml,
         tlg=volume * mean,
     )
-
-
-def _sphere_means(pet: Volume, index: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Mean SUV over the 1 cm3 sphere around each voxel of `index` (n, 3); outside the image its border continues."""
-    offsets = _sphere(pet.affine)
-    last = np.array(pet.shape) - 1
-    total = np.zeros(len(index))
-    for offset in offsets:
-        total += pet.array[tuple(np.clip(index + offset, 0, last).T)]
-    return total / len(offsets)
-
-
-def _sphere(affine: Affine) -> NDArray[np.intp]:
-    """Offsets (n, 3) in (slice, row, column) of the voxels whose centres lie in a centred sphere of 1 cm3."""
-    axes = affine[:3, :3][:, ::-1]  # mm per step of (slice, row, column)
-    reach = np.floor(_PEAK_RADIUS_MM * np.linalg.norm(np.linalg.inv(axes), axis=1)).astype(int)
-    offsets = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in reach], indexing="ij"), -1).reshape(-1, 3)
-    inside: NDArray[np.intp] = offsets[np.linalg.norm(offsets @ axes.T, axis=1) <= _PEAK_RADIUS_MM]
-    return inside

@@ -12,7 +12,8 @@ import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
 from fedpet.messages import Message
-from imaging.anatomy import COARSE_MM, LEFT, RIGHT, anatomy_of
+from imaging.anatomy import LEFT, RIGHT, anatomy_of
+from imaging.coarse import COARSE_MM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,10 +7,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
+    from fedpet.errors import StudyRefused
     from fedpet.messages import Message
+    from imaging.corrections import AppliedCorrection
     from imaging.volume import Volume
 
 
@@ -42,16 +44,21 @@ class SeriesFacts:
     spacing: tuple[float, float, float] | None  # mm along (column, row, slice)
     chosen: bool
     reason: Message  # why chosen or why not
+    id: int = 0  # number of the series in the table, from 1
 
 
 @dataclass(frozen=True)
 class PetFacts:
-    """What the SUV rests on (DICOM PS3.3 C.8.9)."""
+    """What the SUV rests on (DICOM PS3.3 C.8.9), corrections of a person included.
+
+    The fields that end in `_rule` or `_source` are stable identifiers of how a value was read; docs/imaging.md lists
+    them.
+    """
 
     units: str  # BQML, GML, ...
     decay_correction: str  # START, ADMIN, ...
-    suv_factor_min: float  # SUV per stored-and-rescaled unit, smallest over the slices
-    suv_factor_max: float
+    suv_factor_min: float | None  # SUVbw per stored-and-rescaled unit, smallest over the slices; None: no SUV
+    suv_factor_max: float | None
     reference_time_source: str  # for example "series_time"; "not needed" where no decay is computed
     reference_time: datetime | None
     injection_time: datetime | None
@@ -60,11 +67,39 @@ class PetFacts:
     half_life_s: float | None
     weight_kg: float | None
     height_m: float | None
-    sex: str  # "F", "M" or ""
+    sex: str  # "F", "M", "O" or ""
     radiopharmaceutical: str
     corrected_image: tuple[str, ...]
     manufacturer: str
     model: str
+    factor_rule: str = ""  # "bqml_start", "gml_bw", "cnts_suv_scale_factor", ...; "" where there is no SUV
+    suv_type: str = ""  # SUVType as written
+    injection_source: str = ""  # "start_datetime", "start_time", "start_time_previous_day", ...
+    timezone: str = ""  # TimezoneOffsetFromUTC as written: the clock all times here are told in
+    weight_source: str = ""  # "kg", "g read as kg", "corrected"
+    height_source: str = ""  # "m", "cm read as m", "corrected"
+    dose_source: str = ""  # "Bq", "MBq read as Bq", "corrected"
+    half_life_source: str = ""  # "header", "radionuclide_code"
+    radiopharmaceutical_code: str = ""  # code value, SNOMED as a rule
+    radionuclide_code: str = ""
+
+
+class _CheckedOnce:
+    """The checks of a study. Given as a function, they are made when somebody first looks at any of them.
+
+    Whoever only reads images need not wait for them, and nobody can look past one that fails.
+    """
+
+    def __get__(self, study: Study | None, _: type | None = None) -> tuple[QualityCheck, ...]:
+        if study is None:
+            raise AttributeError  # a study without checks cannot be made
+        made: tuple[QualityCheck, ...] | Callable[[], Iterable[QualityCheck]] = vars(study)["_checks"]
+        if callable(made):
+            made = vars(study)["_checks"] = tuple(made())
+        return made
+
+    def __set__(self, study: Study, value: tuple[QualityCheck, ...] | Callable[[], Iterable[QualityCheck]]) -> None:
+        vars(study)["_checks"] = value
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +108,11 @@ class Study:
 
     Attributes:
         pseudonym: keyed pseudonym of the patient; the only identifier that travels.
-        pet: SUVbw, g/ml, float32, on the PET's own grid.
+        pet: SUVbw, g/ml, float32, on the PET's own grid; unit "stored" where the SUV cannot be computed.
         ct: HU, int16 or float32, on the CT's own grid; None where the study holds no CT.
         study_date: date of the examination as YYYY-MM-DD, or "" where absent.
+        corrections: what a person put in place of values in the headers.
+        suv_refusal: why `pet` is not SUV; None where it is.
     """
 
     pseudonym: str
@@ -83,9 +120,12 @@ class Study:
     ct: Volume | None
     pet_facts: PetFacts
     series: tuple[SeriesFacts, ...]
-    checks: tuple[QualityCheck, ...]
+    checks: _CheckedOnce = _CheckedOnce()
     study_date: str = ""
     source_uids: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)  # modality -> SOP instance UIDs
+    corrections: tuple[AppliedCorrection, ...] = ()
+    suv_refusal: StudyRefused | None = None
+    frame_of_reference: str = field(default="", repr=False)  # FrameOfReferenceUID of the PET
 
     def failed(self) -> Sequence[QualityCheck]:
         """The checks that failed."""

@@ -1,107 +1,161 @@
-"""SUVbw from a PET's headers (DICOM PS3.3 C.8.9.1; IBSI manual for SUV computation, 2025).
+"""SUVbw from a PET's headers (DICOM PS3.3 C.8.9.1; manual of the IBSI for SUV computation, 2025).
 
-SUVbw [g/ml] = activity concentration [Bq/ml] x weight [g] / dose [Bq], the dose decayed to the time the image was
-decay-corrected to:
+SUVbw [g/ml] = activity concentration [Bq/ml] x weight [g] / dose [Bq], image and dose taken to the same time. Which of
+the rules below gave the factor is recorded in `PetFacts.factor_rule`:
 
-- `DecayCorrection` START: from injection to the start of the scan (see `imaging.tracer.scan_start`).
-- `DecayCorrection` ADMIN: not at all.
-- `Units` GML with `SUVType` empty or BW: the image already is SUVbw.
+- `Units` BQML, `DecayCorrection` START ("bqml_start"): the dose decays from the injection to the start of the scan (see
+  `imaging.timing.scan_start`); ADMIN ("bqml_admin"): not at all; NONE ("bqml_none_per_slice"): each slice is corrected
+  for the decay from the injection to its own acquisition, and within the frame.
+- `Units` CNTS (Philips): the private SUV scale factor ("cnts_suv_scale_factor"), else the private activity
+  concentration scale factor and the rules of BQML ("cnts_activity_scale_factor"). Both count under CNTS only.
+- `Units` GML: `SUVType` empty or BW is SUVbw ("gml_bw"); LBM, LBMJAMES128, LBMJANMA, IBW are converted back with
+  weight, height and sex ("gml_lbm", "gml_lbm_james128", "gml_lbm_janma", "gml_ibw").
+- `Units` CM2ML: SUVbsa, converted back ("cm2ml_bsa").
 
 Everything else is refused, saying what was found and what is needed.
+
+A person's correction (`imaging.corrections`) of weight, dose or times rescales what the scanner computed with the
+headers' values: SUVbw goes with weight / dose x decay, new over old. So it holds under every rule, also where the
+scanner itself had normalised the image.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, isfinite, log
+from math import isfinite
 from typing import TYPE_CHECKING
 
-from fedpet.errors import SuvNotComputable
 from fedpet.messages import Message
-from imaging.header import number, numbers, text, texts
-from imaging.study import PetFacts
-from imaging.tracer import (
-    MOST_HALF_LIVES,
-    decay_factor_disagreement,
-    dose_bq,
-    half_life_s,
-    injection_time,
-    scan_start,
-    tracer_name,
-)
+from imaging.acquisition import corrected, filled, told_by
+from imaging.factors import NOT_NEEDED, Factors, doublings, factors_of, not_computable, untimely
+from imaging.header import number, text, texts
+from imaging.study import Level, PetFacts, QualityCheck
+from imaging.timing import decay_factor_disagreement, injection_times_apart_s
+from imaging.tracer import code, radiopharmaceutical, tracer_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pydicom.dataset import Dataset
 
-_LARGEST_KG = 1000.0  # a weight above is in grams
-_ADVICE_UNITS = {
-    "CNTS": Message("Counts need Philips' private scale factors, which are not used yet: export the PET in BQML."),
-    "CM2ML": Message("Normalised to body surface: export the PET in BQML."),
-    "PROPCPS": Message("Not quantitative: choose the attenuation-corrected PET in BQML."),
-    "PROPCNTS": Message("Not quantitative: choose the attenuation-corrected PET in BQML."),
-}
+    from fedpet.errors import StudyRefused
+    from imaging.acquisition import Acquisition
+    from imaging.corrections import AppliedCorrection, Correction
+
+_CLOCKS_APART_S = 60.0  # two injection times that differ by more are a warning
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How stored values become SUVbw: stored x slope x factor.
+    """How stored values become SUVbw: stored x slope x factor, slice by slice in the order of the headers given.
 
     Attributes:
-        slopes: RescaleSlope of each slice, in the order of the headers given.
-        factor: SUVbw per rescaled unit.
-        disagreement: relative difference of SUV if the reference time were read from DecayFactor; 0 where not given.
+        slopes: RescaleSlope.
+        intercepts: RescaleIntercept; 0 wherever there is SUV.
+        factors: SUVbw per rescaled unit; 1 where the SUV was refused.
         facts: what it rests on.
+        corrections: what a person put in place of the headers' values.
+        disagreement: relative difference of SUV if the reference time were read from DecayFactor; 0 where not given.
+        doubts: what speaks against the SUV without ruling it out.
+        refusal: why there is no SUV, or None.
     """
 
     slopes: tuple[float, ...]
-    factor: float
-    disagreement: float
+    intercepts: tuple[float, ...]
+    factors: tuple[float, ...]
     facts: PetFacts
+    corrections: tuple[AppliedCorrection, ...] = ()
+    disagreement: float = 0.0
+    doubts: tuple[Message, ...] = ()
+    refusal: StudyRefused | None = None
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """SUVbw per stored value of each slice."""
+        return tuple(slope * factor for slope, factor in zip(self.slopes, self.factors, strict=True))
+
+    def check(self) -> QualityCheck:
+        """The check "suv"."""
+        if self.refusal is not None:
+            return QualityCheck("suv", Level.FAIL, self.refusal.found)
+        if self.doubts:
+            return QualityCheck("suv", Level.WARN, self.doubts[0])
+        units, correction = self.facts.units, self.facts.decay_correction or "—"
+        return QualityCheck(
+            "suv", Level.PASS, Message("SUVbw from units {units}, decay correction {c}.", units=units, c=correction)
+        )
 
 
-def calibrate(headers: Sequence[Dataset]) -> Calibration:
+def calibrate(headers: Sequence[Dataset], corrections: Sequence[Correction] = ()) -> Calibration:
     """The calibration of one static, attenuation-corrected PET series.
 
     Args:
         headers: one per slice, in the volume's order.
+        corrections: a person's, at most one of each value.
 
     Raises:
         SuvNotComputable: the values cannot be turned into SUVbw.
+        CorrectionRefused: the corrections do not fit the series.
     """
-    _require_corrections(headers)
+    _require_corrected_images(headers)
     slopes = _slopes(headers)
-    first = headers[0]
-    units, correction = text(first, "Units"), text(first, "DecayCorrection")
-    if units == "GML":
-        factor = _gml_factor(first)
-    elif units == "BQML":
-        factor = 1000.0 * _needed_weight(first) / _reference_dose(headers, correction)
-    else:
-        raise _not_computable(
-            Message("The PET is in units {units}.", units=units or "—"),
-            Message("Units BQML, or GML holding SUVbw."),
-            _ADVICE_UNITS.get(units, Message("Export the attenuation-corrected PET in BQML.")),
-        )
-    decayed = units == "BQML" and correction == "START"
-    disagreement = decay_factor_disagreement(headers) if decayed else 0.0
-    return Calibration(slopes, factor, disagreement, _facts(headers, factor, decayed=decayed))
+    told = told_by(headers)
+    now, applied = corrected(told, corrections, headers[0])
+    then = filled(told, now)
+    factors = factors_of(headers, then)
+    timed = factors.reference_time_source != NOT_NEEDED
+    if timed and now.elapsed_s is not None and not now.is_timely:
+        raise untimely(now.elapsed_s)
+    change = _change(then, now)
+    per_slice = tuple(factor * change for factor in factors.per_slice)
+    disagreement = 0.0
+    if timed and text(headers[0], "DecayCorrection") == "START" and now.start and now.half_life_s:
+        disagreement = decay_factor_disagreement(headers, now.acquired, start=now.start, half_life_s=now.half_life_s)
+    return Calibration(
+        slopes=slopes,
+        intercepts=(0.0,) * len(slopes),
+        factors=per_slice,
+        facts=_facts(headers[0], now, factors, per_slice),
+        corrections=applied,
+        disagreement=disagreement,
+        doubts=_doubts(headers[0], now, factors),
+    )
 
 
-def _require_corrections(headers: Sequence[Dataset]) -> None:
-    for keyword in ("Units", "DecayCorrection", "SUVType"):
+def uncalibrated(headers: Sequence[Dataset], corrections: Sequence[Correction], refusal: StudyRefused) -> Calibration:
+    """What is left of a PET whose SUV was refused: its rescaled values and the facts."""
+    now, applied = corrected(told_by(headers), corrections, headers[0])
+    slopes = [number(header, "RescaleSlope") for header in headers]
+    return Calibration(
+        slopes=tuple(slope if slope is not None and isfinite(slope) else 1.0 for slope in slopes),
+        intercepts=tuple(number(header, "RescaleIntercept") or 0.0 for header in headers),
+        factors=(1.0,) * len(slopes),
+        facts=_facts(headers[0], now, None, ()),
+        corrections=applied,
+        refusal=refusal,
+    )
+
+
+def _require_corrected_images(headers: Sequence[Dataset]) -> None:
+    for keyword in ("Units", "DecayCorrection", "SUVType", "TimezoneOffsetFromUTC"):
         if len({text(header, keyword) for header in headers}) > 1:
-            raise _not_computable(
+            raise not_computable(
                 Message("The slices differ in {keyword}.", keyword=keyword),
                 Message("One value in the whole series."),
                 Message("Export the series again, without images of other series."),
             )
     if not all("ATTN" in texts(header, "CorrectedImage") for header in headers):
-        raise _not_computable(
+        raise not_computable(
             Message("The PET is not corrected for attenuation."),
             Message("ATTN in Corrected Image."),
             Message("Choose the attenuation-corrected series."),
+        )
+    tracers = len(headers[0].get("RadiopharmaceuticalInformationSequence") or [])
+    if tracers > 1:
+        raise not_computable(
+            Message("The PET names {n} radiopharmaceuticals.", n=tracers),
+            Message("One radiopharmaceutical."),
+            Message("Export the series of one tracer."),
         )
 
 
@@ -110,7 +164,7 @@ def _slopes(headers: Sequence[Dataset]) -> tuple[float, ...]:
     for header in headers:
         slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept") or 0.0
         if slope is None or not isfinite(slope) or slope <= 0 or intercept != 0:
-            raise _not_computable(
+            raise not_computable(
                 Message(
                     "A slice has rescale slope {slope} and intercept {intercept}.",
                     slope=str(slope),
@@ -123,109 +177,74 @@ def _slopes(headers: Sequence[Dataset]) -> tuple[float, ...]:
     return tuple(slopes)
 
 
-def _gml_factor(header: Dataset) -> float:
-    kind = text(header, "SUVType")
-    if kind not in ("", "BW"):
-        raise _not_computable(
-            Message("The PET holds SUV of type {kind}.", kind=kind),
-            Message("SUV normalised to body weight (SUV Type empty or BW)."),
-            Message("Export the PET in BQML or as SUVbw."),
+def _change(then: Acquisition, now: Acquisition) -> float:
+    """How SUVbw changes from what the scanner knew to what is known now; 1 without corrections."""
+    change = 1.0
+    if then.weight_kg is not None and now.weight_kg is not None:
+        change *= now.weight_kg / then.weight_kg
+    if then.dose_bq is not None and now.dose_bq is not None:
+        change *= then.dose_bq / now.dose_bq
+    longer_s = (now.elapsed_s or 0.0) - (then.elapsed_s or 0.0)
+    if longer_s == 0.0 or then.elapsed_s is None or now.elapsed_s is None:
+        return change
+    if now.half_life_s is None:
+        raise not_computable(
+            Message("A time is corrected, and the half-life is missing."),
+            Message("Radionuclide Half Life in the PET headers."),
+            Message("Export the PET with its radiopharmaceutical."),
         )
-    return 1.0
+    return change * doublings(longer_s, now.half_life_s)
 
 
-def _reference_dose(headers: Sequence[Dataset], correction: str) -> float:
-    """Dose in Bq at the time the image is corrected to."""
-    first = headers[0]
-    if correction not in ("START", "ADMIN") or "DECY" not in texts(first, "CorrectedImage"):
-        raise _not_computable(
-            Message(
-                "Decay Correction is {correction}, Corrected Image is {corrected}.",
-                correction=correction or "—",
-                corrected=", ".join(texts(first, "CorrectedImage")) or "—",
-            ),
-            Message("Decay Correction START or ADMIN, and DECY in Corrected Image."),
-            Message("Export the decay-corrected PET series."),
+def _doubts(header: Dataset, now: Acquisition, factors: Factors) -> tuple[Message, ...]:
+    doubts = []
+    apart_s = injection_times_apart_s(header)
+    if apart_s > _CLOCKS_APART_S and factors.reference_time_source != NOT_NEEDED and _read_from_header(now):
+        doubts.append(Message("The headers give two injection times, {minutes:.0f} min apart.", minutes=apart_s / 60))
+    if factors.rule == "cnts_suv_scale_factor" and text(header, "DecayCorrection") == "NONE":
+        doubts.append(
+            Message("The images are not decay-corrected; Philips' SUV scale factor is taken to allow for it.")
         )
-    dose = _needed_dose(first)
-    if correction == "ADMIN":
-        return dose
-    half_life = half_life_s(first)
-    start = scan_start(headers)
-    injection = injection_time(first, start.time) if start else None
-    if half_life is None or start is None or injection is None:
-        raise _not_computable(
-            Message("Half-life, injection time or scan time is missing."),
-            Message(
-                "Radionuclide Half Life, Radiopharmaceutical Start Time and Series Time, since the correction is START."
-            ),
-            Message("Add the injection time at the scanner or in the export, then load again."),
-        )
-    elapsed = (start.time - injection).total_seconds()
-    if elapsed > MOST_HALF_LIVES * half_life:
-        raise _not_computable(
-            Message("Injection would lie {hours:.1f} h before the scan.", hours=elapsed / 3600),
-            Message("An injection on the day of the scan, within {n:.0f} half-lives.", n=MOST_HALF_LIVES),
-            Message("Correct the injection time in the PET headers."),
-        )
-    return dose * exp(-log(2) * elapsed / half_life)
+    if now.sex == "O" and factors.rule.startswith(("gml_lbm", "gml_ibw")):
+        doubts.append(Message("The patient's sex is given as other: the mean of the formulas of both sexes is used."))
+    return tuple(doubts)
 
 
-def weight_kg(header: Dataset) -> float | None:
-    """PatientWeight in kg; above 1000 it is taken as grams; zero is missing."""
-    weight = number(header, "PatientWeight")
-    if weight is None or not isfinite(weight) or weight <= 0:
-        return None
-    return weight / 1000 if weight > _LARGEST_KG else weight
+def _read_from_header(now: Acquisition) -> bool:
+    return now.injection is not None and now.injection.source != "corrected"
 
 
-def _needed_weight(header: Dataset) -> float:
-    weight = weight_kg(header)
-    if weight is None:
-        raise _not_computable(
-            Message("The patient's weight is missing or zero."),
-            Message("Patient Weight in kg."),
-            Message("Add the weight of the day of the scan to the PET headers."),
-        )
-    return weight
-
-
-def _needed_dose(header: Dataset) -> float:
-    dose = dose_bq(header)
-    if dose is None:
-        raise _not_computable(
-            Message("The administered dose is missing or is neither in Bq nor in MBq."),
-            Message("Radionuclide Total Dose in Bq."),
-            Message("Add the administered dose to the PET headers."),
-        )
-    return dose
-
-
-def _facts(headers: Sequence[Dataset], factor: float, *, decayed: bool) -> PetFacts:
-    first = headers[0]
-    start = scan_start(headers)
-    injection = injection_time(first, start.time) if start else None
-    heights = numbers(first, "PatientSize")
+def _facts(header: Dataset, now: Acquisition, factors: Factors | None, per_slice: Sequence[float]) -> PetFacts:
+    tracer = radiopharmaceutical(header)
+    source = factors.reference_time_source if factors else NOT_NEEDED
+    if factors and now.start and source not in (NOT_NEEDED, "acquisition_time_per_slice"):
+        source = now.start.source
     return PetFacts(
-        units=text(first, "Units"),
-        decay_correction=text(first, "DecayCorrection"),
-        suv_factor_min=factor,
-        suv_factor_max=factor,
-        reference_time_source=start.source if start and decayed else "not needed",
-        reference_time=start.time if start else None,
-        injection_time=injection,
-        uptake_min=(start.time - injection).total_seconds() / 60 if start and injection else None,
-        dose_bq=dose_bq(first),
-        half_life_s=half_life_s(first),
-        weight_kg=weight_kg(first),
-        height_m=heights[0] if heights and heights[0] > 0 else None,
-        sex=text(first, "PatientSex") if text(first, "PatientSex") in ("F", "M") else "",
-        radiopharmaceutical=tracer_name(first),
-        corrected_image=texts(first, "CorrectedImage"),
-        manufacturer=text(first, "Manufacturer"),
-        model=text(first, "ManufacturerModelName"),
+        units=text(header, "Units"),
+        decay_correction=text(header, "DecayCorrection"),
+        suv_factor_min=min(per_slice, default=None),
+        suv_factor_max=max(per_slice, default=None),
+        reference_time_source=source,
+        reference_time=now.start.time if now.start else None,
+        injection_time=now.injection.time if now.injection else None,
+        uptake_min=None if now.elapsed_s is None else now.elapsed_s / 60,
+        dose_bq=now.dose_bq,
+        half_life_s=now.half_life_s,
+        weight_kg=now.weight_kg,
+        height_m=now.height_m,
+        sex=now.sex,
+        radiopharmaceutical=tracer_name(header),
+        corrected_image=texts(header, "CorrectedImage"),
+        manufacturer=text(header, "Manufacturer"),
+        model=text(header, "ManufacturerModelName"),
+        factor_rule=factors.rule if factors else "",
+        suv_type=text(header, "SUVType"),
+        injection_source=now.injection.source if now.injection else "",
+        timezone=text(header, "TimezoneOffsetFromUTC"),
+        weight_source=now.weight_source,
+        height_source=now.height_source,
+        dose_source=now.dose_source,
+        half_life_source=now.half_life_source,
+        radiopharmaceutical_code=code(tracer, "RadiopharmaceuticalCodeSequence"),
+        radionuclide_code=code(tracer, "RadionuclideCodeSequence"),
     )
-
-
-def _not_computable(found: Message, needed: Message, advice: Message) -> SuvNotComputable:
-    return SuvNotComputable(found=found, needed=needed, advice=advice)

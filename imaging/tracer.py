@@ -1,160 +1,150 @@
-"""What was injected and when, and when the scan started, as a PET's headers tell it (DICOM PS3.3 C.8.9.2)."""
+"""What was injected, as a PET's headers tell it, and whether it was fluorine-18 FDG (DICOM PS3.3 C.8.9.2)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from math import exp, isfinite, log
-from typing import TYPE_CHECKING
+import re
+import unicodedata
+from math import isfinite
+from typing import TYPE_CHECKING, Final
 
-from fedpet.errors import SuvNotComputable
+from pydicom.dataset import Dataset
+
+from fedpet.errors import TracerRefused
 from fedpet.messages import Message
-from imaging.header import date_time, ge_scan_datetime, moment, number, text, time_of_day
+from imaging.header import number, text
+from imaging.study import Level, QualityCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from imaging.study import PetFacts
 
-    from pydicom.dataset import Dataset
-
-_LARGEST_MBQ = 5e3  # a dose below is in MBq, one above _SMALLEST_BQ in Bq; real doses cluster near 4e2 and 4e8
-_SMALLEST_BQ = 1e6
-_LARGEST_BQ = 5e9
-MOST_HALF_LIVES = 5.0  # longest credible time from injection to scan
-_CLOCK_SLACK = timedelta(seconds=1)  # series and acquisition time are rounded differently
-
-
-@dataclass(frozen=True)
-class ScanStart:
-    """When the scan started, and where that was read.
-
-    `source` is "series_time", "ge_private_scan_datetime", "back_computed" or "earliest_acquisition".
-    """
-
-    time: datetime
-    source: str
-
-
-def scan_start(headers: Sequence[Dataset]) -> ScanStart | None:
-    """The start of the scan, or None where no time is given.
-
-    The series time, unless it is later than the earliest acquisition (then it is the time of a reprocessing, or
-    missing): then GE's scan date and time, else computed back from the frame reference time of the earliest slice, else
-    the earliest acquisition itself. Back-computation is not the first choice: in real series of several beds all slices
-    may carry one acquisition time while the frame reference time varies (+1.3 % to -10.9 % of SUV).
-    """
-    timed = [(time, header) for header in headers if (time := moment(header, "Acquisition"))]
-    series = moment(headers[0], "Series") if text(headers[0], "SeriesTime") else None
-    if not timed:
-        return ScanStart(series, "series_time") if series else None
-    earliest = min(time for time, _ in timed)
-    if series and series <= earliest + _CLOCK_SLACK:
-        return ScanStart(series, "series_time")
-    scan = ge_scan_datetime(headers[0])
-    if scan and scan <= earliest + _CLOCK_SLACK and earliest - scan < timedelta(hours=12):
-        return ScanStart(scan, "ge_private_scan_datetime")
-    candidates = [header for time, header in timed if time == earliest]
-    header = min(candidates, key=lambda one: number(one, "FrameReferenceTime") or 0.0)
-    back = _before_frame(header)
-    if back is None:
-        return ScanStart(earliest, "earliest_acquisition")
-    return ScanStart(earliest - back, "back_computed")
+F18_HALF_LIFE_S: Final = 6586.2
+_F18_TOLERANCE = 0.02  # share of the half-life; 6586 to 6588 s are written
+_FDG_CODES = frozenset(("35321007", "C-B1031"))  # SNOMED CT, SNOMED RT (PS3.16 CID 4021)
+_F18_CODES = frozenset(("77004003", "C-111A1"))  # PS3.16 CID 4020
+_HALF_LIVES_S = {  # by radionuclide code (SNOMED CT, RT), where Radionuclide Half Life is missing; NuDat 3
+    **dict.fromkeys(_F18_CODES, F18_HALF_LIFE_S),
+    **dict.fromkeys(("35337001", "C-131A3"), 4062.6),  # gallium-68
+    **dict.fromkeys(("40565003", "C-105A1"), 1221.84),  # carbon-11
+    **dict.fromkeys(("21576001", "C-107A1"), 597.9),  # nitrogen-13
+    **dict.fromkeys(("3932008", "C-127A2"), 45_722.0),  # copper-64
+    **dict.fromkeys(("63360001", "C-168A4"), 282_276.0),  # zirconium-89
+}
+_FDG = re.compile(
+    r"fdg(?!al)|(flu|f\W?18|18\W?f|deoxy|desoxy).*glu[ck]|glu[ck].*(flu|f\W?18|18\W?f)|"
+    r"efdege|flucis|glucotep|gluscan|metatrace|steripet"
+)
+_OTHERS = re.compile(
+    r"acetat|ammonia|amyvid|axumin|cerianna|cholin|dcfpyl|dopa|dota|estradiol|florbeta|flucicl|fluorid|fluorure|flutemet|"
+    r"illuccix|locametz|methion|misonid|miso\b|neuraceq|netspot|posluma|psma|pylarify|raclo|rubid|tauvid|thymidin|"
+    r"tyrosin|vizamyl|zirconium|\b(fapi|faz|fch|fes|fet|flt|naf|pib|tau|water)\b"
+)
+_UNSPECIFIC = frozenset(  # words that tell the radionuclide only, or nothing
+    (
+        "",
+        "18",
+        "18f",
+        "f18",
+        "f",
+        "fluor",
+        "fluorine",
+        "injection",
+        "na",
+        "n",
+        "a",
+        "none",
+        "other",
+        "solution",
+        "unknown",
+    )
+)
 
 
-def _before_frame(header: Dataset) -> timedelta | None:
-    """Time from the reference of the decay correction to the start of the frame; None where it is not given.
-
-    The frame reference time is when the activity had its mean over the frame of length T: ln(lT / (1 - exp(-lT))) / l
-    after the frame's start.
-    """
-    reference, duration = number(header, "FrameReferenceTime"), number(header, "ActualFrameDuration")
-    half_life = half_life_s(header)
-    if not reference or not duration or half_life is None:
-        return None
-    return timedelta(seconds=reference / 1000 - mean_activity_delay(duration / 1000, half_life))
-
-
-def decay_factor_disagreement(headers: Sequence[Dataset]) -> float:
-    """How far SUV would move if the scan start were taken from DecayFactor (PS3.3 C.8.9.4) of the earliest slice."""
-    start, half_life = scan_start(headers), half_life_s(headers[0])
-    told = [
-        (time, factor, duration / 1000)
-        for header in headers
-        if (time := moment(header, "Acquisition"))
-        and (factor := number(header, "DecayFactor") or 1.0) > 1.0005  # 1 is written where the factor is not known
-        and (duration := number(header, "ActualFrameDuration"))
-    ]
-    if not told or start is None or half_life is None:
-        return 0.0
-    time, factor, duration_s = min(told)
-    implied = mean_activity_delay(duration_s, half_life) - log(factor) * half_life / log(2)
-    apart = (time - start.time).total_seconds() + implied
-    return float(2.0 ** (apart / half_life) - 1.0)
-
-
-def mean_activity_delay(duration_s: float, half_life_s: float) -> float:
-    """Seconds from a frame's start to when the activity equals its mean over the frame."""
-    rate = log(2) / half_life_s
-    return log(rate * duration_s / (1 - exp(-rate * duration_s))) / rate
-
-
-def injection_time(header: Dataset, start: datetime) -> datetime | None:
-    """When the dose was given, or None.
-
-    The date and time if they fit the scan; else the time alone, on the day of the scan or, if that is later than the
-    scan, on the day before. A date that does not fit was shifted by de-identification.
-    """
-    tracer = radiopharmaceutical(header)
-    if tracer is None:
-        return None
-    full = date_time(text(tracer, "RadiopharmaceuticalStartDateTime"), header)
-    longest = timedelta(seconds=MOST_HALF_LIVES * (half_life_s(header) or 0.0))
-    if full and timedelta(0) <= start - full <= longest:
-        return full
-    clock = time_of_day(text(tracer, "RadiopharmaceuticalStartTime")) or (full and full.time())
-    if not clock:
-        return None
-    on_day = datetime.combine(start.date(), clock)
-    return on_day if on_day <= start else on_day - timedelta(days=1)
-
-
-def radiopharmaceutical(header: Dataset) -> Dataset | None:
-    """The one item of Radiopharmaceutical Information Sequence, or None.
-
-    Raises:
-        SuvNotComputable: several were given.
-    """
+def radiopharmaceutical(header: Dataset) -> Dataset:
+    """The one item of Radiopharmaceutical Information Sequence; an empty one where there is none or several."""
     items = header.get("RadiopharmaceuticalInformationSequence") or []
-    if len(items) > 1:
-        raise SuvNotComputable(
-            found=Message("The PET names {n} radiopharmaceuticals.", n=len(items)),
-            needed=Message("One radiopharmaceutical."),
-            advice=Message("Export the series of one tracer."),
-        )
-    return items[0] if items else None
+    return items[0] if len(items) == 1 else Dataset()
 
 
-def dose_bq(header: Dataset) -> float | None:
-    """RadionuclideTotalDose in Bq; up to 5000 it is taken as MBq; None where missing or neither."""
+def half_life(header: Dataset) -> tuple[float | None, str]:
+    """Half-life in seconds and where it was read: "header" or "radionuclide_code"; (None, "") where neither tells."""
     tracer = radiopharmaceutical(header)
-    dose = number(tracer, "RadionuclideTotalDose") if tracer is not None else None
-    if dose is None or dose < 1:
-        return None
-    if dose <= _LARGEST_MBQ:
-        return dose * 1e6
-    return dose if _SMALLEST_BQ <= dose <= _LARGEST_BQ else None
-
-
-def half_life_s(header: Dataset) -> float | None:
-    """RadionuclideHalfLife in seconds, or None."""
-    tracer = radiopharmaceutical(header)
-    half_life = number(tracer, "RadionuclideHalfLife") if tracer is not None else None
-    return half_life if half_life and isfinite(half_life) and half_life > 0 else None
+    told = number(tracer, "RadionuclideHalfLife")
+    if told and isfinite(told) and told > 0:
+        return told, "header"
+    known = _HALF_LIVES_S.get(code(tracer, "RadionuclideCodeSequence"))
+    return (known, "radionuclide_code") if known else (None, "")
 
 
 def tracer_name(header: Dataset) -> str:
     """Radiopharmaceutical, else the meaning of its code."""
     tracer = radiopharmaceutical(header)
-    if tracer is None:
-        return ""
     codes = tracer.get("RadiopharmaceuticalCodeSequence") or []
     return text(tracer, "Radiopharmaceutical") or (text(codes[0], "CodeMeaning") if codes else "")
+
+
+def code(tracer: Dataset, sequence: str) -> str:
+    """Code value of the first item of a code sequence, "" where absent."""
+    codes = tracer.get(sequence) or []
+    return text(codes[0], "CodeValue") if codes else ""
+
+
+def tracer_refusal(facts: PetFacts) -> TracerRefused | None:
+    """Why this is not shown to be fluorine-18 FDG, or None; a tracer that is not named is not refused.
+
+    Not fluorine-18: the code of another radionuclide, or another half-life. Not FDG: the name of another tracer, or a
+    name or code that is neither FDG nor unspecific ("F-18"). The names decide over the code, which scanners preset.
+    """
+    name = facts.radiopharmaceutical or "—"
+    if not _is_f18(facts):
+        found = Message(
+            "The radionuclide is not fluorine-18: {name}, half-life {s} s.",
+            name=name,
+            s="—" if facts.half_life_s is None else f"{facts.half_life_s:.0f}",
+        )
+    elif _is_fdg(facts) is False:
+        found = Message("The radiopharmaceutical is {tracer}: not FDG.", tracer=name)
+    else:
+        return None
+    return TracerRefused(
+        found=found,
+        needed=Message("A PET of fluorine-18 FDG (fludeoxyglucose)."),
+        advice=Message("Choose the FDG examination; what this tracer shows means something else."),
+    )
+
+
+def tracer_check(facts: PetFacts) -> QualityCheck:
+    """The check "tracer": FDG passes, an unnamed tracer with the half-life of fluorine-18 is a warning."""
+    refusal = tracer_refusal(facts)
+    if refusal is not None:
+        return QualityCheck("tracer", Level.FAIL, refusal.found)
+    if _is_fdg(facts) is None:
+        assumed = Message("The radiopharmaceutical is not named; FDG is assumed.")
+        if facts.radiopharmaceutical_code in _FDG_CODES:
+            assumed = Message("The code of {tracer} is that of FDG.", tracer=facts.radiopharmaceutical)
+        return QualityCheck("tracer", Level.WARN, assumed)
+    passed = Message("The radiopharmaceutical is {tracer}.", tracer=facts.radiopharmaceutical or "FDG")
+    return QualityCheck("tracer", Level.PASS, passed)
+
+
+def _is_f18(facts: PetFacts) -> bool:
+    if facts.radionuclide_code in _HALF_LIVES_S and facts.radionuclide_code not in _F18_CODES:
+        return False
+    return facts.half_life_s is None or abs(facts.half_life_s / F18_HALF_LIFE_S - 1) <= _F18_TOLERANCE
+
+
+def _is_fdg(facts: PetFacts) -> bool | None:
+    """Whether the tracer is FDG; None where neither name nor code tells, or where only the code does."""
+    name, coded = _plain(facts.radiopharmaceutical), facts.radiopharmaceutical_code
+    if _FDG.search(name):
+        return True
+    if _OTHERS.search(name):
+        return False
+    unspecific = _UNSPECIFIC.issuperset(re.split(r"\W+", name))
+    if coded in _FDG_CODES:
+        return True if unspecific else None
+    return None if unspecific and coded in {"", *_F18_CODES} else False
+
+
+def _plain(name: str) -> str:
+    """Lower case, without accents."""
+    return unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()

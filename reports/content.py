@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from explain.explanation import Explanation
     from imaging.study import Study
     from inference.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class ReaderVerdict:
+    """What a reader decided on the model's answer, and when it was signed (ISO 8601)."""
+
+    decision: Literal["accept", "amend", "reject"]
+    comment: str
+    reader: str
+    signed: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +34,8 @@ class ReportContent:
         centre: name of the centre, "" where not configured.
         card: the bundle's `card.json` (provenance, metrics, limits).
         explanation: None where it was not asked for or the model abstained.
+        verdict: None while the answer was not signed by a reader.
+        version: of the reading; a change after a signature makes the next one.
     """
 
     report_uid: str
@@ -34,3 +46,5 @@ class ReportContent:
     prediction: Prediction
     explanation: Explanation | None
     card: Mapping[str, Any]
+    verdict: ReaderVerdict | None = None
+    version: int = 1

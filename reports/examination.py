@@ -56,6 +56,8 @@ def _given(value: float | None, factor: float, unit: str, edition: Edition, digi
 
 def _suv(content: ReportContent) -> Message:
     pet = content.study.pet_facts
+    if pet.suv_factor_min is None:
+        return Message("not computable ({units}, {decay})", units=pet.units, decay=pet.decay_correction)
     return Message("SUVbw, g/ml ({units}, {decay})", units=pet.units, decay=pet.decay_correction)
 
 

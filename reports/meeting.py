@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from reportlab.platypus import Flowable
 
-    from reports.content import ReportContent
+    from reports.content import ReaderVerdict, ReportContent
     from reports.edition import Edition
 
 NBSP = "\u00a0"
@@ -46,14 +46,27 @@ def meeting(content: ReportContent, edition: Edition) -> list[Flowable]:
         _fields([(_("Proposal of the board"), 16)], columns=1),
         _fields([(_("Signature"), 10)], columns=1),
     ]
-    verdict = [
+    return [KeepTogether(board), KeepTogether(_verdict(content.verdict, edition))]
+
+
+def _verdict(given: ReaderVerdict | None, edition: Edition) -> list[Flowable]:
+    """What the reader signed, or empty fields."""
+    _ = edition.translate
+    words = {"accept": _("accepted"), "reject": _("rejected"), "amend": _("amended")}
+    boxes = [f"{'☒' if given and given.decision == decision else '☐'}{NBSP}{word}" for decision, word in words.items()]
+    story = [
         Heading(_("The clinician's verdict on this answer")),
-        paragraph((4 * NBSP).join(f"☐{NBSP}{word}" for word in (_("accepted"), _("rejected"), _("amended"))), "lead"),
+        paragraph((4 * NBSP).join(boxes), "lead"),
         Spacer(0, 1 * mm),
-        _fields([(_("Comment"), 14)], columns=1),
-        _fields([(_("Name and role"), 8), (_("Date and signature"), 8)], columns=2),
     ]
-    return [KeepTogether(board), KeepTogether(verdict)]
+    if given is None:
+        return [
+            *story,
+            _fields([(_("Comment"), 14)], columns=1),
+            _fields([(_("Name and role"), 8), (_("Date and signature"), 8)], columns=2),
+        ]
+    signed = [(_("Reader"), given.reader), (_("Signed"), edition.moment(given.signed))]
+    return [*story, paragraph(given.comment or _("No comment."), "body"), facts(signed, columns=2)]
 
 
 def _fields(fields: Sequence[tuple[str, float]], *, columns: int) -> Table:

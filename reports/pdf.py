@@ -34,7 +34,7 @@ _PAGE_WIDTH, _PAGE_HEIGHT = A4
 _MARGIN = (_PAGE_WIDTH - WIDTH) / 2
 _TOP, _BOTTOM = 17 * mm, 17 * mm
 _TOTAL = "total-pages"
-_TITLE = Message("Progression-free survival under immunotherapy")
+TITLE = Message("Progression-free survival under immunotherapy")
 
 
 def write_pdf(content: ReportContent, path: Path, *, language: Language) -> str:
@@ -54,7 +54,7 @@ def write_pdf(content: ReportContent, path: Path, *, language: Language) -> str:
         str(path),
         pagesize=A4,
         lang="fr-FR" if language == "fr" else "en-GB",
-        title=edition.say(_TITLE),
+        title=edition.say(TITLE),
         author=content.centre or "fedpet",
         subject=edition.say(RESEARCH_ONLY),
         creator="fedpet",
@@ -101,7 +101,7 @@ def _title(content: ReportContent, edition: Edition) -> list[Flowable]:
         Message("Report: {moment}", moment=edition.moment(content.created)),
     ]
     left = [
-        paragraph(edition.say(_TITLE), "title"),
+        paragraph(edition.say(TITLE), "title"),
         paragraph(_("From pre-treatment FDG PET/CT and clinical data, non-small-cell lung cancer"), "quiet"),
     ]
     return [

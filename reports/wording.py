@@ -25,6 +25,7 @@ CHECKS: Mapping[str, Message] = {
     "weight": Message("Body weight"),
     "slices": Message("Slices"),
     "alignment": Message("PET/CT alignment"),
+    "suv": Message("SUV computable"),
     "suv_plausible": Message("SUV plausible"),
     "orientation": Message("Orientation"),
     "tracer": Message("Tracer"),

@@ -33,6 +33,13 @@ def training_nodes():
     return _helper("training_nodes")
 
 
+@pytest.fixture(scope="session")
+def orthanc(tmp_path_factory):
+    """A running Orthanc, see `tests/orthanc_server.py`; skipped where it is not installed."""
+    with _helper("orthanc_server").running(tmp_path_factory.mktemp("orthanc")) as server:
+        yield server
+
+
 def _helper(name):
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     module = importlib.util.module_from_spec(spec)

@@ -1,17 +1,27 @@
 """Small DICOM PET and CT series, built slice by slice so that a test can spoil one thing at a time.
 
-Use through the fixture `dicom`: `dicom.pet(suv)`, `dicom.ct(hu)`, `dicom.save(slices, folder)`, `dicom.zipped(...)`.
+Use through the fixture `dicom`: `dicom.pet(suv)`, `dicom.ct(hu)`, `dicom.save(slices, folder)`, `dicom.zipped(...)`;
+`dicom.enhanced(slices)` and `dicom.legacy_converted(slices)` make one multi-frame object of them.
 """
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import io
 import zipfile
 
 import numpy as np
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedPETImageStorage,
+    ExplicitVRLittleEndian,
+    PositronEmissionTomographyImageStorage,
+    generate_uid,
+)
 
 INJECTION = dt.datetime(2024, 3, 5, 9, 0, 0)  # noqa: DTZ001  DICOM times are local
 START = dt.datetime(2024, 3, 5, 10, 0, 0)  # noqa: DTZ001
@@ -111,11 +121,125 @@ def ct(hu, *, spacing=(2.0, 2.0, 4.0), origin=(-40.0, -40.0, 0.0), series="ct", 
     return slices
 
 
+def _item(**tags):
+    """A data set of these attributes; those that are None are left out."""
+    d = Dataset()
+    for keyword, value in tags.items():
+        if value is not None:
+            setattr(d, keyword, value)
+    return d
+
+
+def enhanced(slices, *, unit="Bq/ml", corrected_to=START, series="enhanced", **tags):
+    """An Enhanced PET or CT (PS3.3 A.56, A.38) with the frames of a classic series, in the order given.
+
+    A PET is in real world values of the UCUM code `unit`, corrected for decay to `corrected_to` (None: not at all).
+    """
+    first = slices[0]
+    pet_, whole = first.Modality == "PT", copy.deepcopy(first)
+    for keyword in ("Units", "DecayCorrection", "CorrectedImage", "SeriesType", "RescaleSlope", "RescaleIntercept",
+                    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
+                    "ActualFrameDuration", "AcquisitionDate", "AcquisitionTime", "PixelData"):  # fmt: skip
+        whole.pop(keyword, None)
+    whole.SOPClassUID = EnhancedPETImageStorage if pet_ else EnhancedCTImageStorage
+    whole.SOPInstanceUID = whole.SeriesInstanceUID = generate_uid(entropy_srcs=[series])
+    whole.ImageType, whole.NumberOfFrames = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"], len(slices)
+    shared = _item(
+        PlaneOrientationSequence=[_item(ImageOrientationPatient=first.ImageOrientationPatient)],
+        PixelMeasuresSequence=[_item(PixelSpacing=first.PixelSpacing, SliceThickness=first.SliceThickness)],
+    )
+    if pet_:
+        _say_pet(whole, shared, corrected_to)
+    whole.SharedFunctionalGroupsSequence = [shared]
+    whole.PerFrameFunctionalGroupsSequence = [_frame(one, number, unit) for number, one in enumerate(slices, start=1)]
+    whole.PixelData = b"".join(one.PixelData for one in slices)
+    for keyword, value in tags.items():
+        setattr(whole, keyword, value)
+    return whole
+
+
+def _say_pet(whole, shared, corrected_to):
+    """Corrections (PS3.3 C.8.22.6) and tracer (C.8.22.4): a start with its date, and codes instead of names."""
+    for done in ("AttenuationCorrected", "ScatterCorrected", "RandomsCorrected", "DetectorNormalizationCorrection"):
+        setattr(whole, done, "YES")
+    whole.DecayCorrected = "YES" if corrected_to else "NO"
+    if corrected_to:
+        whole.DecayCorrectionDateTime = corrected_to.strftime("%Y%m%d%H%M%S.%f")
+    (drug,) = whole.RadiopharmaceuticalInformationSequence
+    whole.RadiopharmaceuticalInformationSequence = [
+        _item(
+            RadiopharmaceuticalAgentNumber=1,
+            RadionuclideTotalDose=drug.RadionuclideTotalDose,
+            RadionuclideHalfLife=drug.RadionuclideHalfLife,
+            RadiopharmaceuticalStartDateTime=INJECTION.strftime("%Y%m%d%H%M%S"),
+            RadiopharmaceuticalCodeSequence=[
+                _item(CodeValue="35321007", CodingSchemeDesignator="SCT", CodeMeaning="Fluorodeoxyglucose F^18^")
+            ],
+        )
+    ]
+    shared.RadiopharmaceuticalUsageSequence = [_item(RadiopharmaceuticalAgentNumber=1)]
+
+
+def _frame(one, number, unit):
+    """The functional groups of one frame."""
+    acquired = one.AcquisitionDate + one.AcquisitionTime
+    duration = one.get("ActualFrameDuration")
+    groups = _item(
+        PlanePositionSequence=[_item(ImagePositionPatient=one.ImagePositionPatient)],
+        FrameContentSequence=[
+            _item(
+                FrameAcquisitionDateTime=acquired,
+                FrameAcquisitionDuration=None if duration is None else float(duration),
+                StackID="1",
+                InStackPositionNumber=number,
+            )
+        ],
+    )
+    rescale = {"RescaleSlope": one.RescaleSlope, "RescaleIntercept": one.RescaleIntercept, "RescaleType": "HU"}
+    if one.Modality == "PT":
+        rescale = {"RescaleSlope": "1", "RescaleIntercept": "0", "RescaleType": "US"}
+        groups.RealWorldValueMappingSequence = [mapping(unit, float(one.RescaleSlope))]
+    groups.PixelValueTransformationSequence = [_item(**rescale)]
+    return groups
+
+
+def mapping(unit, slope, intercept=0.0):
+    """An item of Real World Value Mapping Sequence."""
+    code = _item(CodeValue=unit, CodingSchemeDesignator="UCUM", CodeMeaning=unit)
+    return _item(
+        RealWorldValueFirstValueMapped=-32768,
+        RealWorldValueLastValueMapped=32767,
+        RealWorldValueIntercept=intercept,
+        RealWorldValueSlope=slope,
+        MeasurementUnitsCodeSequence=[code],
+    )
+
+
+def legacy_converted(slices, **options):
+    """The Legacy Converted Enhanced PET or CT that highdicom makes of a classic series."""
+    from highdicom import legacy
+
+    kinds = {"PT": legacy.LegacyConvertedEnhancedPETImage, "CT": legacy.LegacyConvertedEnhancedCTImage}
+    files = [dcmread(io.BytesIO(to_bytes(one))) for one in slices]
+    for one in files:
+        for keyword in ("PatientBirthDate", "StudyID", "AccessionNumber", "ReferringPhysicianName"):
+            one.setdefault(keyword, "")
+    return kinds[slices[0].Modality](
+        files,
+        series_instance_uid=generate_uid(),
+        series_number=9,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        **options,
+    )
+
+
 def to_bytes(dataset):
-    """A DICOM file."""
+    """A DICOM file, in the transfer syntax that the data set has, else explicit little endian."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    had = getattr(dataset, "file_meta", None)
+    meta.TransferSyntaxUID = had.TransferSyntaxUID if had else ExplicitVRLittleEndian
     dataset.file_meta = meta
     stream = io.BytesIO()
     dataset.save_as(stream, enforce_file_format=True)

@@ -26,7 +26,7 @@ def engine(tmp_path):
 def audit(engine, tmp_path):
     made = Audit(engine, tmp_path)
     for action in ("case.created", "prediction.computed", "verdict.signed"):
-        made.record("Dr A", action, case="c1", model="ab" * 32, note=action)
+        made.record("Dr A", action, case="c1", model="ab" * 32, detail={"note": action})
     return made
 
 
@@ -66,7 +66,7 @@ def test_a_changed_or_removed_entry_shows(audit, engine, statement):
 def test_an_end_cut_off_and_written_again_shows(audit, engine, tmp_path):
     _run(engine, "DELETE FROM audit WHERE number = 3")
     (tmp_path / "elsewhere").mkdir()
-    Audit(engine, tmp_path / "elsewhere").record("Dr A", "verdict.signed", case="c1", note="forged")
+    Audit(engine, tmp_path / "elsewhere").record("Dr A", "verdict.signed", case="c1", detail={"note": "forged"})
     assert audit.verify().broken is not None
 
 

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from app.jobs import Jobs
-from app.store import Store
-from app.tables import Status
+from app.store import INTERRUPTED, Store
+from app.tables import BUSY, Status
 from fedpet.messages import say
 from fedpet.settings import Settings
 
@@ -34,51 +34,57 @@ def jobs(settings, store):
 
 def _received(store, content):
     case = store.create("fr", {"age": 60.0})
-    folder = store.upload(case.id)
+    folder = store.source(case.id)
     folder.mkdir()
     (folder / "000000").write_bytes(content)
     return case
 
 
-def _wait(store, case_id, *, until=lambda case: case.status is not Status.RUNNING):
-    while not until(store.get(case_id)):
+def _submit(store, jobs, case):
+    assert store.start(case.id)
+    jobs.submit(case.id)
+
+
+def _wait(store, case_id):
+    while store.get(case_id).status in BUSY:
         time.sleep(0.1)
     return store.get(case_id)
 
 
-def test_files_that_are_no_study_refuse_the_case_and_are_removed(store, jobs):
+def test_files_that_are_no_study_refuse_the_case_and_say_why(store, jobs):
     case = _received(store, b"no DICOM")
-    jobs.submit(case.id)
+    _submit(store, jobs, case)
     refused = _wait(store, case.id)
     assert refused.status is Status.REFUSED
     assert "DICOM" in say("fr")(refused.sentence)
-    assert not store.upload(case.id).exists()
 
 
-def test_a_model_that_must_not_be_used_fails_the_case_and_keeps_the_files(tmp_path, store, settings):
-    jobs = Jobs(settings.model_copy(update={"model": tmp_path}), store)
-    case = _received(store, b"no DICOM")
-    jobs.submit(case.id)
-    failed = _wait(store, case.id)
-    jobs.stop()
-    assert failed.status is Status.FAILED
-    assert "SHA256SUMS" in say("fr")(failed.sentence)
-    assert store.upload(case.id).is_dir()
-
-
-def test_stopping_the_server_fails_what_runs_and_what_waits(store, jobs):
+def test_what_ran_and_what_waited_is_taken_up_by_the_next_server(settings, store, jobs):
     running, waiting = _received(store, b"no DICOM"), _received(store, b"no DICOM")
-    jobs.submit(running.id)
-    jobs.submit(waiting.id)
+    _submit(store, jobs, running)
+    _submit(store, jobs, waiting)
     jobs.stop()
-    assert {store.get(case.id).status for case in (running, waiting)} <= {Status.FAILED, Status.REFUSED}
-    assert store.get(waiting.id).status is Status.FAILED
+    assert store.get(waiting.id).status is Status.CHECKING
+    restarted = Jobs(settings, store)
+    restarted.resume()
+    assert {_wait(store, case.id).status for case in (running, waiting)} == {Status.REFUSED}
+    restarted.stop()
+
+
+def test_a_case_that_stops_every_server_is_given_up(store, jobs):
+    case = _received(store, b"no DICOM")
+    store.start(case.id)
+    store.begin(case.id)
+    store.begin(case.id)
+    jobs.resume()
+    given_up = _wait(store, case.id)
+    assert (given_up.status, given_up.sentence) == (Status.FAILED, INTERRUPTED)
 
 
 def test_a_process_that_dies_fails_the_case_with_its_code(store, jobs):
     case = _received(store, b"no DICOM")
-    (store.upload(case.id) / "000000").unlink()
-    store.upload(case.id).rmdir()  # the process ends with an error nobody expected
-    jobs.submit(case.id)
+    (store.source(case.id) / "000000").unlink()
+    store.source(case.id).rmdir()  # the process ends with an error nobody expected
+    _submit(store, jobs, case)
     failed = _wait(store, case.id)
     assert (failed.status, failed.sentence.values["code"]) == (Status.FAILED, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import string
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,16 @@ from streamlit.runtime.context import ContextProxy
 from streamlit.testing.v1 import AppTest
 
 import app
+from app.result import inspection_json
 from app.services import open_services
+from app.store import INTERRUPTED
 from app.tables import Status
-from app.viewer.volumes import store_viewer_volumes
+from app.viewer.description import read_description
+from app.viewer.volumes import store_answer, store_images
 from app.views.record_form import GROUPS
 from app.views.speech import Speech
 from clinical.variables import VARIABLES
+from fedpet.errors import SuvNotComputable
 from fedpet.messages import LANGUAGES, Message, catalogue
 from fedpet.settings import Settings
 
@@ -72,12 +77,23 @@ def _received(services, record=None):
     return case
 
 
-def _ready(services, **options):
-    case = services.store.create("fr")
+def _checked(services, study=None, record=None):
+    """A case whose images were checked."""
+    case, study = _received(services, record), study or cases.make_study()
     services.store.start(case.id)
+    store_images(study, services.store.folder(case.id))
+    services.store.checked(
+        case.id, pseudonym=study.pseudonym, study_date=study.study_date, inspection=inspection_json(study)
+    )
+    return case
+
+
+def _ready(services, **options):
+    case = _checked(services)
+    services.store.confirm(case.id)
     result = cases.make_case(services.store.folder(case.id), **options)
-    store_viewer_volumes(result, result.folder)
-    services.store.finish(case.id, pseudonym="P-0123456789ab", study_date="2026-03-10", result=cases.make_json(result))
+    store_answer(result, result.folder)
+    assert services.store.finish(case.id, result=cases.make_json(result))
     return case
 
 
@@ -118,27 +134,26 @@ def test_the_list_shows_each_case_with_its_answer(page, services):
     _ready(services)
     _ready(services, abstained=True)
     said = _texts(page.run())
-    for words in ("incomplet", "prêt", "52\u202f%", "risque intermédiaire", "abstention", "10 mars 2026"):
+    for words in ("reçu", "prêt", "52\u202f%", "risque intermédiaire", "abstention", "10 mars 2026"):
         assert words.replace("\u202f", " ") in said.replace("\u202f", " ").replace("\xa0", " ")
     assert [button.label for button in page.button if button.key] == ["Ouvrir"] * 3
 
 
 def test_the_form_keeps_what_is_entered_and_what_is_missing_stays_missing(page, services):
     case = _received(services)
-    _open(page, "new", case)
-    assert "12 fichier(s), 5 Mo" in page.success[0].value
+    _open(page, "case", case)
     _field(page, "age").set_value(66.0)
     _field(page, "sex").select("F")
     _field(page, "brain_metastases").select(False)
     page.run()
     assert services.store.get(case.id).record == {"age": 66.0, "sex": "F", "brain_metastases": False}
     again = AppTest.from_file(str(_ROOM / "main.py"), default_timeout=60)
-    assert _field(_open(again, "new", case), "age").value == 66.0
+    assert _field(_open(again, "case", case), "age").value == 66.0
     assert _field(again, "albumin").value is None
 
 
 def test_unusual_values_are_pointed_out_and_missing_ones_listed(page, services):
-    _open(page, "new", _received(services, {"crp": 240.0, "ldh": 300.0}))
+    _open(page, "case", _received(services, {"crp": 240.0, "ldh": 300.0}))
     warned = page.warning[0].value
     assert "CRP" in warned
     assert "240 mg/L" in warned
@@ -147,7 +162,7 @@ def test_unusual_values_are_pointed_out_and_missing_ones_listed(page, services):
 
 
 def test_a_record_is_loaded_from_a_file(page, services):
-    _open(page, "new", _received(services))
+    _open(page, "case", _received(services))
     page.file_uploader[0].upload("dupont_jean.csv", b"sexe;ldh;ldh_lsn;inconnue\nM;310,5;250;1\n").run()
     page.run()
     assert (_field(page, "sex").value, _field(page, "ldh").value) == ("M", 310.5)
@@ -156,7 +171,7 @@ def test_a_record_is_loaded_from_a_file(page, services):
 
 
 def test_a_file_that_cannot_be_used_says_why(page, services):
-    _open(page, "new", _received(services))
+    _open(page, "case", _received(services))
     page.file_uploader[0].upload("a.json", b'{"ldh": 99999}').run()
     assert "LDH" in page.error[0].value
     assert "10000" in page.error[0].value
@@ -164,7 +179,7 @@ def test_a_file_that_cannot_be_used_says_why(page, services):
 
 def test_a_model_that_must_not_be_used_is_said_on_the_pages_that_need_it(tmp_path, visit):
     services = visit(Settings(home=tmp_path / "home", model=tmp_path))
-    for name, case in (("model", None), ("new", _received(services))):
+    for name, case in (("model", None), ("case", _received(services))):
         page = AppTest.from_file(str(_ROOM / "main.py"), default_timeout=60)
         assert "SHA256SUMS" in _open(page, name, case).error[0].value
 
@@ -205,14 +220,32 @@ def test_a_refused_case_says_why_and_a_failed_one_can_be_started_again(page, ser
     services.store.start(case.id)
     services.store.stop(case.id, Status.REFUSED, Message("The model does not answer."))
     assert "ne sont pas utilisables" in _open(page, "case", case).error[0].value
-    failed = services.store.create("fr")
-    services.store.upload(failed.id).mkdir()
+    failed = _received(services)
     services.store.start(failed.id)
-    services.store.fail_interrupted()
+    services.store.stop(failed.id, Status.FAILED, INTERRUPTED)
     page = AppTest.from_file(str(_ROOM / "main.py"), default_timeout=60)
     _open(page, "case", failed)
     assert "Le serveur s’est arrêté" in page.error[0].value
-    assert "Revoir les données et relancer" in [button.label for button in page.button]
+    assert "Relancer" in [button.label for button in page.button]
+
+
+def test_images_without_suv_are_shown_with_the_reason_and_are_not_computed(page, services):
+    study = cases.make_study()
+    refusal = SuvNotComputable(found=Message("No weight."), needed=Message("A weight."), advice=Message("Give it."))
+    stored = study.pet.like(study.pet.array, "stored")
+    case = _checked(services, replace(study, pet=stored, suv_refusal=refusal))
+    said = _texts(_open(page, "case", case))
+    assert "No weight. A weight. Give it." in page.error[0].value
+    assert "Lancer l’analyse" not in [button.label for button in page.button]
+    assert "SUVmax" not in said
+    assert read_description(services.store.folder(case.id))["quantity"] == "BQML"
+
+
+def test_opening_an_answer_marks_it_as_read_and_leaves_a_trace(page, services):
+    case = _ready(services)
+    _open(page, "case", case)
+    assert services.store.get(case.id).status is Status.READ
+    assert services.workflow.audit.entries(case=case.id)[0].action == "answer.read"
 
 
 def test_the_model_card_shows_the_fingerprints(page, untrained_bundle):

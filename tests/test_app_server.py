@@ -36,7 +36,7 @@ def port(services):
     async def text(_):
         return PlainTextResponse("patient")
 
-    routes = [case_files(services), Route("/", page), Route("/media/{name}", text), Route("/static/{name}", text)]
+    routes = [*case_files(services), Route("/", page), Route("/media/{name}", text), Route("/static/{name}", text)]
     app = Starlette(routes=routes, middleware=guards(services))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
@@ -153,3 +153,16 @@ def test_sessions_survive_a_restart_and_the_key_is_the_owners_only(tmp_path):
     cookies = {first.cookie: first.new_cookie()}
     assert Access.open(tmp_path).session(cookies) == first.session(cookies)
     assert (tmp_path / "session.key").stat().st_mode & 0o077 == 0
+
+
+def test_a_signed_version_is_served_from_its_own_folder_and_leaves_a_trace(get, services, case, cookie):
+    folder = services.store.version_folder(case.id, 2)
+    folder.mkdir(parents=True)
+    (folder / "report.fr.pdf").write_bytes(b"%PDF-1.4 signed")
+    (folder / "secret").write_bytes(b"1")
+    services.access.grant(_session(services, cookie), case.id)
+    assert get(f"/files/{case.id}/2/report.fr.pdf", cookie=cookie)[1] == b"%PDF-1.4 signed"
+    for name in ("2/secret", "3/report.fr.pdf", "versions/2/report.fr.pdf"):
+        assert get(f"/files/{case.id}/{name}", cookie=cookie)[0].status == 404
+    trace = services.workflow.audit.entries(case=case.id)[0]
+    assert (trace.action, trace.detail) == ("report.opened", {"name": "report.fr.pdf", "version": 2})

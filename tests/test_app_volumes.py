@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.viewer.description import read_description
-from app.viewer.volumes import axis_aligned, store_viewer_volumes
+from app.viewer.volumes import axis_aligned, store_answer, store_images
 from imaging.volume import Volume
 
 _spec = importlib.util.spec_from_file_location("app_cases", Path(__file__).with_name("app_cases.py"))
@@ -16,11 +16,16 @@ cases = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(cases)
 
 
+def _store(result, folder):
+    store_images(result.study, folder)
+    store_answer(result, folder)
+
+
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
     folder = tmp_path_factory.mktemp("case")
     result = cases.make_case(folder)
-    store_viewer_volumes(result, folder)
+    _store(result, folder)
     return result, folder, read_description(folder)
 
 
@@ -56,14 +61,14 @@ def test_saliency_keeps_its_sign_and_lies_between_minus_one_and_one(stored):
 
 
 def test_an_unreliable_map_is_not_stored(tmp_path):
-    store_viewer_volumes(cases.make_case(tmp_path, reliable=False), tmp_path)
+    _store(cases.make_case(tmp_path, reliable=False), tmp_path)
     assert not (tmp_path / "saliency.bin").exists()
     assert "saliency" not in {entry["name"] for entry in read_description(tmp_path)["volumes"]}
 
 
 def test_without_a_ct_the_other_volumes_are_stored(tmp_path):
     result = cases.make_case(tmp_path)
-    store_viewer_volumes(replace(result, study=replace(result.study, ct=None)), tmp_path)
+    _store(replace(result, study=replace(result.study, ct=None)), tmp_path)
     assert {entry["name"] for entry in read_description(tmp_path)["volumes"]} == {"pet", "lesions", "saliency"}
 
 
@@ -94,7 +99,7 @@ def test_the_body_box_leaves_the_air_around_the_patient_out(tmp_path):
     suv[20:30, 25:41, 28:44] = 1.0
     pet = Volume(suv, cases.grid_affine((5.0, 5.0, 5.0), (0.0, 0.0, 0.0)), "g/ml")
     prediction = replace(result.prediction, lesion_labels=pet.like(np.zeros(pet.shape, np.uint16), "label"))
-    store_viewer_volumes(
+    _store(
         replace(result, study=replace(result.study, pet=pet), prediction=prediction, explanation=None), tmp_path
     )
     low, high = read_description(tmp_path)["body"]

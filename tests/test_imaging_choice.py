@@ -1,19 +1,21 @@
 from __future__ import annotations
 
-import numpy as np
-import pytest
-from pydicom.uid import EnhancedPETImageStorage, SecondaryCaptureImageStorage, generate_uid
+import io
 
-from fedpet.errors import SeriesNotFound, SuvNotComputable
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import CTImageStorage, EnhancedPETImageStorage, SecondaryCaptureImageStorage
+
+from fedpet.errors import GeometryRefused, SeriesNotFound, StudyRefused, SuvNotComputable
 from imaging.loading import load_study
-from imaging.study import Level
 
 SUV = np.full((10, 6, 6), 2.0)
 HU = np.zeros((10, 8, 8), int)
 
 
-def load(folder):
-    return load_study(folder, pseudonym_key=b"k")
+def load(folder, **options):
+    return load_study(folder, pseudonym_key=b"k", **options)
 
 
 def chosen(study):
@@ -24,77 +26,87 @@ def reason(study, description):
     return next(str(one.reason) for one in study.series if one.description == description)
 
 
-@pytest.mark.parametrize(
-    ("tags", "why"),
-    [
-        ({"CorrectedImage": ["NORM", "DECY"]}, "without attenuation correction"),
-        ({"ImageType": ["DERIVED", "SECONDARY", "MIP"]}, "projection"),
-        ({"SeriesType": ["WHOLE BODY", "REPROJECTION"]}, "projection"),
-        ({"SeriesType": ["DYNAMIC", "IMAGE"]}, "gated or dynamic"),
-        ({"SOPClassUID": SecondaryCaptureImageStorage}, "secondary capture"),
-        ({"SOPClassUID": EnhancedPETImageStorage}, "enhanced multi-frame"),
-        ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "screenshot"),
-        ({"SamplesPerPixel": 3}, "colour"),
-        ({"Units": "PROPCPS"}, "units PROPCPS"),
-    ],
-)
+NEVER = {
+    "non-AC": ({"CorrectedImage": ["NORM", "DECY"]}, "without attenuation correction"),
+    "non-AC by its name": ({"SeriesDescription": "PET NAC"}, "its name says that it is not corrected"),
+    "non-AC by its French name": ({"SeriesDescription": "TEP non corrigée"}, "its name says that it is not corrected"),
+    "MIP": ({"ImageType": ["DERIVED", "SECONDARY", "MIP"]}, "projection"),
+    "MIP by its name": ({"SeriesDescription": "AC_MIP_3D"}, "projection"),
+    "reprojection": ({"SeriesType": ["WHOLE BODY", "REPROJECTION"]}, "projection"),
+    "dynamic": ({"SeriesType": ["DYNAMIC", "IMAGE"]}, "gated or dynamic"),
+    "gated": ({"SeriesType": ["GATED", "IMAGE"]}, "gated or dynamic"),
+    "time slices": ({"NumberOfTimeSlices": 8}, "gated or dynamic"),
+    "time slots": ({"NumberOfTimeSlots": 6}, "gated or dynamic"),
+    "respiratory gate": ({"ImageType": ["ORIGINAL", "PRIMARY", "RESP_GATED"]}, "gated or dynamic"),
+    "secondary capture": ({"SOPClassUID": SecondaryCaptureImageStorage}, "secondary capture"),
+    "PT of the CT class": ({"SOPClassUID": CTImageStorage}, "contradicts the class"),
+    "undescribed frames": ({"SOPClassUID": EnhancedPETImageStorage}, "frames are not described"),
+    "screenshot": ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "screenshot"),
+    "colour": ({"SamplesPerPixel": 3}, "colour"),
+    "inverted": ({"PhotometricInterpretation": "MONOCHROME1"}, "not a grey-scale image"),
+    "count rates": ({"Units": "PROPCPS"}, "units PROPCPS"),
+}
+
+
+@pytest.mark.parametrize(("tags", "why"), NEVER.values(), ids=NEVER)
 def test_a_longer_pet_of_the_wrong_kind_is_never_chosen(tmp_path, dicom, tags, why):
     """The other series has more slices, so that only its kind speaks against it."""
     other = dicom.pet(np.full((14, 6, 6), 9.0), series="other", **({"SeriesDescription": "OTHER"} | tags))
-    study = load(dicom.save(dicom.pet(SUV) + other, tmp_path / "p", shuffle=1))
+    folder = dicom.save(dicom.pet(SUV) + other, tmp_path / "p", shuffle=1)
+    study = load(folder)
     assert chosen(study)["PT"] == "PET AC"
     assert study.pet.array.max() == pytest.approx(2.0, rel=1e-3)
-    assert why in reason(study, "OTHER")
+    (refused,) = (one for one in study.series if not one.chosen)
+    assert why in str(refused.reason)
+    with pytest.raises(StudyRefused):
+        load(folder, pet_series=refused.id)
 
 
-def test_only_an_uncorrected_pet_is_refused(tmp_path, dicom):
-    with pytest.raises(SeriesNotFound, match="only PET series that cannot be used"):
+@pytest.mark.parametrize(
+    "name", ["PET AC", "PET WB AC 3D", "TEP corrigée", "TEP CA", "FDG Shim 2i24s", "sans correction de diffusé", "naCl"]
+)
+def test_an_innocent_name_refuses_no_pet(tmp_path, dicom, name):
+    assert load(dicom.save(dicom.pet(SUV, SeriesDescription=name), tmp_path / "p")).series[0].chosen
+
+
+def test_only_an_uncorrected_pet_is_refused_with_its_reason(tmp_path, dicom):
+    with pytest.raises(SeriesNotFound, match="No PET series that can be used: PET without attenuation correction"):
         load(dicom.save(dicom.pet(SUV, CorrectedImage=["DECY"]), tmp_path / "p"))
 
 
 def test_the_reason_of_the_only_pet_is_the_reason_of_the_refusal(tmp_path, dicom):
-    with pytest.raises(SuvNotComputable, match="units CNTS"):
-        load(dicom.save(dicom.pet(SUV, Units="CNTS"), tmp_path / "p"))
+    with pytest.raises(SuvNotComputable, match="units PROPCNTS"):
+        load(dicom.save(dicom.pet(SUV, Units="PROPCNTS"), tmp_path / "p"))
 
 
 def test_the_longest_pet_is_chosen(tmp_path, dicom):
     bed = dicom.pet(np.full((6, 6, 6), 3.0), series="bed", SeriesDescription="ONE BED")
     study = load(dicom.save(bed + dicom.pet(SUV), tmp_path / "p"))
     assert chosen(study)["PT"] == "PET AC"
+    assert reason(study, "ONE BED") == "another attenuation-corrected PET is longer"
+    assert reason(study, "PET AC") == "attenuation-corrected PET, the best of 2"
 
 
 @pytest.mark.parametrize(
-    ("tags", "shape"),
+    ("tags", "slices", "why"),
     [
-        ({"FrameOfReferenceUID": generate_uid(entropy_srcs=["elsewhere"])}, 10),
-        ({"ContrastBolusAgent": "IOMERON 350"}, 10),
-        ({"ImageType": ["DERIVED", "SECONDARY", "REFORMATTED"]}, 10),
-        ({"AcquisitionTime": "110000"}, 10),
-        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, 10),
-        ({"SeriesDescription": "SCOUT 2"}, 10),
-        ({"SOPClassUID": SecondaryCaptureImageStorage}, 10),
-        ({}, 6),
+        ({"ImageType": ["DERIVED", "PRIMARY"]}, 10, "derived image; the original PET is there"),
+        ({"FrameOfReferenceUID": "1.2.3"}, 10, "no CT belongs to it"),
+        ({"SliceThickness": 5.1}, 8, "another PET of this length has more slices"),
+        ({"AcquisitionTime": "113000", "SeriesTime": "113000"}, 10, "acquired later than another PET of this length"),
+        ({"SeriesNumber": 3}, 10, "another PET as good has a lower series number"),
+        ({}, 10, "no better than the one chosen, which comes first in the list"),
     ],
 )
-def test_the_ct_that_fits_the_pet_is_chosen(tmp_path, dicom, tags, shape):
-    """Of two CTs, not the one elsewhere, with contrast, reformatted, later, a localizer, a capture or too short."""
-    worse = dicom.ct(HU[:shape] + 7, series="worse", **({"SeriesDescription": "WORSE", "SeriesNumber": 1} | tags))
-    study = load(dicom.save(worse + dicom.pet(SUV) + dicom.ct(HU), tmp_path / "p"))
-    assert chosen(study)["CT"] == "CT AC"
-    assert (study.ct.array == 0).all()
-
-
-def test_a_contrast_ct_is_used_where_it_is_the_only_one_and_said(tmp_path, dicom):
-    study = load(dicom.save(dicom.pet(SUV) + dicom.ct(HU, ContrastBolusAgent="IOMERON"), tmp_path / "p"))
-    assert "covers 100 % of it, with contrast agent" in reason(study, "CT AC")
-
-
-def test_a_ct_of_another_frame_is_no_ct(tmp_path, dicom):
-    foreign = dicom.ct(HU, FrameOfReferenceUID=generate_uid(entropy_srcs=["elsewhere"]))
-    study = load(dicom.save(dicom.pet(SUV) + foreign, tmp_path / "p"))
-    assert study.ct is None
-    assert "another frame of reference" in reason(study, "CT AC")
-    assert next(one for one in study.checks if one.name == "ct_present").level is Level.FAIL
+def test_of_pets_as_long_one_is_preferred_for_a_reason(tmp_path, dicom, tags, slices, why):
+    spacing = (4.0, 4.0, 36 / (slices - 1))
+    other = dicom.pet(
+        np.ones((slices, 6, 6)), series="other", spacing=spacing, **({"SeriesDescription": "OTHER"} | tags)
+    )
+    study = load(dicom.save(other + dicom.pet(SUV) + dicom.ct(HU), tmp_path / "p"))
+    if tags:
+        assert chosen(study)["PT"] == "PET AC"
+    assert why in [str(one.reason) for one in study.series]
 
 
 @pytest.mark.parametrize("keyword", ["PatientID", "StudyInstanceUID"])
@@ -110,3 +122,91 @@ def test_series_are_listed_once_with_their_geometry(tmp_path, dicom):
     assert len(study.series) == 2
     assert (facts["PT"].instances, facts["PT"].shape, facts["PT"].spacing) == (10, (10, 6, 6), (4.0, 4.0, 4.0))
     assert (facts["CT"].shape, facts["CT"].spacing) == ((10, 8, 8), (2.0, 2.0, 4.0))
+
+
+def test_a_person_chooses_other_series(tmp_path, dicom):
+    bed = dicom.pet(np.full((6, 6, 6), 3.0), series="bed", SeriesDescription="ONE BED")
+    contrast = dicom.ct(HU + 5, series="contrast", SeriesDescription="PORTAL", ContrastBolusAgent="IOMERON")
+    folder = dicom.save(bed + dicom.pet(SUV) + dicom.ct(HU) + contrast, tmp_path / "p")
+    ids = {one.description: one.id for one in load(folder).series}
+    assert sorted(ids.values()) == [1, 2, 3, 4]
+    study = load(folder, pet_series=ids["ONE BED"], ct_series=ids["PORTAL"])
+    assert chosen(study) == {"PT": "ONE BED", "CT": "PORTAL"}
+    assert study.pet.shape == (6, 6, 6)
+    assert (study.ct.array == 5).all()
+    assert reason(study, "ONE BED") == reason(study, "PORTAL") == "chosen by the reader"
+    assert {one.description: one.id for one in study.series} == ids
+
+
+def test_a_person_chooses_among_several_examinations(tmp_path, dicom):
+    """Which would otherwise be refused."""
+    other = dicom.pet(SUV * 2, series="other", SeriesDescription="OTHER", StudyInstanceUID="1.2.3")
+    folder = dicom.save(dicom.pet(SUV) + other, tmp_path / "p")
+    series = [load(folder, pet_series=number).pet.array.max() for number in (1, 2)]
+    assert sorted(series) == pytest.approx([2.0, 4.0], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "tags", "why"),
+    [
+        ("ct", {}, "there is no CT series with this number"),  # the number of the PET
+        ("ct", {"FrameOfReferenceUID": "1.2.3"}, "another frame of reference"),
+        ("ct", {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
+        ("ct", {"PatientID": "HOSP-1"}, "another patient"),
+        ("pet", {"CorrectedImage": ["DECY"]}, "without attenuation correction"),
+    ],
+)
+def test_an_unfit_choice_is_refused_with_the_reason(tmp_path, dicom, kind, tags, why):
+    make = dicom.ct if kind == "ct" and tags else dicom.pet
+    other = make(HU[:, :6, :6] if make is dicom.ct else SUV, series="o", SeriesDescription="OTHER", **tags)
+    folder = dicom.save(dicom.pet(SUV) + other, tmp_path / "p")
+    number = next(one.id for one in load(folder).series if one.description == "OTHER")
+    with pytest.raises(SeriesNotFound, match=f"Series {number} cannot be used: .*{why}"):
+        load(folder, **{f"{kind}_series": number})
+
+
+def test_a_number_that_no_series_has_is_refused(tmp_path, dicom):
+    with pytest.raises(SeriesNotFound, match="no PT series with this number"):
+        load(dicom.save(dicom.pet(SUV), tmp_path / "p"), pet_series=7)
+
+
+def test_an_incomplete_choice_is_refused_for_its_geometry(tmp_path, dicom):
+    gap = dicom.pet(SUV, series="gap", SeriesDescription="GAP")
+    folder = dicom.save(dicom.pet(SUV) + gap[:4] + gap[6:], tmp_path / "p")
+    number = next(one.id for one in load(folder).series if one.description == "GAP")
+    with pytest.raises(GeometryRefused, match="2 slices are missing"):
+        load(folder, pet_series=number)
+
+
+BARE = {
+    "lower-case modality": {"Modality": "pt"},
+    "modality PET": {"Modality": "PET"},
+    "empty modality": {"Modality": ""},
+    "empty class": {"SOPClassUID": ""},
+    "no instance number": {"InstanceNumber": None},
+    "no series number": {"SeriesNumber": None},
+    "empty image type": {"ImageType": ""},
+    "no samples per pixel": {"SamplesPerPixel": None},
+    "no photometric interpretation": {"PhotometricInterpretation": None},
+    "empty description": {"SeriesDescription": ""},
+    "no instance UID": {"SOPInstanceUID": ""},
+    "no series UID": {"SeriesInstanceUID": ""},
+    "no times of acquisition": {"AcquisitionTime": "", "AcquisitionDate": ""},
+    "no manufacturer": {"Manufacturer": "", "ManufacturerModelName": ""},
+}
+
+
+@pytest.mark.parametrize("tags", BARE.values(), ids=BARE)
+def test_what_is_missing_and_not_needed_is_tolerated(tmp_path, dicom, tags):
+    (tmp_path / "p").mkdir()
+    for one in dicom.pet(SUV):
+        file = pydicom.dcmread(io.BytesIO(dicom.to_bytes(one)))  # with the whole file meta information
+        for keyword, value in tags.items():
+            setattr(file, keyword, value)
+            if value is None:
+                del file[keyword]
+        file.save_as(tmp_path / "p" / one.SOPInstanceUID)
+    dicom.save(dicom.ct(HU), tmp_path / "p")
+    study = load(tmp_path / "p")
+    assert study.pet.array.max() == pytest.approx(2.0, rel=1e-3)
+    assert study.ct is not None

@@ -4,13 +4,16 @@ import io
 import os
 import tempfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from fedpet.errors import UnreadableStudy
 from fedpet.progress import silent
+from fedpet.settings import Settings
 from imaging.intake import IntakeLimits, taken_in
 
 SUV = np.full((6, 4, 4), 2.0)
@@ -153,3 +156,202 @@ def test_names_of_patients_do_not_stay_in_the_headers(tmp_path, dicom):
     for instance in pile.instances:
         assert "PatientName" not in instance.header
         assert instance.header.SeriesDescription == "AC *** ***"
+
+
+def test_archives_of_overlapping_members_are_refused(tmp_path, dicom, members):
+    """Many entries of the directory that share one content: a zip bomb without nesting, or an archive of itself."""
+    path = dicom.zipped(members[:1], tmp_path / "study.zip")
+    content = path.read_bytes()
+    start = content.index(b"PK\x01\x02")
+    end = content.index(b"PK\x05\x06")
+    entry = content[start:end]
+    trailer = bytearray(content[end:])
+    trailer[8:10] = trailer[10:12] = (1000).to_bytes(2, "little")
+    trailer[12:16] = (1000 * len(entry)).to_bytes(4, "little")
+    path.write_bytes(content[:start] + 1000 * entry + trailer)
+    with zipfile.ZipFile(path) as archive:
+        assert len(archive.infolist()) == 1000
+        assert archive.read(archive.infolist()[-1]) == members[0][1]
+    with pytest.raises(UnreadableStudy, match="damaged"):
+        take(path)
+
+
+def test_a_directory_larger_than_that_of_the_files_allowed_is_not_read(tmp_path, dicom, members):
+    path = dicom.zipped(members, tmp_path / "study.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        for number in range(40):
+            member = zipfile.ZipInfo(f"{number}.txt")
+            member.comment = bytes(65_000)
+            archive.writestr(member, b"x")
+    assert len(take(path).instances) == 6
+    with pytest.raises(UnreadableStudy, match="damaged"):
+        take(path, max_files=46)
+
+
+def test_twenty_thousand_members_of_an_archive_are_taken_or_refused_as_the_limit_says(tmp_path, dicom, members):
+    path = dicom.zipped(members, tmp_path / "study.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        for number in range(20_000 - len(members)):
+            archive.writestr(f"{number}.txt", b"note")
+    pile = take(path)
+    assert (len(pile.instances), pile.skipped) == (6, 19_994)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("one too many", b"note")
+    with pytest.raises(UnreadableStudy, match="More than 20000 files"):
+        take(path)
+
+
+def test_twenty_thousand_small_files_of_a_folder(tmp_path, dicom):
+    folder = dicom.save(dicom.pet(SUV), tmp_path / "folder")
+    for number in range(19_994):
+        (folder / f"{number}.txt").write_bytes(b"note")
+    pile = take(folder)
+    assert (len(pile.instances), pile.skipped) == (6, 19_994)
+    (folder / "one too many").write_bytes(b"note")
+    with pytest.raises(UnreadableStudy, match="More than 20000 files"):
+        take(folder)
+
+
+def test_many_small_members_count_together(tmp_path, dicom):
+    tiny = bytes(128) + b"DICM" + bytes(10**6)
+    path = dicom.zipped([(str(number), tiny) for number in range(12)], tmp_path / "study.zip")
+    assert path.stat().st_size < 20_000
+    with pytest.raises(UnreadableStudy, match="More than 10 MB"):
+        take(path, max_bytes=10 * 2**20)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_methods_that_python_inflates_without_bound_are_refused(tmp_path, members, method):
+    with zipfile.ZipFile(tmp_path / "study.zip", "w", method) as archive:
+        archive.writestr(*members[0])
+    with pytest.raises(UnreadableStudy, match="unknown method"):
+        take(tmp_path / "study.zip")
+
+
+@pytest.mark.parametrize("told", [0, 100, 2**31 - 1])
+def test_a_false_size_gains_nothing(tmp_path, dicom, members, told):
+    """The directory may lie about the size after inflation: the right content is taken, or the archive refused."""
+    path = dicom.zipped(members, tmp_path / "study.zip")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"PK\x01\x02")
+    content[at + 24 : at + 28] = told.to_bytes(4, "little")
+    path.write_bytes(content)
+    if told == 2**31 - 1:
+        assert len(take(path, max_bytes=10**6).instances) == 6
+    else:
+        with pytest.raises(UnreadableStudy, match="damaged"):
+            take(path)
+
+
+def test_deflated_data_sets_count_together(tmp_path, dicom):
+    for number, one in enumerate(dicom.pet(SUV)[:3]):
+        dicom.to_bytes(one)
+        one.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        one.PixelData = bytes(4 * 2**20)
+        one.save_as(tmp_path / str(number), enforce_file_format=True)
+    assert len(take(tmp_path, max_bytes=13 * 2**20).instances) == 3
+    with pytest.raises(UnreadableStudy, match="More than 11 MB"):
+        take(tmp_path, max_bytes=11 * 2**20)
+
+
+def test_a_damaged_deflated_data_set_is_skipped(tmp_path, dicom):
+    folder = dicom.save(dicom.pet(SUV), tmp_path / "folder")
+    (one,) = dicom.pet(SUV[:1], series="deflated")
+    dicom.to_bytes(one)
+    one.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    one.save_as(folder / "deflated", enforce_file_format=True)
+    content = (folder / "deflated").read_bytes()
+    (folder / "deflated").write_bytes(content[:-200] + bytes(range(200)))
+    pile = take(folder)
+    assert (len(pile.instances), pile.skipped) == (6, 1)
+
+
+def test_links_pipes_and_sockets_of_a_folder_are_not_opened(tmp_path, dicom):
+    folder = dicom.save(dicom.pet(SUV), tmp_path / "folder")
+    outside = dicom.save(dicom.pet(SUV, series="outside"), tmp_path / "outside")
+    os.mkfifo(folder / "pipe")  # opening it would wait for ever
+    (folder / "file link").symlink_to(outside / "00000")
+    (folder / "folder link").symlink_to(outside)
+    (folder / "loop").symlink_to(folder)
+    (folder / "dangling").symlink_to(tmp_path / "nowhere")
+    pile = take(folder)
+    assert (len(pile.instances), pile.skipped) == (6, 5)
+    with pytest.raises(UnreadableStudy, match="could not be read"):
+        take(folder / "pipe")
+
+
+def test_folders_deeper_than_python_can_recurse(tmp_path, dicom):
+    deepest = Path(f"{tmp_path}/study" + 1200 * "/a")
+    made = [deepest, *(folder for folder in deepest.parents if folder.is_relative_to(tmp_path / "study"))]
+    for folder in reversed(made):
+        folder.mkdir()
+    content = dicom.to_bytes(dicom.pet(SUV)[0])
+    (deepest / "one").write_bytes(content)
+    assert len(take(tmp_path / "study").instances) == 1
+    (deepest / "one").unlink()
+    for folder in made:  # shutil.rmtree would recurse
+        folder.rmdir()
+
+
+def test_a_file_that_vanishes_while_headers_are_read_refuses_the_study(tmp_path, dicom):
+    folder = dicom.save(dicom.pet(SUV), tmp_path / "folder")
+
+    def vanish(_fraction, _message):
+        (folder / "00003").unlink()
+
+    with (
+        pytest.raises(UnreadableStudy, match=r"could not be read \(FileNotFoundError\)"),
+        taken_in(folder, IntakeLimits(), vanish),
+    ):
+        pass
+
+
+def test_a_dicomdir_without_its_images_is_told_from_no_dicom(tmp_path, dicom):
+    content = dicomdir(dicom)
+    (tmp_path / "DICOMDIR").write_bytes(content)
+    for source in (tmp_path, tmp_path / "DICOMDIR", dicom.zipped([("DICOMDIR", content)], tmp_path / "disc.zip")):
+        with pytest.raises(UnreadableStudy, match=r"Only a DICOMDIR was found.*Copy the whole disc"):
+            take(source)
+    (tmp_path / "disc.zip").unlink()
+    dicom.save(dicom.pet(SUV), tmp_path / "IMAGES")
+    pile = take(tmp_path)
+    assert (len(pile.instances), pile.skipped) == (6, 1)
+
+
+def dicomdir(dicom):
+    """A media directory of one patient, without further records."""
+    (dataset,) = dicom.pet(SUV[:1])
+    dicom.to_bytes(dataset)
+    directory = Dataset()
+    directory.file_meta = dataset.file_meta
+    directory.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    directory.FileSetID = "DISC"
+    record = Dataset()
+    record.DirectoryRecordType, record.PatientName = "PATIENT", "DUPONT^Jeanne"
+    directory.DirectoryRecordSequence = [record]
+    stream = io.BytesIO()
+    directory.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"II*\x00", b"\x89PNG"])
+def test_a_preamble_of_another_format_is_still_dicom(tmp_path, dicom, start):
+    """PS3.10 7.1 leaves the first 128 bytes free: dual TIFF and DICOM files exist."""
+    content = start.ljust(128, b"\0") + dicom.to_bytes(dicom.pet(SUV)[0])[128:]
+    (tmp_path / "dual").write_bytes(content)
+    assert len(take(tmp_path / "dual").instances) == 1
+
+
+def test_a_damaged_sequence_is_met_at_the_intake(tmp_path, dicom):
+    folder = dicom.save(dicom.pet(SUV), tmp_path / "folder")
+    content = (folder / "00002").read_bytes()
+    at = content.index(b"\x54\x00\x16\x00SQ") + 12  # first item of Radiopharmaceutical Information Sequence
+    (folder / "00002").write_bytes(content[:at] + b"\xfe\xff\x00\xe1" + content[at + 4 :])
+    pile = take(folder)
+    assert (len(pile.instances), pile.skipped) == (5, 1)
+
+
+def test_limits_are_those_of_the_settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDPET_CONFIG", str(tmp_path / "none.toml"))
+    settings = Settings()
+    assert IntakeLimits(settings.max_files, settings.max_upload_mb * 2**20) == IntakeLimits()

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from fedpet.errors import GeometryRefused, SeriesNotFound, UnreadableStudy
+from fedpet.errors import GeometryRefused, SeriesNotFound, SuvNotComputable, TracerRefused, UnreadableStudy
 from imaging.loading import inspect_study, load_study, pseudonym
 from imaging.masks import read_mask, read_nifti
 from imaging.quantities import quantify
@@ -71,7 +71,9 @@ def test_every_named_check_is_there_once(tmp_path, dicom, suv):
             "dose",
             "weight",
             "slices",
+            "compression",
             "alignment",
+            "suv",
             "suv_plausible",
             "orientation",
             "tracer",
@@ -194,6 +196,99 @@ def test_inspection_of_a_refused_study_says_why_and_what_was_found(tmp_path, dic
     assert report["series"][0]["shape"] == [12, 20, 18]
     french = inspect_study(tmp_path / "p", pseudonym_key=KEY, language="fr")
     assert "poids" in french["refused"]["found"].lower()
+
+
+NO_SUV = [  # what the headers say, and what the refusal says
+    ({"Units": "PROPCPS"}, "units PROPCPS"),
+    ({"Units": "CNTS"}, "scale factors are missing or zero"),
+    ({"RescaleIntercept": "-12"}, "intercept -12"),
+    ({"PatientWeight": "0"}, "weight is missing or zero"),
+    ({"CorrectedImage": ["ATTN", "NORM"]}, "Decay Correction is START"),
+]
+
+
+@pytest.mark.parametrize(("tags", "sentence"), NO_SUV)
+def test_without_suv_a_study_is_refused_where_suv_is_required(tmp_path, dicom, suv, tags, sentence):
+    with pytest.raises(SuvNotComputable, match=sentence):
+        load_study(dicom.save(dicom.pet(suv, **tags), tmp_path / "p"), pseudonym_key=KEY)
+
+
+@pytest.mark.parametrize(("tags", "sentence"), NO_SUV)
+def test_without_suv_a_study_opens_in_its_own_units_and_says_so(tmp_path, dicom, suv, tags, sentence):
+    folder = dicom.save(dicom.pet(suv, scale=10.0, **tags), tmp_path / "p")
+    study = load_study(folder, pseudonym_key=KEY, require="images")
+    rescaled = 10 * suv + float(tags.get("RescaleIntercept", 0))
+    np.testing.assert_allclose(study.pet.array, rescaled, rtol=2e-4, atol=2e-3)
+    assert study.pet.unit == "stored"
+    assert study.pet_facts.suv_factor_min is study.pet_facts.suv_factor_max is None
+    assert study.pet_facts.factor_rule == ""
+    assert sentence in str(study.suv_refusal)
+    assert check(study, "suv").level is Level.FAIL
+    assert sentence in str(check(study, "suv").reason)
+    assert not any(one.name == "suv_plausible" for one in study.checks)
+
+
+def test_a_study_with_suv_passes_the_check_and_has_no_refusal(tmp_path, dicom, suv):
+    study = load_study(dicom.save(dicom.pet(suv), tmp_path / "p"), pseudonym_key=KEY, require="images")
+    assert study.suv_refusal is None
+    assert study.pet.unit == "g/ml"
+    assert check(study, "suv").level is Level.PASS
+
+
+def test_another_tracer_is_refused_and_opens_as_the_suv_it_is(tmp_path, dicom, suv):
+    folder = dicom.save(dicom.pet(suv, drug=dicom.tracer(Radiopharmaceutical="18F-PSMA-1007")), tmp_path / "p")
+    with pytest.raises(TracerRefused, match="18F-PSMA-1007: not FDG"):
+        load_study(folder, pseudonym_key=KEY)
+    study = load_study(folder, pseudonym_key=KEY, require="images")
+    np.testing.assert_allclose(study.pet.array, suv, rtol=2e-4, atol=2e-4)
+    assert (study.pet.unit, study.suv_refusal) == ("g/ml", None)
+    assert check(study, "tracer").level is Level.FAIL
+    report = inspect_study(folder, pseudonym_key=KEY)
+    assert "refused" not in report
+    assert "not FDG" in report["refused_for_prediction"]["found"]
+    assert report["pet"]["suv_factor_min"] == pytest.approx(1 / dicom.bqml_per_suv())
+
+
+def test_fdg_is_chosen_before_another_tracer_and_suv_before_none(tmp_path, dicom, suv):
+    long = np.concatenate([suv, suv])
+    folder = dicom.save(dicom.pet(suv), tmp_path / "p")
+    dicom.save(dicom.pet(long, series="psma", drug=dicom.tracer(Radiopharmaceutical="PSMA")), folder)
+    dicom.save(dicom.pet(long, series="counts", Units="CNTS"), folder)
+    for require in ("fdg", "suv", "images"):
+        study = load_study(folder, pseudonym_key=KEY, require=require)
+        assert study.pet.shape[0] == 12
+        assert study.suv_refusal is None
+
+
+def test_inspection_of_a_pet_without_suv_has_everything_but_factors(tmp_path, dicom, suv, hu):
+    folder = dicom.save(dicom.pet(suv, Units="PROPCPS") + dicom.ct(hu), tmp_path / "p")
+    report = inspect_study(folder, pseudonym_key=KEY)
+    assert "units PROPCPS" in report["refused"]["found"]
+    assert report["pet"]["suv_factor_min"] is report["pet"]["suv_factor_max"] is None
+    assert (report["pet"]["unit"], report["pet"]["units"]) == ("stored", "PROPCPS")
+    assert report["ct"]["geometry"]["shape"] == [12, 40, 36]
+    assert {"name": "suv", "level": "fail"}.items() <= report["checks"][0].items()
+    assert json.loads(json.dumps(report)) == report
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [{"CorrectedImage": ["NORM", "DECY"]}, {"SeriesType": ["GATED", "IMAGE"]}, {"SeriesType": ["DYNAMIC", "IMAGE"]}],
+)
+def test_what_is_no_static_corrected_pet_is_refused_even_where_no_suv_is_asked(tmp_path, dicom, suv, tags):
+    with pytest.raises(SeriesNotFound):
+        load_study(dicom.save(dicom.pet(suv, **tags), tmp_path / "p"), pseudonym_key=KEY, require="images")
+
+
+def test_series_are_numbered_and_a_person_chooses_by_number(tmp_path, dicom, suv):
+    folder = dicom.save(dicom.pet(suv), tmp_path / "p")
+    dicom.save(dicom.pet(2 * suv, series="other"), folder)
+    first = inspect_study(folder, pseudonym_key=KEY)
+    assert [one["id"] for one in first["series"]] == [1, 2]
+    other = next(one["id"] for one in first["series"] if not one["chosen"])
+    study = load_study(folder, pseudonym_key=KEY, pet_series=other)
+    assert [one.id for one in study.series if one.chosen] == [other]
+    assert inspect_study(folder, pseudonym_key=KEY, pet_series=other)["series"][other - 1]["chosen"]
 
 
 @pytest.mark.reference_data

@@ -75,6 +75,23 @@ def test_values_that_are_no_labels_are_refused(tmp_path, pet, values):
         read_mask(tmp_path / "m.nii", pet)
 
 
+@pytest.mark.parametrize("written", ["m.nii", "m.nii.gz"])
+@pytest.mark.parametrize("given", ["upload", "mask.dcm", "mask.gz"])
+def test_the_content_tells_what_a_file_is_not_its_name(tmp_path, pet, written, given):
+    mask = np.zeros(pet.shape, np.uint8)
+    mask[1:3, 2:4, 3:6] = 1
+    write_nifti(pet.like(mask, "label"), tmp_path / written)
+    (tmp_path / written).rename(tmp_path / given)
+    np.testing.assert_array_equal(read_mask(tmp_path / given, pet).array, mask)
+
+
+def test_dicom_that_is_no_mask_is_refused_whatever_its_name(dicom, tmp_path, pet):
+    image = dicom.save(dicom.pet(np.ones((6, 4, 4))), tmp_path / "pet") / "00000"
+    image.rename(tmp_path / "mask.nii.gz")
+    with pytest.raises(UnreadableStudy, match="0 DICOM SEG or RT Structure Sets"):
+        read_mask(tmp_path / "mask.nii.gz", pet)
+
+
 def test_what_is_no_nifti_is_refused(tmp_path, pet):
     (tmp_path / "m.nii").write_bytes(b"no")
     with pytest.raises(UnreadableStudy, match="not a readable 3D NIfTI"):

@@ -11,7 +11,7 @@ from fedpet.progress import silent
 from imaging.intake import IntakeLimits, taken_in
 from imaging.loading import load_study
 from imaging.pixels import read_ct
-from imaging.series import grouped
+from imaging.stacks import grouped
 
 SUV = np.random.default_rng(7).uniform(0.1, 6, (6, 64, 72))
 

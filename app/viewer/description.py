@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 DESCRIPTION = "volumes.json"
@@ -15,3 +16,10 @@ def read_description(folder: Path) -> dict[str, Any]:
     """What `app.viewer.volumes` wrote about the files of a case."""
     description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text())
     return description
+
+
+def write_description(folder: Path, description: Mapping[str, Any]) -> None:
+    """Write it in one step: a page that reads meanwhile finds the old one or the new one."""
+    draft = folder / f".{DESCRIPTION}"
+    draft.write_text(json.dumps(description, indent=1))
+    draft.replace(folder / DESCRIPTION)

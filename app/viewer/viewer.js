@@ -437,7 +437,12 @@ class Viewer {
     const items = [element('div', { className: 'modes', role: 'group', ariaLabel: labels.mode }, ...this.modeButtons)]
     if (has('ct')) items.push(this.choice('window', labels.window, Object.keys(WINDOWS).map((name) => [name, labels[`window_${name}`]])))
     items.push(this.choice('palette', labels.palette, [['grey', labels.palette_grey], ['hot', labels.palette_hot]]))
-    items.push(this.range('low', labels.suv_low, 0, 5, 0.1, 1), this.range('high', labels.suv_high, 2, 25, 0.5, 1))
+    // the PET in its own units where there is no SUV
+    const { quantity, highest } = this.data
+    const [low, high, step, digits] = quantity === 'SUV' ? [5, 25, 0.1, 1] : [highest / 2, highest, highest / 200, 0]
+    items.push(
+      this.range('low', `${quantity} ${labels.from}`, 0, low, step, digits),
+      this.range('high', `${quantity} ${labels.to}`, high * 0.08, high, 5 * step, digits))
     if (has('ct')) items.push(this.range('opacity', labels.opacity, 0, 1, 0.05, 2))
     if (has('saliency')) {
       items.push(this.range('saliency', labels.saliency_opacity, 0, 1, 0.05, 2), this.range('threshold', labels.saliency_threshold, 0, 0.9, 0.05, 2))
@@ -599,7 +604,7 @@ class Viewer {
     const lesion = at('lesions')
     const [x, y, z] = this.point
     const place = [[x, 'L', 'R'], [y, 'P', 'A'], [z, 'H', 'F']].map(([mm, plus, minus]) => `${mm < 0 ? minus : plus} ${this.number(Math.abs(mm), 0)}`)
-    const parts = [[labels.position, `${place.join('  ')} mm`], [labels.ct, `${this.number(at('ct'), 0)} ${labels.hu}`], ['SUV', this.number(at('pet'), 2)]]
+    const parts = [[labels.position, `${place.join('  ')} mm`], [labels.ct, `${this.number(at('ct'), 0)} ${labels.hu}`], [this.data.quantity, this.number(at('pet'), 2)]]
     if (this.volumes.saliency) parts.push([labels.saliency, this.number(at('saliency'), 2)])
     parts.push([labels.lesion, lesion > 0 ? String(lesion) : '–'])
     this.readout.replaceChildren(...parts.map(([name, value]) => element('span', {}, element('b', {}, name), ` ${value}`)))

@@ -7,13 +7,12 @@ left, rows to the back and slices to the head, so that the viewer needs no affin
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from app.casework import focus_mm
-from app.viewer.description import DESCRIPTION
+from app.viewer.description import read_description, write_description
 from imaging.mip import rotating_mip
 from imaging.resampling import Grid, resample
 from imaging.volume import Volume
@@ -24,42 +23,59 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from app.casework import CaseResult
+    from imaging.study import Study
 
 MIP_SUV = 25.0  # SUV of the brightest stored value of a projection
 _MIP_FRAMES = 24
 _MIP_SPACING_MM = 4.0
 _BODY_SUV = 0.2
+_BODY_SHARE = 0.02  # of the highest value, where there is no SUV
 _MARGIN_MM = 20.0
 _ALIGNED = 0.99999  # cosine beyond which an axis of the image is an axis of the patient: 0.26 degrees
 
 
-def store_viewer_volumes(result: CaseResult, folder: Path) -> None:
-    """Write `pet.bin`, `lesions.bin`, `mip.bin`, `volumes.json` and, where there is one, `ct.bin` and `saliency.bin`.
+def store_images(study: Study, folder: Path) -> None:
+    """Write what can be seen before any answer: `pet.bin`, `mip.bin`, `volumes.json` and, where there is one, `ct.bin`.
 
-    The saliency map is left out where a gate failed: it must not be shown. PET is stored as uint16 and saliency as
-    int16, both scaled to their range; saliency is given relative to the 99.9th percentile of its absolute values, from
-    -1 to 1.
+    The PET is stored as uint16, scaled to its range. `quantity` is "SUV", or the PET's own units where the SUV cannot
+    be computed.
     """
-    pet = axis_aligned(result.study.pet, outside=0.0)
-    entries = [
-        _store_scaled("pet", pet, np.uint16, float(pet.array.max()), folder),
-        _store("lesions", axis_aligned(result.prediction.lesion_labels, outside=0.0), np.uint16, 1.0, folder),
-    ]
-    if result.study.ct is not None:
-        entries.append(_store("ct", axis_aligned(result.study.ct, outside=-1024.0), np.int16, 1.0, folder))
+    pet = axis_aligned(study.pet, outside=0.0)
+    highest = float(pet.array.max())
+    entries = [_store_scaled("pet", pet, np.uint16, highest, folder)]
+    if study.ct is not None:
+        entries.append(_store("ct", axis_aligned(study.ct, outside=-1024.0), np.int16, 1.0, folder))
+    known = study.pet.unit == "g/ml"
+    description = {
+        "volumes": entries,
+        "mip": _store_mip(pet, folder, highest=MIP_SUV if known else highest or 1.0),
+        "body": _body(pet, floor=_BODY_SUV if known else _BODY_SHARE * highest),
+        "focus": focus_mm(study, None),
+        "quantity": "SUV" if known else study.pet_facts.units or "–",
+        "highest": highest,
+    }
+    write_description(folder, description)
+
+
+def store_answer(result: CaseResult, folder: Path) -> None:
+    """Add what the answer brings to what `store_images` wrote: `lesions.bin` and, where there is one, `saliency.bin`.
+
+    The saliency map is left out where a gate failed: it must not be shown. It is stored as int16 relative to the 99.9th
+    percentile of its absolute values, from -1 to 1. The crosshair starts at the largest lesion.
+    """
+    description = read_description(folder)
+    images = [entry for entry in description["volumes"] if entry["name"] in ("pet", "ct")]
+    (folder / "saliency.bin").unlink(missing_ok=True)
+    labels = axis_aligned(result.prediction.lesion_labels, outside=0.0)
+    images.append(_store("lesions", labels, np.uint16, 1.0, folder))
     explanation = result.explanation
     if explanation is not None and explanation.reliable:
         attribution = axis_aligned(explanation.attribution, outside=0.0)
         high = float(np.quantile(np.abs(attribution.array), 0.999))
         relative = np.clip(attribution.array / (high or 1.0), -1.0, 1.0)
-        entries.append(_store_scaled("saliency", attribution.like(relative, "1"), np.int16, 1.0, folder))
-    description = {
-        "volumes": entries,
-        "mip": _store_mip(pet, folder),
-        "body": _body(pet),
-        "focus": focus_mm(result.study, result.prediction),
-    }
-    (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
+        images.append(_store_scaled("saliency", attribution.like(relative, "1"), np.int16, 1.0, folder))
+    focus = focus_mm(result.study, result.prediction)
+    write_description(folder, description | {"volumes": images, "focus": focus})
 
 
 def axis_aligned(volume: Volume, *, outside: float) -> Volume:
@@ -106,10 +122,10 @@ def _store(name: str, volume: Volume, dtype: type[np.integer[Any]], scale: float
     }
 
 
-def _store_mip(pet: Volume, folder: Path) -> dict[str, Any]:
+def _store_mip(pet: Volume, folder: Path, *, highest: float) -> dict[str, Any]:
     """Store the projections; `centre` is the axis of rotation (x, y) and `top` the z of the first row, mm."""
     frames = rotating_mip(pet, frames=_MIP_FRAMES, spacing_mm=_MIP_SPACING_MM)
-    _integers(frames * (255.0 / MIP_SUV), np.uint8).tofile(folder / "mip.bin")
+    _integers(frames * (255.0 / highest), np.uint8).tofile(folder / "mip.bin")
     grid = Grid.around(pet, spacing_mm=_MIP_SPACING_MM)
     low, (slices, rows, columns) = grid.affine[:3, 3], grid.shape
     return {
@@ -117,16 +133,16 @@ def _store_mip(pet: Volume, folder: Path) -> dict[str, Any]:
         "height": frames.shape[1],
         "width": frames.shape[2],
         "spacing": _MIP_SPACING_MM,
-        "scale": MIP_SUV / 255.0,
+        "scale": highest / 255.0,
         "centre": [low[0] + _MIP_SPACING_MM * (columns - 1) / 2, low[1] + _MIP_SPACING_MM * (rows - 1) / 2],
         "top": low[2] + _MIP_SPACING_MM * (slices - 1),
     }
 
 
-def _body(pet: Volume) -> list[list[float]]:
-    """The box that holds the patient, mm: where a plane of the PET holds 1 cm2 of uptake, and 2 cm around."""
+def _body(pet: Volume, *, floor: float) -> list[list[float]]:
+    """The box that holds the patient, mm: where a plane of the PET holds 1 cm2 above `floor`, and 2 cm around."""
     dx, dy, dz = pet.spacing
-    inside = pet.array > _BODY_SUV
+    inside = pet.array > floor
     low, high = [], []
     for axis, (step, area) in enumerate(((dx, dy * dz), (dy, dx * dz), (dz, dx * dy))):
         planes = np.flatnonzero(inside.sum(axis=tuple(a for a in range(3) if a != 2 - axis)) * area > 100.0)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app.services import FILES, services
-from app.tables import Status
-from app.views import answer, facts, images
-from app.views.frame import CASE, STATUS, chosen_case, synthetic_banner
+from app.tables import ANSWERED, BUSY, Status
+from app.views import answer, checks, facts, images, preparation, verdict
+from app.views.frame import STATUS, chosen_case, follow_progress, synthetic_banner, user
 from app.views.speech import speech
 from fedpet.messages import Message
 
@@ -19,10 +19,8 @@ if TYPE_CHECKING:
     from app.tables import Case
     from app.views.speech import Speech
 
-_REFRESH_SECONDS = 1.0
 
-
-def draw(*, worklist: StreamlitPage, new_case: StreamlitPage) -> None:
+def draw(*, worklist: StreamlitPage) -> None:
     """Draw the case that the address names."""
     spoken = speech()
     _ = spoken.text
@@ -32,15 +30,16 @@ def draw(*, worklist: StreamlitPage, new_case: StreamlitPage) -> None:
         st.info(_("No such case."))
         st.page_link(worklist, label=_("Back to the cases"), icon=":material/arrow_back:")
         return
-    if case.status is Status.RECEIVED:
-        st.switch_page(new_case, query_params={CASE: case.id})
     _draw_heading(case, spoken)
-    if case.status is Status.READY and case.result is not None:
+    if case.status in ANSWERED and case.result is not None:
+        services().workflow.read(case, actor=user())
         _draw_answer(case, spoken)
     elif case.status is Status.RUNNING:
-        _draw_progress(case.id, spoken)
+        follow_progress(case.id, Status.RUNNING, spoken)
+    elif case.status in {Status.REFUSED, Status.FAILED}:
+        _draw_stopped(case, spoken)
     else:
-        _draw_stopped(case, spoken, new_case)
+        preparation.draw(case, spoken)
     _draw_removal(case, spoken, worklist)
 
 
@@ -55,7 +54,7 @@ def _draw_heading(case: Case, spoken: Speech) -> None:
             if case.study_date:
                 facts_line.insert(0, spoken.say(Message("PET/CT of {date}", date=spoken.day(case.study_date))))
             st.caption(" · ".join(facts_line), width="content")
-        if case.status is Status.READY:
+        if case.status in ANSWERED:
             reports = (("fr", _("Report in French")), ("en", _("Report in English")))
             links = (
                 f"<a class='fp-button' href='{FILES}/{case.id}/report.{language}.pdf' download>{label} (PDF)</a>"
@@ -81,29 +80,19 @@ def _draw_answer(case: Case, spoken: Speech) -> None:
         facts.draw_explanation(result, spoken)
     with right:
         st.header(_("Quality of the images"), anchor=False)
-        facts.draw_checks(result, spoken)
+        checks.draw(case, spoken)
         st.subheader(_("Examination and model"), anchor=False)
         facts.draw_provenance(result, spoken)
         with st.expander(_("Clinical record as given")):
             facts.draw_record(result, spoken)
+            if st.button(_("Change the record"), icon=":material/edit:"):
+                services().workflow.change_record(case.id, actor=user())
+                st.rerun()
+    st.header(_("Report and verdict"), anchor=False)
+    verdict.draw(case, spoken)
 
 
-def _draw_progress(case_id: str, spoken: Speech) -> None:
-    _ = spoken.text
-
-    @st.fragment(run_every=_REFRESH_SECONDS)
-    def follow() -> None:
-        case = services().store.get(case_id)
-        if case is None or case.status is not Status.RUNNING:
-            st.rerun()
-        sentence = spoken.say(case.sentence) if case.sentence else ""
-        st.progress(case.fraction, f"{sentence} – {spoken.percent(case.fraction)}")
-        st.caption(_("You may close this page: the case stays in the list."))
-
-    follow()
-
-
-def _draw_stopped(case: Case, spoken: Speech, new_case: StreamlitPage) -> None:
+def _draw_stopped(case: Case, spoken: Speech) -> None:
     """Why there is no answer, and what can be done."""
     _ = spoken.text
     reason = spoken.say(case.sentence) if case.sentence else ""
@@ -111,22 +100,21 @@ def _draw_stopped(case: Case, spoken: Speech, new_case: StreamlitPage) -> None:
         st.error(f"**{_('The study or the record cannot be used.')}** {reason}", icon=":material/block:")
         return
     st.error(f"**{_('The computation failed.')}** {reason}", icon=":material/error:")
-    if services().store.upload(case.id).is_dir() and st.button(
-        _("Check the record and start again"), type="primary", icon=":material/replay:"
-    ):
-        st.switch_page(new_case, query_params={CASE: case.id})
+    if st.button(_("Start again"), type="primary", icon=":material/replay:"):
+        services().workflow.check(case.id)
+        st.rerun()
 
 
 def _draw_removal(case: Case, spoken: Speech, worklist: StreamlitPage) -> None:
     _ = spoken.text
-    if case.status is Status.RUNNING:
+    if case.status in BUSY:
         return
 
     @st.dialog(_("Remove this case?"))
     def confirm() -> None:
         st.write(_("The case, its images and its reports are erased from this machine. This cannot be undone."))
         if st.button(_("Remove for good"), type="primary"):
-            services().store.delete(case.id)
+            services().workflow.erase(case.id, actor=user())
             st.switch_page(worklist)
 
     st.space("medium")

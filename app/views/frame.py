@@ -17,11 +17,17 @@ if TYPE_CHECKING:
     from app.views.speech import Speech
     from fedpet.errors import FedpetError
 
+_REFRESH_SECONDS = 1.0
 CASE = "case"  # parameter of the page's address: the random identifier of the case
 STATUS: dict[Status, tuple[Message, Literal["gray", "blue", "green", "orange", "red"]]] = {
-    Status.RECEIVED: (Message("incomplete"), "gray"),
+    Status.RECEIVED: (Message("received"), "gray"),
+    Status.CHECKING: (Message("checking"), "blue"),
+    Status.CHECKED: (Message("to be completed"), "gray"),
     Status.RUNNING: (Message("in progress"), "blue"),
     Status.READY: (Message("ready"), "green"),
+    Status.READ: (Message("read"), "green"),
+    Status.SIGNING: (Message("being signed"), "blue"),
+    Status.SIGNED: (Message("signed"), "green"),
     Status.REFUSED: (Message("refused"), "orange"),
     Status.FAILED: (Message("failed"), "red"),
 }
@@ -85,6 +91,27 @@ def chosen_case() -> Case | None:
     if case is not None:
         opened.access.grant(session(), case.id)
     return case
+
+
+def user() -> str:
+    """Who uses this page, for the audit trail."""
+    return services().access.user(session())
+
+
+def follow_progress(case_id: str, status: Status, spoken: Speech) -> None:
+    """Show how far a busy case is, until its status changes."""
+    _ = spoken.text
+
+    @st.fragment(run_every=_REFRESH_SECONDS)
+    def follow() -> None:
+        case = services().store.get(case_id)
+        if case is None or case.status is not status:
+            st.rerun()
+        sentence = spoken.say(case.sentence) if case.sentence else ""
+        st.progress(case.fraction, f"{sentence} – {spoken.percent(case.fraction)}")
+        st.caption(_("You may close this page: the case stays in the list."))
+
+    follow()
 
 
 def show_error(error: FedpetError, spoken: Speech) -> None:

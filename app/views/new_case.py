@@ -1,4 +1,4 @@
-"""A new case: the images, then the clinical record, then the start of the computation."""
+"""A new case: its images."""
 
 from __future__ import annotations
 
@@ -7,60 +7,27 @@ from typing import TYPE_CHECKING, Literal
 import streamlit as st
 
 from app.services import services
-from app.tables import Status
 from app.uploads import keep_study
-from app.views import record_form
-from app.views.frame import CASE, chosen_case, show_error
+from app.views.frame import CASE, user
 from app.views.speech import speech
-from fedpet.errors import FedpetError
-from fedpet.messages import Message
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
 
-    from app.tables import Case
     from app.views.speech import Speech
 
 
 def draw(*, case: StreamlitPage) -> None:
-    """Draw the two steps."""
+    """Draw the import of a study."""
     spoken = speech()
-    _ = spoken.text
-    st.title(_("New case"), anchor=False)
-    chosen = chosen_case()
-    if chosen is None or chosen.status not in {Status.RECEIVED, Status.FAILED}:
-        chosen = None
-    st.header(_("1. PET/CT study"), anchor=False)
-    if chosen is None:
-        _receive(spoken)
-        return
-    size = spoken.number(chosen.received["bytes"] / 2**20, 0)
-    files = chosen.received["files"]
-    st.success(
-        spoken.say(Message("Study received: {files} file(s), {size} MB.", files=files, size=size)),
-        icon=":material/check:",
-    )
-    st.header(_("2. Clinical record"), anchor=False)
-    try:
-        bundle = services().bundle
-    except FedpetError as error:
-        show_error(error, spoken)
-        return
-    if record_form.draw(chosen, bundle.contract.variables, spoken) and _start_bar(spoken):
-        services().jobs.submit(chosen.id)
-        st.switch_page(case, query_params={CASE: chosen.id})
+    st.title(spoken.text("New case"), anchor=False)
+    received = _receive(spoken)
+    if received is not None:
+        st.switch_page(case, query_params={CASE: received})
 
 
-def _start_bar(spoken: Speech) -> bool:
-    _ = spoken.text
-    with st.container(horizontal=True, vertical_alignment="center"):
-        started = st.button(_("Start the analysis"), type="primary", icon=":material/play_arrow:")
-        st.caption(_("You may close this page: the case stays in the list."))
-    return started
-
-
-def _receive(spoken: Speech) -> None:
-    """Let the user give a study; the case exists as soon as it is here."""
+def _receive(spoken: Speech) -> str | None:
+    """Let the user give a study; the identifier of the case, which exists as soon as its images are here."""
     _ = spoken.text
     kind = st.segmented_control(
         _("What you have"),
@@ -80,11 +47,10 @@ def _receive(spoken: Speech) -> None:
     )
     files = given if isinstance(given, list) else [given] if given else []
     if not files:
-        return
-    store = services().store
-    received: Case = store.create(spoken.language)
+        return None
+    workflow, actor = services().workflow, user()
+    received = workflow.create(spoken.language, actor=actor)
     with st.spinner(_("Storing the study")):
-        size = keep_study(files, store.upload(received.id))
-    store.receive(received.id, files=len(files), size=size)
-    st.query_params[CASE] = received.id
-    st.rerun()
+        size = keep_study(files, workflow.store.source(received.id))
+    workflow.received(received.id, files=len(files), size=size, actor=actor)
+    return received.id

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app.services import services
-from app.tables import Status
-from app.views.frame import CASE, RISK, STATUS
+from app.tables import BUSY
+from app.views.frame import CASE, RISK, STATUS, user
 from app.views.speech import speech
 from fedpet.messages import Message
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from streamlit.navigation.page import StreamlitPage
 
     from app.tables import Case
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 _WIDTHS = (1.5, 2.2, 1.3, 1.3, 1.5, 1.5, 1.0)
 _PAGE = 20
+_REFRESH_SECONDS = 2.0
 
 
 def draw(*, new_case: StreamlitPage, case: StreamlitPage) -> None:
@@ -30,16 +33,37 @@ def draw(*, new_case: StreamlitPage, case: StreamlitPage) -> None:
         st.title(_("Cases"), anchor=False)
         if st.button(_("New case"), type="primary", icon=":material/add:"):
             st.switch_page(new_case)
-    cases = services().store.newest()
-    if not cases:
+    if not services().store.newest(1):
         st.info(_("No case yet. Start with “New case”: a PET/CT study and a clinical record."))
+        return
+    cases, busy = _filtered(spoken)
+    if not cases:
+        st.info(_("No case fits. Change the search or the statuses."))
         return
     pages = -(-len(cases) // _PAGE)
     number = st.segmented_control(_("Page"), range(1, pages + 1), default=1, required=True) if pages > 1 else 1
-    with st.container(gap=None, key="worklist"):
-        _draw_heading(spoken)
-        for listed in cases[_PAGE * (number - 1) : _PAGE * number]:
-            _draw_row(listed, spoken, new_case=new_case, case=case)
+
+    @st.fragment(run_every=_REFRESH_SECONDS if busy else None)
+    def rows() -> None:
+        with st.container(gap=None, key="worklist"):
+            _draw_heading(spoken)
+            for listed in cases[_PAGE * (number - 1) : _PAGE * number]:
+                _draw_row(services().store.get(listed.id) or listed, spoken, case=case)
+
+    rows()
+
+
+def _filtered(spoken: Speech) -> tuple[Sequence[Case], bool]:
+    """The cases that the search and the filters let through, newest first; whether any of them is busy."""
+    _ = spoken.text
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        wanted = st.text_input(_("Search"), placeholder=_("pseudonym or date of the examination"), width=280)
+        statuses = st.multiselect(
+            _("Status"), list(STATUS), format_func=lambda status: spoken.say(STATUS[status][0]), placeholder=_("all")
+        )
+        mine = st.toggle(_("My cases only"), width="content")
+    cases = services().store.listed(words=wanted, statuses=statuses, owner=user() if mine else None)
+    return cases, any(one.status in BUSY for one in cases)
 
 
 def _draw_heading(spoken: Speech) -> None:
@@ -57,7 +81,7 @@ def _draw_heading(spoken: Speech) -> None:
         column.caption(heading)
 
 
-def _draw_row(listed: Case, spoken: Speech, *, new_case: StreamlitPage, case: StreamlitPage) -> None:
+def _draw_row(listed: Case, spoken: Speech, *, case: StreamlitPage) -> None:
     _ = spoken.text
     columns = st.columns(_WIDTHS, vertical_alignment="center", wrap=False)
     columns[0].write(spoken.moment(listed.created))
@@ -65,12 +89,13 @@ def _draw_row(listed: Case, spoken: Speech, *, new_case: StreamlitPage, case: St
     columns[2].write(spoken.day(listed.study_date))
     label, colour = STATUS[listed.status]
     columns[3].badge(spoken.say(label), color=colour)
+    if listed.status in BUSY:
+        columns[3].progress(listed.fraction)
     probability, group = _answer(listed, spoken)
     columns[4].write(probability)
     columns[5].write(group)
     if columns[6].button(_("Open"), key=f"open_{listed.id}", width="stretch"):
-        page = new_case if listed.status is Status.RECEIVED else case
-        st.switch_page(page, query_params={CASE: listed.id})
+        st.switch_page(case, query_params={CASE: listed.id})
 
 
 def _answer(listed: Case, spoken: Speech) -> tuple[str, str]:

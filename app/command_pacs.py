@@ -1,0 +1,215 @@
+"""`fedpet pacs`: ask, fetch from, send to, or receive from the hospital's PACS; see docs/pacs.md.
+
+What `find` shows is for the person who asked, on standard output; it is never logged.
+"""
+
+from __future__ import annotations
+
+import json as lines
+import signal
+import sys
+import threading
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from app.console import FAILED, error_json, messages, progress_bar, reported, write_json
+from fedpet.errors import FedpetError, PacsError
+from fedpet.messages import Message, say
+from fedpet.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from app.pacs_listen import Notice
+    from fedpet.messages import Language
+
+commands = typer.Typer(help="Connection to the hospital's PACS.", no_args_is_help=True)
+Name = Annotated[str, typer.Option("--pacs", help="Name of the PACS in the settings; the only one by default.")]
+Json = Annotated[bool, typer.Option("--json", help="Write only JSON to standard output.")]
+_COLUMNS = {
+    "patient": ("patient_id", "patient_name", "birth_date", "sex"),
+    "study": ("patient_id", "patient_name", "date", "accession", "modalities", "images", "description", "study_uid"),
+    "series": ("modality", "number", "description", "images", "series_uid"),
+}
+
+
+@commands.command()
+def echo(name: Name = "", json: Json = False) -> None:
+    """Say whether each PACS (or the one named) answers us."""
+    from app.pacs import connect
+
+    with reported(as_json=json):
+        settings = load_settings()
+        archives = [connect(settings, one) for one in ([name] if name else sorted(settings.pacs) or [""])]
+    answers: dict[str, Any] = {}
+    for archive in archives:
+        try:
+            archive.echo()
+        except FedpetError as error:
+            answers[archive.name] = {"answers": False, "error": error_json(error)}
+            messages.print(error.translate(say(settings.language)), style="red", highlight=False, markup=False)
+        else:
+            answers[archive.name] = {"answers": True}
+            messages.print(f"{archive.name} answers.", highlight=False, markup=False)
+    if json:
+        write_json({"pacs": answers})
+    if not all(answer["answers"] for answer in answers.values()):
+        raise typer.Exit(FAILED)
+
+
+@commands.command()
+def find(
+    patient_id: Annotated[str, typer.Option(help="Patient identifier, with * and ?; “-” asks for it.")] = "",
+    accession: Annotated[str, typer.Option(help="Accession number, with * and ?.")] = "",
+    since: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First study date.")] = None,
+    until: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last study date.")] = None,
+    modality: Annotated[str, typer.Option(help="Modality, for example PT.")] = "",
+    study: Annotated[str, typer.Option(help="Study Instance UID.")] = "",
+    level: Annotated[Literal["patient", "study", "series"], typer.Option(help="What to list.")] = "study",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most answers.")] = 200,
+    name: Name = "",
+    json: Json = False,
+) -> None:
+    """Search patients, studies, or the series of a study. The answer names patients."""
+    from app.pacs import connect, viewer_link
+    from app.pacs_query import Query
+
+    if patient_id == "-":
+        patient_id = typer.prompt("Patient identifier", err=True)
+    with reported(as_json=json):
+        archive = connect(load_settings(), name)
+        query = Query(
+            patient_id=patient_id,
+            accession=accession,
+            since=since.date() if since else None,
+            until=until.date() if until else None,
+            modality=modality,
+            study_uid=study,
+        )
+        rows = archive.find(query, level, limit)
+    more, linked = len(rows) == limit, bool(archive.settings.ohif) and level != "patient"
+    if linked:
+        rows = [{**row, "viewer": viewer_link(archive.settings, row["study_uid"])} for row in rows]
+    if json:
+        write_json({"pacs": archive.name, "level": level, "rows": rows, "more": more})
+        return
+    table = Table()
+    columns = [*_COLUMNS[level], *(["viewer"] if linked else [])]
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(row[column]) for column in columns))
+    Console().print(table, highlight=False)
+    if more:
+        messages.print(f"Only the first {limit} answers are shown.", style="yellow")
+
+
+@commands.command()
+def get(
+    study: Annotated[str, typer.Argument(help="Study Instance UID, as find shows it.")],
+    out: Annotated[Path | None, typer.Option(help="New folder for the images.")] = None,
+    case: Annotated[bool, typer.Option("--case", help="Make a case of the PET and CT series instead.")] = False,
+    modality: Annotated[list[str] | None, typer.Option(help="Only series of this modality; may be repeated.")] = None,
+    name: Name = "",
+    json: Json = False,
+) -> None:
+    """Fetch a study as a whole, into a new folder or as a new case."""
+    from app.pacs import connect, import_case, limits
+    from app.pacs_transfer import fetch_study
+    from app.services import open_services
+
+    with reported(as_json=json):
+        settings = load_settings()
+        if (out is None) == (not case):
+            raise PacsError(
+                found=Message("It is not clear where the study should go."),
+                needed=Message("Either a new folder, or a new case."),
+                advice=Message("Give --out FOLDER or --case."),
+            )
+        archive = connect(settings, name)
+        with progress_bar(settings.language) as progress:
+            if out is not None:
+                bounds = limits(settings)
+                fetched = fetch_study(archive, study, out, limits=bounds, modalities=modality or (), progress=progress)
+                facts = asdict(fetched)
+            else:
+                workflow, language = open_services(settings).workflow, settings.language
+                made = import_case(
+                    workflow, settings, archive, study, language=language, actor="fedpet", progress=progress
+                )
+                facts = {"case": made}
+    _show(facts, as_json=json)
+
+
+@commands.command()
+def send(
+    source: Annotated[Path, typer.Argument(exists=True, help="DICOM file, or folder of DICOM files.")],
+    name: Name = "",
+    json: Json = False,
+) -> None:
+    """Send DICOM objects; an error says how many were not stored."""
+    from app.pacs import connect
+    from app.pacs_transfer import send_files
+
+    with reported(as_json=json):
+        settings = load_settings()
+        archive = connect(settings, name)
+        with progress_bar(settings.language) as progress:
+            shipped = send_files(archive, source, progress=progress)
+    _show(asdict(shipped), as_json=json)
+
+
+@commands.command()
+def listen(
+    watch: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="Also empty this folder.")] = None,
+    json: Json = False,
+) -> None:
+    """Receive studies until interrupted: each becomes a case when it is whole; results may go back."""
+    from app.pacs_listen import Listener
+    from app.services import open_services
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with reported(as_json=json):
+        settings = load_settings()
+        if watch is not None:
+            settings = settings.model_copy(
+                update={"pacs_listen": settings.pacs_listen.model_copy(update={"watch": watch})}
+            )
+        services = open_services(settings)
+        listener = Listener(settings, services.workflow, _teller(settings.language, as_json=json))
+        try:
+            listener.run(stop)
+        finally:
+            services.jobs.stop()
+            services.store.close()
+
+
+def _teller(language: Language, *, as_json: bool) -> Callable[[Notice], None]:
+    """Print what happens: JSON lines on standard output, or sentences on standard error."""
+
+    def tell(notice: Notice) -> None:
+        if as_json:
+            line = {"event": notice.kind, "case": notice.case, "message": str(notice.message)}
+            sys.stdout.write(lines.dumps(line, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+        else:
+            case = f" [{notice.case}]" if notice.case else ""
+            messages.print(f"{say(language)(notice.message)}{case}", highlight=False, markup=False)
+
+    return tell
+
+
+def _show(facts: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        write_json(facts)
+    else:
+        messages.print(", ".join(f"{key}: {value}" for key, value in facts.items()), highlight=False, markup=False)

@@ -1,0 +1,156 @@
+"""What is said when a PACS does not do what was asked. Nothing here names a patient, a study or a value."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from fedpet.errors import PacsError, PacsUnavailable
+from fedpet.messages import Message
+
+if TYPE_CHECKING:
+    from pynetdicom.pdu_primitives import A_ASSOCIATE
+
+    from fedpet.pacs_settings import PacsSettings
+
+_CALLER_UNKNOWN, _CALLED_UNKNOWN = (1, 3), (1, 7)  # source and diagnostic of a rejection (PS3.8 table 9-21)
+_LATER = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+
+
+def unreachable(name: str) -> PacsUnavailable:
+    """No connection."""
+    return PacsUnavailable(
+        found=Message("The PACS “{name}” does not answer at its address.", name=name),
+        needed=Message("A connection to the address in the settings, with or without TLS as the PACS wants it."),
+        advice=Message("Check the address, the port, the certificates, the firewall, and that the PACS runs."),
+    )
+
+
+def broken(name: str, operation: str) -> PacsUnavailable:
+    """A connection that ended or fell silent."""
+    return PacsUnavailable(
+        found=Message("The connection to the PACS “{name}” broke during {operation}.", name=name, operation=operation),
+        needed=Message("An answer to every request."),
+        advice=Message("Try again; if it stays so, raise timeout_s or ask the administrator of the PACS."),
+    )
+
+
+def rejected(name: str, settings: PacsSettings, answer: A_ASSOCIATE) -> PacsError:
+    """An association that was rejected."""
+    known = {
+        _CALLER_UNKNOWN: Message("it does not know our AE title “{ae}”", ae=settings.our_ae),
+        _CALLED_UNKNOWN: Message("“{ae}” is not its AE title", ae=settings.called_ae),
+    }
+    why = known.get((answer.result_source or 0, answer.diagnostic or 0), Message("no reason given"))
+    kind = PacsUnavailable if answer.result == 2 else PacsError  # rejected-transient
+    return kind(
+        found=Message("The PACS “{name}” rejects the association: {why}.", name=name, why=why),
+        needed=Message("AE titles that both sides know."),
+        advice=Message("Correct called_ae and our_ae, or ask the administrator of the PACS to register us."),
+    )
+
+
+def not_offered(name: str) -> PacsError:
+    """A service that the PACS does not offer us."""
+    return PacsError(
+        found=Message("The PACS “{name}” does not offer this operation to us.", name=name),
+        needed=Message("A PACS that allows it for our AE title."),
+        advice=Message("Ask its administrator; to fetch, the other of C-GET and C-MOVE may be allowed."),
+    )
+
+
+def failed(name: str, operation: str, status: int) -> PacsError:
+    """A DIMSE status of failure (PS3.7 annex C); out of resources may pass."""
+    kind = PacsUnavailable if 0xA700 <= status <= 0xA7FF and status != 0xA801 else PacsError
+    if status == 0xA801:
+        advice = Message("Ask the administrator of the PACS to register our AE title with our address and port.")
+    else:
+        advice = Message("The administrator of the PACS can look the status up in its log.")
+    return kind(
+        found=Message(
+            "The PACS “{name}” answers {operation} with status {status}.",
+            name=name,
+            operation=operation,
+            status=f"{status:04X}",
+        ),
+        needed=Message("The status of success."),
+        advice=advice,
+    )
+
+
+def http_failed(name: str, code: int) -> PacsError:
+    """An HTTP status of failure."""
+    if code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return PacsError(
+            found=Message("The PACS “{name}” does not accept our credentials (HTTP {code}).", name=name, code=code),
+            needed=Message("The value of its header, in secret_env or secret_file."),
+            advice=Message("Renew the secret, or ask for the right to read and store."),
+        )
+    kind = PacsUnavailable if code in _LATER else PacsError
+    return kind(
+        found=Message("The PACS “{name}” answers with HTTP {code}.", name=name, code=code),
+        needed=Message("The DICOMweb services QIDO-RS, WADO-RS and STOW-RS at the configured address."),
+        advice=Message("Check url in the settings, and the log of the PACS."),
+    )
+
+
+def not_understood(name: str) -> PacsError:
+    """An answer that is not DICOMweb, is redirected, or is larger than any answer may be."""
+    return PacsError(
+        found=Message("The answer of the PACS “{name}” cannot be used.", name=name),
+        needed=Message("The DICOMweb services QIDO-RS, WADO-RS and STOW-RS at the configured address."),
+        advice=Message("Check url in the settings: it is the address of the service itself, which does not redirect."),
+    )
+
+
+def no_study(name: str) -> PacsError:
+    """A study without images."""
+    return PacsError(
+        found=Message("The PACS “{name}” lists no image of this study in the series asked for.", name=name),
+        needed=Message("A study that this PACS holds."),
+        advice=Message("Look for it with fedpet pacs find, and check the modalities asked for."),
+    )
+
+
+def incomplete(name: str, *, received: int, expected: int, why: Message) -> PacsError:
+    """A study of which a part did not come."""
+    return PacsError(
+        found=Message(
+            "Only {received} of {expected} images came from the PACS “{name}”: {why}",
+            received=received,
+            expected=expected,
+            name=name,
+            why=why,
+        ),
+        needed=Message("The whole study: a part of it is not used."),
+        advice=Message("Try again later; if it stays so, look for the missing images in the PACS."),
+    )
+
+
+def counted(failed: int, remaining: int) -> Message:
+    """What a PACS says of its transfers."""
+    return Message("it counts {failed} failed and {remaining} remaining transfers.", failed=failed, remaining=remaining)
+
+
+def refused(name: str, *, refused: int, total: int, statuses: str) -> PacsError:
+    """Objects that the PACS did not store."""
+    return PacsError(
+        found=Message(
+            "The PACS “{name}” did not store {refused} of {total} objects (status {statuses}).",
+            name=name,
+            refused=refused,
+            total=total,
+            statuses=statuses,
+        ),
+        needed=Message("A PACS that stores these kinds of objects from us."),
+        advice=Message("Ask its administrator for the right to store, or send again later."),
+    )

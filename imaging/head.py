@@ -1,0 +1,41 @@
+"""Salivary glands and vertebral bodies: rules on place and density."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imaging.coarse import COARSE_MM
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from imaging.scene import Scene
+
+    Mask = NDArray[np.bool_]
+
+
+_VERTEBRA_HU = 110.0  # mean over 12 mm
+
+
+def find_salivary_glands(scene: Scene, free: Mask) -> Mask:
+    """Soft tissue at the place of the parotid and submandibular glands, measured from the base of the brain."""
+    if not scene.brain.any():
+        return np.zeros_like(free)
+    levels, rows, columns = np.nonzero(scene.brain)
+    up = (scene.level() - levels.min()) * COARSE_MM
+    back = ((np.arange(free.shape[1]) - rows.mean()) * COARSE_MM)[None, :, None]
+    aside = np.abs((np.arange(free.shape[2]) - columns.mean()) * COARSE_MM)[None, None, :]
+    parotid = (up > -70) & (up < 5) & (aside > 38) & (aside < 75) & (back > -45) & (back < 25)
+    submandibular = (up > -95) & (up < -25) & (aside > 12) & (aside < 45) & (back > -75) & (back < -10)
+    return free & (parotid | submandibular) & (scene.smooth > -40) & (scene.smooth < 150)
+
+
+def find_vertebrae(scene: Scene) -> Mask:
+    """Vertebral bodies: dense tissue within 22 mm of the spine's middle, up to 28 mm behind the front of the bone."""
+    near = (np.abs(scene.left()) < 22) & (np.abs(scene.behind()) < 34) & scene.has_spine[:, None, None]
+    core = scene.bone & near & (np.abs(scene.left()) < 10)
+    front = np.where(core.any(axis=(1, 2)), core.any(axis=2).argmax(axis=1), near.shape[1])
+    depth = ((np.arange(near.shape[1]) - front[:, None]) * COARSE_MM)[:, :, None]
+    return near & (scene.bone | (scene.smooth > _VERTEBRA_HU)) & (depth >= 0) & (depth < 28)

@@ -1,0 +1,110 @@
+"""Bone, brain cavity and spine on the coarse CT of `imaging.anatomy`.
+
+Rules on Hounsfield units and shape: cortical bone is the densest tissue, the brain is the soft tissue without fat that
+bone encloses in axial slices, and the vertebrae with their arches are the thickest bone in the middle of the back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from imaging.coarse import COARSE_MM, VOXEL_ML, components, dilated, eroded, filled, largest, voxels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_BONE_HU, _CORTEX_HU = 150.0, 300.0
+_SMALLEST_BONE_VOXELS = 8
+_MARROW_CM2 = 12.0  # largest hole in the axial section of a bone that is marrow and no cavity of the body
+_BRAIN_CM2 = 20.0, 320.0
+_BRAIN_ML = 60.0
+_MOST_FAT = 0.04
+_TRACE_MM, _SIDEWAYS_MM = 36.0, 48.0
+_FILLING = 0.35
+_TRUNK_MM = 200.0  # of a body across that can have a spine: less is a limb, or a part of the trunk
+_LAG, _JUMP = 5, (5.5, 2.5)  # voxels in (row, column) over so many slices that no spine moves
+
+
+@dataclass(frozen=True, eq=False)
+class Spine:
+    """Centre of the vertebral column in each axial slice; NaN where none was found.
+
+    Attributes:
+        row: shape (slices,), of the middle of the vertebral bodies.
+        column: shape (slices,).
+    """
+
+    row: NDArray[np.float64]
+    column: NDArray[np.float64]
+
+
+def find_bones(hu: NDArray[np.int16], body: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Bone with its marrow: what is dense within 8 mm of cortical bone, axial holes up to 12 cm2 filled.
+
+    The nearness keeps the contrast medium of heart and vessels out.
+    """
+    cortex = (hu > _CORTEX_HU) & body
+    dense = (hu > _BONE_HU) & dilated(cortex, 5) & body
+    labels, sizes = components(dense)
+    return filled((sizes >= _SMALLEST_BONE_VOXELS)[labels], largest_cm2=_MARROW_CM2)
+
+
+def find_brain(hu: NDArray[np.int16], bone: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The cavity of the skull, or nothing where less than 60 ml of it was scanned."""
+    ring = eroded(dilated(bone, (1, 3, 3)), (1, 3, 3))
+    cavity = filled(ring) & ~ring
+    labels, sizes = components(cavity, in_plane=True)
+    area = sizes * COARSE_MM**2 / 100
+    fat = np.bincount(labels[(hu < -30) & cavity], minlength=len(sizes))
+    kept = (area >= _BRAIN_CM2[0]) & (area <= _BRAIN_CM2[1]) & (fat <= _MOST_FAT * sizes)
+    brain = largest(kept[labels])
+    return brain if brain.sum() * VOXEL_ML >= _BRAIN_ML else np.zeros_like(brain)
+
+
+def find_spine(bone: NDArray[np.bool_], body: NDArray[np.bool_], brain: NDArray[np.bool_]) -> Spine:
+    """Follow the thickest bone near the middle of the back half of a trunk, slice by slice, smoothed over 10 cm."""
+    slices, rows, columns = body.shape
+    middle_row, middle_column = _middle(body, axis=1), _middle(body, axis=2)
+    size = voxels(_TRACE_MM)
+    filling = ndimage.uniform_filter(bone.astype(np.float32), (3, size, size))
+    near = np.abs(np.arange(columns) - middle_column[:, None]) <= voxels(_SIDEWAYS_MM)
+    behind = np.arange(rows) >= middle_row[:, None] - 2
+    filling *= near[:, None, :] & behind[:, :, None]
+    best = filling.reshape(slices, -1)
+    row, column = np.unravel_index(best.argmax(axis=1), (rows, columns))
+    found = best.max(axis=1) >= _FILLING
+    if body.any(axis=1).sum(axis=1).max(initial=0) < voxels(_TRUNK_MM):
+        found[:] = False
+    if brain.any():
+        found[np.flatnonzero(brain.any(axis=(1, 2)))[0] :] = False
+    track = _smoothed(np.stack([row, column], axis=1), found)
+    return Spine(track[:, 0], track[:, 1])
+
+
+def _middle(body: NDArray[np.bool_], *, axis: int) -> NDArray[np.float64]:
+    """Median position of the body along an axis, in each slice, smoothed; of an empty slice, the middle."""
+    profile = body.sum(axis=3 - axis).cumsum(axis=1)
+    half = profile[:, -1:] / 2
+    middle = np.where(half[:, 0] > 0, (profile >= half).argmax(axis=1), profile.shape[1] // 2)
+    return np.asarray(ndimage.median_filter(middle.astype(float), 25, mode="nearest"))
+
+
+def _smoothed(track: NDArray[np.intp], found: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """A running median (slices, 2) of the longest stretch without a jump, gaps up to 8 cm bridged; NaN elsewhere."""
+    smooth = np.full(track.shape, np.nan)
+    if not found.any():
+        return smooth
+    every = np.arange(len(track))
+    for axis in range(2):
+        bridged = np.interp(every, every[found], track[found, axis])
+        smooth[:, axis] = ndimage.median_filter(bridged, 25, mode="nearest")
+    near = ndimage.binary_closing(np.pad(found, 10), iterations=10)[10:-10]
+    jump = (np.abs(smooth - np.roll(smooth, _LAG, axis=0)) > _JUMP).any(axis=1) & (every >= _LAG)
+    stretch = np.where(near, 1 + np.cumsum(jump | ~near), 0)
+    longest = np.bincount(stretch)[1:].argmax() + 1
+    smooth[stretch != longest] = np.nan
+    return smooth
