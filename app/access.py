@@ -1,41 +1,138 @@
-"""Who may read the files of a case.
+"""Who uses the application, what they may see, and for how long.
 
-The application is a local, single-user one: the server listens on the loopback interface only. Every browser gets a
-random session identifier, signed with a key that never leaves the settings' folder, in a cookie that scripts cannot
-read (`HttpOnly`) and other sites cannot send (`SameSite=Strict`). A page that shows a case grants that case to the
-session it belongs to; the route of the files serves only what was granted. Nothing of this is in a URL.
+Every browser gets a random session identifier, signed with a key that never leaves the settings' folder, in a cookie
+that scripts cannot read (`HttpOnly`) and other sites cannot send (`SameSite=Strict`). Where users sign in, a page of
+that browser binds the session to what the provider said of its user; the binding lives in memory, so that a restart
+signs everyone out. It ends after a time without activity, after a longest time, and when the user signs out; a sign-in
+that ended cannot be used again, from any browser. In the local mode every session is the one local user's.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import secrets
-from typing import TYPE_CHECKING
+import threading
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
+from fedpet.errors import SignInRefused
+from fedpet.messages import Message
 from fedpet.settings import kept_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
+
+    from app.accounts import Accounts
+    from app.audit import Audit
+    from app.tables import Case
+    from fedpet.settings import Settings
+
+_TAKEN = {"anonymous", "fedpet", "local"}  # who else signs lines of the audit trail
+_TELL = Message("Tell the administrator of this application.")
+_QUIET_S = 60.0  # refused accesses of one user and kind leave one line in this time
 
 
-LOCAL_USER = "local"  # who uses the local mode: nobody signs in there
+class Role(StrEnum):
+    """What a user may do, least first."""
+
+    VISITOR = "visitor"  # the pages about the model, nothing about a patient
+    READER = "reader"  # their own cases, and those that came from the PACS
+    ADMINISTRATOR = "administrator"  # every case, and the administration
+
+
+@dataclass(frozen=True)
+class User:
+    """Who uses a page."""
+
+    name: str
+    role: Role
+
+    @property
+    def reads(self) -> bool:
+        """Whether they work with cases at all."""
+        return self.role is not Role.VISITOR
+
+    @property
+    def administers(self) -> bool:
+        """Whether they see every case and the administration."""
+        return self.role is Role.ADMINISTRATOR
+
+    @property
+    def only(self) -> str | None:
+        """For `Store.listed`: whose cases are listed, beside those of nobody; None for every one's."""
+        return None if self.administers else self.name
+
+    def sees(self, case: Case) -> bool:
+        """Whether a case may be shown to them."""
+        return self.administers or (self.reads and case.owner in {"", self.name})
+
+
+LOCAL = User("local", Role.ADMINISTRATOR)  # of the local mode: nobody signs in there
+
+
+def user_of(claims: Mapping[str, Any], settings: Settings) -> User:
+    """The user that an identity token describes; of several roles the highest, without a known one a visitor.
+
+    Raises:
+        SignInRefused: no name that can be used.
+    """
+    name = claims.get(settings.oidc_name_claim)
+    if not isinstance(name, str) or not 0 < len(name.strip()) <= 128 or name.strip() in _TAKEN:
+        raise SignInRefused(
+            found=Message("Your account has no name that can be used here."),
+            needed=Message("A name of 1 to 128 characters in the claim “{claim}”.", claim=settings.oidc_name_claim),
+            advice=_TELL,
+        )
+    held: Any = claims
+    for step in settings.oidc_roles_claim.split("."):
+        held = held.get(step) if isinstance(held, dict) else None
+    given = [held] if isinstance(held, str) else held if isinstance(held, list) else []
+    highest = next((role for role in reversed(Role) if role.value in given), Role.VISITOR)
+    return User(name.strip(), highest)
+
+
+@dataclass
+class _SignIn:
+    user: User
+    began: float  # on the clock
+    active: float
+    ended: bool = False
 
 
 class Access:
-    """Sessions and the cases they may read. Grants live in memory: the page renews them when it is drawn."""
+    """Sessions and their users."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-        self._grants: set[tuple[str, str]] = set()
+    def __init__(
+        self,
+        key: bytes,
+        *,
+        settings: Settings,
+        audit: Audit,
+        accounts: Accounts,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._key, self._settings, self._audit, self._accounts, self._clock = key, settings, audit, accounts, clock
+        self._idle, self._longest = settings.idle_minutes * 60, settings.session_hours * 3600
+        self._sessions: dict[str, str] = {}  # session: sign-in
+        self._sign_ins: dict[str, _SignIn] = {}
+        self._refused: dict[tuple[str, str], tuple[float, int]] = {}  # user and kind: last line, refusals since
+        self._lock = threading.Lock()
         # cookies do not tell ports apart: two applications on one host must not share a name
         self.cookie = f"fedpet_{hashlib.sha256(key).hexdigest()[:8]}"
 
     @classmethod
-    def open(cls, folder: Path) -> Access:
-        """With the key kept in `folder`, made at the first use, so that a restart keeps the sessions."""
-        return cls(kept_key(folder / "session.key"))
+    def open(cls, settings: Settings, audit: Audit, accounts: Accounts) -> Access:
+        """With the key kept in the settings' folder, made at the first use."""
+        return cls(kept_key(settings.folder / "session.key"), settings=settings, audit=audit, accounts=accounts)
+
+    @property
+    def local(self) -> bool:
+        """Whether this is the local single-user mode."""
+        return self._settings.sign_in == "local"
 
     def new_cookie(self) -> str:
         """The value of a cookie for a new session."""
@@ -48,17 +145,85 @@ class Access:
         known = hmac.compare_digest(signature.encode(), self._sign(session).encode())
         return session if known and session else None
 
-    def user(self, session: str) -> str:  # noqa: ARG002  one user in the local mode
-        """The name of a session's user."""
-        return LOCAL_USER
+    def user(self, session: str | None) -> User | None:
+        """Who uses a session now; None where nobody signed in, or no longer."""
+        if session is None:
+            return None
+        if self.local:
+            return LOCAL
+        found = self._sign_ins.get(self._sessions.get(session, ""))
+        return found.user if found is not None and self._lasts(found) else None
 
-    def grant(self, session: str, case_id: str) -> None:
-        """Let a session read the files of a case."""
-        self._grants.add((session, case_id))
+    def touch(self, session: str | None) -> None:
+        """The user of a session did something."""
+        found = self._sign_ins.get(self._sessions.get(session or "", ""))
+        if found is not None and self._lasts(found):
+            found.active = self._clock()
 
-    def allows(self, session: str, case_id: str) -> bool:
-        """Whether a session may read the files of a case."""
-        return (session, case_id) in self._grants
+    def sign_in(self, session: str, claims: Mapping[str, Any]) -> User | None:
+        """Bind a session to the user of a verified identity token.
+
+        Returns:
+            the user; None where this sign-in has ended, or is too old to begin.
+
+        Raises:
+            SignInRefused: no name that can be used, or the name of another account of the provider.
+        """
+        user = user_of(claims, self._settings)
+        content = json.dumps(dict(claims), sort_keys=True, default=str)  # holds a nonce: another for every sign-in
+        known = hashlib.sha256(content.encode()).hexdigest()
+        age = max(0.0, time.time() - claims["iat"])  # OpenID Connect Core 2: every identity token has it
+        with self._lock:
+            now = self._clock()
+            self._forget(now)
+            if known not in self._sign_ins:
+                if age >= self._longest:
+                    return None
+                self._welcome(user, claims)
+                self._sign_ins[known] = _SignIn(user, began=now - age, active=now)
+            self._sessions[session] = known
+        return self.user(session)
+
+    def sign_out(self, session: str | None) -> None:
+        """End the sign-in of a session, in every browser that uses it."""
+        user = self.user(session)
+        if user is None or self.local:
+            return
+        self._sign_ins[self._sessions[session or ""]].ended = True
+        self._audit.record(user.name, "user.signed_out")
+
+    def refuse(self, session: str | None, what: str, *, case: str = "") -> None:
+        """Leave a line of a refused access: one a minute for each user and kind, with the number since the last."""
+        user = self.user(session)
+        name = user.name if user else "anonymous"
+        with self._lock:
+            now = self._clock()
+            last, count = self._refused.get((name, what), (float("-inf"), 0))
+            told = now - last >= _QUIET_S
+            self._refused[name, what] = (now, 0) if told else (last, count + 1)
+        if told:
+            self._audit.record(name, "access.refused", case=case, detail={"what": what, "times": count + 1})
+
+    def _welcome(self, user: User, claims: Mapping[str, Any]) -> None:
+        subject = hashlib.sha256(f"{claims.get('iss')} {claims.get('sub')}".encode()).hexdigest()
+        if not self._accounts.seen(user.name, subject=subject, role=user.role):
+            raise SignInRefused(
+                found=Message("The name of your account belongs to another account here."),
+                needed=Message("One name for each account of the provider."),
+                advice=_TELL,
+            )
+        self._audit.record(user.name, "user.signed_in", detail={"role": user.role.value})
+
+    def _lasts(self, sign_in: _SignIn) -> bool:
+        now = self._clock()
+        if now - sign_in.active >= self._idle or now - sign_in.began >= self._longest:
+            sign_in.ended = True
+        return not sign_in.ended
+
+    def _forget(self, now: float) -> None:
+        """Drop what is older than any identity token that could still be presented."""
+        self._sign_ins = {key: one for key, one in self._sign_ins.items() if now - one.began < self._longest}
+        self._sessions = {session: key for session, key in self._sessions.items() if key in self._sign_ins}
 
     def _sign(self, session: str) -> str:
         return hmac.new(self._key, session.encode(), hashlib.sha256).hexdigest()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -51,7 +51,7 @@ class Audit:
 
     def record(
         self, actor: str, action: str, *, case: str = "", model: str = "", detail: Mapping[str, Any] | None = None
-    ) -> None:
+    ) -> Entry:
         """Append one entry.
 
         Args:
@@ -60,6 +60,9 @@ class Audit:
             case: random identifier of the case.
             model: digest of the bundle that was used.
             detail: JSON-able facts; never an identity.
+
+        Returns:
+            the entry as it stands in the chain.
 
         Raises:
             RuntimeError: other writers were always faster.
@@ -70,14 +73,19 @@ class Audit:
             except IntegrityError:  # another writer took this place in the chain
                 continue
             self._remember(entry)
-            return
+            return entry
         raise RuntimeError(f"the audit entry {action} could not be appended in {_ATTEMPTS} attempts")
 
-    def entries(self, *, case: str = "", newest: int | None = None) -> list[Entry]:
-        """Entries, newest first; those of one case, or the `newest` only."""
+    def entries(self, *, case: str = "", words: str = "", newest: int | None = None) -> list[Entry]:
+        """Entries, newest first: of one case, with `words` in actor, action, case or day, or the `newest` only."""
         query = select(Entry).order_by(Entry.number.desc()).limit(newest)
+        if case:
+            query = query.where(Entry.case == case)
+        if wanted := words.strip():
+            columns = (Entry.actor, Entry.action, Entry.case, Entry.moment)
+            query = query.where(or_(*(column.icontains(wanted, autoescape=True) for column in columns)))
         with self._session() as session:
-            return list(session.scalars(query.where(Entry.case == case) if case else query))
+            return list(session.scalars(query))
 
     def export(self) -> Iterator[str]:
         """Every entry as one line of JSON, oldest first."""

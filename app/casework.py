@@ -6,6 +6,7 @@ The command and the application both come through here.
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
@@ -115,7 +116,7 @@ def answer(
 ) -> Prediction:
     """The prediction with the reader's choice of lesions."""
     engine = Engine(bundle, provider=settings.provider, threads=settings.threads)
-    given = read_mask(options.mask, study.pet) if options.mask else None
+    given = read_mask(options.mask, study.pet, study=study, rois=options.rois or None) if options.mask else None
     return predict(study, record, bundle, engine=engine, lesions=given)
 
 
@@ -156,6 +157,21 @@ def write_reports(
     for language, path in paths.items():
         write_pdf(content, path, language=language)
     return content, content_hash(content)
+
+
+def write_objects(
+    content: ReportContent, source: Path, settings: Settings, *, pdf: Path, out: Path, language: Language
+) -> tuple[Path, ...]:
+    """Write what a PACS stores of a case into `out`: segmentation, influence map, measurements and report, in DICOM.
+
+    The identity of the patient, which a PACS needs, is read from the source for this alone.
+    """
+    from imaging.identity import read_identity  # noqa: PLC0415  with highdicom, which a prediction does not need
+    from reports.dicom import write_dicom  # noqa: PLC0415  as above
+
+    limits = IntakeLimits(max_files=settings.max_files, max_bytes=settings.max_upload_mb * 2**20)
+    shutil.rmtree(out, ignore_errors=True)
+    return write_dicom(content, read_identity(source, content.study, limits=limits), pdf, out, language=language)
 
 
 def _write(result: CaseResult, language: Language) -> None:

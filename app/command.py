@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from app import command_audit, command_cohort, command_model, command_study, command_train
+from app import (
+    command_audit,
+    command_cases,
+    command_cohort,
+    command_deidentify,
+    command_model,
+    command_pacs,
+    command_study,
+    command_train,
+    command_users,
+)
 from app.console import reported
 from fedpet import __version__
 from fedpet.settings import load_settings
@@ -17,12 +27,15 @@ main = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # locals may hold patient data
 )
-for command in (command_study.inspect, command_study.quantify, command_study.predict):
+for command in (*command_study.COMMANDS, command_deidentify.deidentify):
     main.command()(command)
 main.add_typer(command_audit.commands, name="audit")
+main.add_typer(command_cases.commands, name="cases")
 main.add_typer(command_model.commands, name="model")
+main.add_typer(command_pacs.commands, name="pacs")
 main.add_typer(command_cohort.commands, name="cohort")
 main.add_typer(command_train.commands, name="train")
+main.add_typer(command_users.commands, name="users")
 
 
 @main.callback(invoke_without_command=True)
@@ -35,10 +48,10 @@ def version(show: Annotated[bool, typer.Option("--version", help="Show the versi
 
 @main.command(name="app")
 def serve_app(
-    port: Annotated[int, typer.Option(help="Port on this machine (loopback only).")] = 8501,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; by default the setting port.")] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
-    """Start the application on this machine and open it in the browser."""
+    """Start the application and open it in the browser."""
     from app.server import serve
 
     with reported():

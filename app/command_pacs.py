@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 commands = typer.Typer(help="Connection to the hospital's PACS.", no_args_is_help=True)
 Name = Annotated[str, typer.Option("--pacs", help="Name of the PACS in the settings; the only one by default.")]
 Json = Annotated[bool, typer.Option("--json", help="Write only JSON to standard output.")]
+_WIDE = 1000
 _COLUMNS = {
     "patient": ("patient_id", "patient_name", "birth_date", "sex"),
     "study": ("patient_id", "patient_name", "date", "accession", "modalities", "images", "description", "study_uid"),
@@ -100,13 +101,13 @@ def find(
     if json:
         write_json({"pacs": archive.name, "level": level, "rows": rows, "more": more})
         return
-    table = Table()
+    table = Table(box=None)
     columns = [*_COLUMNS[level], *(["viewer"] if linked else [])]
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=True)
     for row in rows:
         table.add_row(*(escape(row[column]) for column in columns))
-    Console().print(table, highlight=False)
+    Console(width=_WIDE).print(table, highlight=False)  # an identifier in one piece can be copied
     if more:
         messages.print(f"Only the first {limit} answers are shown.", style="yellow")
 

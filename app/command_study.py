@@ -17,8 +17,8 @@ from app.options import CaseOptions
 from fedpet.messages import say
 from fedpet.progress import part
 from fedpet.settings import load_settings
-from imaging.thresholds import Method
 from imaging.normalization import Normalization
+from imaging.thresholds import Method
 
 if TYPE_CHECKING:
     from app.casework import CaseResult
@@ -38,6 +38,7 @@ CtSeries = Annotated[int | None, typer.Option(help="CT series to use: its number
 Lesions = Annotated[
     Path | None, typer.Option(exists=True, help="Lesions drawn by a reader: NIfTI, DICOM SEG or RTSTRUCT.")
 ]
+Roi = Annotated[list[str] | None, typer.Option(help="Segment or contour of --lesions to use; may be repeated.")]
 Threshold = Annotated[
     Method, typer.Option("--method", help="How hot components are found, where no lesions are given.")
 ]
@@ -86,6 +87,7 @@ def inspect(
 def quantify(
     study: Study,
     lesions: Lesions = None,
+    roi: Roi = None,
     method: Threshold = "suv4",
     include: Include = None,
     exclude: Exclude = None,
@@ -112,6 +114,7 @@ def quantify(
             include=tuple(include or ()),
             exclude=tuple(exclude or ()),
             mask=lesions,
+            rois=tuple(roi or ()),
         )
         loaded = read_study(study, load_settings(), options=options, require="suv")
         report = _measured(loaded, options, normalization)
@@ -126,13 +129,13 @@ def _corrections(reason: str, *typed: str) -> tuple[Correction, ...]:
     from imaging.corrections import NAMES, parse_correction
 
     return tuple(
-        parse_correction(name, value, reason=reason, by=_operator())
+        parse_correction(name, value, reason=reason, by=operator())
         for name, value in zip(NAMES, typed, strict=True)
         if value
     )
 
 
-def _operator() -> str:
+def operator() -> str:
     """Who runs the command."""
     try:
         return getuser()
@@ -151,7 +154,11 @@ def _measured(study: LoadedStudy, options: CaseOptions, normalization: Normaliza
 
     pet = normalised(study, normalization)
     if options.mask:
-        found, labels, name = None, read_mask(options.mask, study.pet), "given_mask"
+        labels, name, found = (
+            read_mask(options.mask, study.pet, study=study, rois=options.rois or None),
+            "given_mask",
+            None,
+        )
     else:
         found = delineate(study.pet, study.ct, method=options.method, include=options.include, exclude=options.exclude)
         labels, name = found.lesions, found.method
@@ -215,7 +222,9 @@ def predict(
     model: Annotated[Path | None, typer.Option(help="Model bundle; the configured one by default.")] = None,
     lang: Annotated[Literal["fr", "en"] | None, typer.Option(help="Language of the report.")] = None,
     explain: Annotated[bool, typer.Option("--explain/--no-explain", help="Compute the saliency map.")] = True,
+    dicom: Annotated[bool, typer.Option("--dicom/--no-dicom", help="Write what a PACS stores, in `dicom`.")] = False,
     lesions: Lesions = None,
+    roi: Roi = None,
     method: Threshold = "suv4",
     include: Include = None,
     exclude: Exclude = None,
@@ -230,7 +239,7 @@ def predict(
     json: Json = False,
 ) -> None:
     """Predict progression-free survival from a study and a clinical record, explain it and write the report."""
-    from app.casework import read_study, run_case, write_reports
+    from app.casework import read_study, run_case, write_objects, write_reports
     from app.result import result_json
     from clinical.reading import read_record
     from inference.bundle import Bundle
@@ -249,6 +258,7 @@ def predict(
             include=tuple(include or ()),
             exclude=tuple(exclude or ()),
             mask=lesions,
+            rois=tuple(roi or ()),
         )
         bundle = Bundle.chosen(model or settings.model)
         with progress_bar(language) as progress:
@@ -264,7 +274,10 @@ def predict(
                 explain=explain,
                 progress=part(progress, 0.3, 1.0),
             )
-        write_reports(result, bundle, settings, paths={language: out / "report.pdf"})
+        pdf = out / "report.pdf"
+        content, _ = write_reports(result, bundle, settings, paths={language: pdf})
+        if dicom:
+            write_objects(content, study, settings, pdf=pdf, out=out / "dicom", language=language)
     if json:
         write_json(result_json(result.study, result.record, result.prediction, result.explanation))
     else:
@@ -292,3 +305,6 @@ def _show_prediction(result: CaseResult) -> None:
     )
     for name in sorted(path.name for path in result.folder.iterdir()):
         messages.print(f"  {result.folder / name}", highlight=False, markup=False)
+
+
+COMMANDS = (inspect, quantify, predict)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from app.audit import Audit
-from app.casework import CaseResult, answer, read_study, run_case, write_reports
+from app.casework import CaseResult, answer, read_study, run_case, write_objects, write_reports
 from app.options import CaseOptions
 from app.preview import store_preview
 from app.result import explanation_from, inspection_json, plain
@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from app.tables import Case
+    from fedpet.messages import Language
     from fedpet.progress import Progress
     from imaging.study import Study
+    from reports.content import ReportContent
 
 _REPORT_SECONDS = 0.5  # the database is told no more often
 _CHANGED = Message("The answer computed now differs from the one that was read: compute the case again, then sign.")
@@ -97,9 +99,12 @@ def _answer(store: Store, audit: Audit, case: Case, settings: Settings, study: S
     store_answer(result, folder)
     progress(0.95, Message("Writing the reports"))
     paths = {language: folder / f"report.{language}.pdf" for language in LANGUAGES}
-    write_reports(result, bundle, settings, paths=paths, version=case.version)
+    content, _ = write_reports(result, bundle, settings, paths=paths, version=case.version)
     for path in paths.values():
         store_preview(path)
+    if settings.pacs:
+        progress(0.97, Message("Writing the DICOM objects"))
+        _write_objects(store, content, case, settings, folder)
     if store.finish(case.id, result=json.loads((folder / "result.json").read_text(encoding="utf-8"))):
         audit.record("fedpet", "answer.computed", case=case.id, model=bundle.digest, detail={"version": case.version})
 
@@ -128,6 +133,7 @@ def _sign(store: Store, audit: Audit, case: Case, settings: Settings) -> None:
     content, digest = write_reports(result, bundle, settings, paths=paths, verdict=verdict, version=case.version)
     for path in paths.values():
         store_preview(path)
+    _write_objects(store, content, case, settings, folder)
     version = Version(
         case=case.id,
         number=case.version,
@@ -142,6 +148,12 @@ def _sign(store: Store, audit: Audit, case: Case, settings: Settings) -> None:
     if store.signed(version):
         facts = {"version": case.version, "decision": given["decision"], "content_hash": digest}
         audit.record(given["reader"], "verdict.signed", case=case.id, model=bundle.digest, detail=facts)
+
+
+def _write_objects(store: Store, content: ReportContent, case: Case, settings: Settings, folder: Path) -> None:
+    language: Language = "en" if case.language == "en" else "fr"
+    pdf = folder / f"report.{language}.pdf"
+    write_objects(content, source_of(store, case.id), settings, pdf=pdf, out=folder / "dicom", language=language)
 
 
 def _as_read(store: Store, case: Case, settings: Settings) -> tuple[CaseResult, Bundle]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.views import case, model, new_case, worklist
-from app.views.frame import open_frame, session
+from app.views import administration, case, model, new_case, worklist
+from app.views.frame import open_frame
 
 _ICON = (
     "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'><rect width='32' height='32' rx='7' fill='#0b5c7d'/>"
@@ -15,29 +15,35 @@ _ICON = (
 
 
 def run() -> None:
-    """Draw the frame and the page that is asked for."""
+    """Draw the frame and the page that is asked for, of those that its user may see."""
     st.set_page_config(page_title="fedpet", page_icon=_ICON, layout="wide")
-    _ = open_frame().text  # before the titles of the pages: it chooses the language
+    spoken, user = open_frame()  # before the titles of the pages: it chooses the language
+    _ = spoken.text
     pages: dict[str, st.Page] = {}
-    pages["worklist"] = st.Page(
-        lambda: worklist.draw(new_case=pages["new"], case=pages["case"]),
-        title=_("Cases"),
-        icon=":material/view_list:",
-        default=True,
+    if user.reads:
+        pages["worklist"] = st.Page(
+            lambda: worklist.draw(new_case=pages["new"], case=pages["case"]),
+            title=_("Cases"),
+            icon=":material/view_list:",
+            default=True,
+        )
+        pages["new"] = st.Page(
+            lambda: new_case.draw(case=pages["case"]), title=_("New case"), icon=":material/add_circle:", url_path="new"
+        )
+        pages["case"] = st.Page(
+            lambda: case.draw(worklist=pages["worklist"]),
+            title=_("Case"),
+            url_path="case",
+            visibility="hidden",
+        )
+    pages["model"] = st.Page(
+        model.draw, title=_("Model card"), icon=":material/description:", url_path="model", default=not user.reads
     )
-    pages["new"] = st.Page(
-        lambda: new_case.draw(case=pages["case"]), title=_("New case"), icon=":material/add_circle:", url_path="new"
-    )
-    pages["case"] = st.Page(
-        lambda: case.draw(worklist=pages["worklist"]),
-        title=_("Case"),
-        url_path="case",
-        visibility="hidden",
-    )
-    pages["model"] = st.Page(model.draw, title=_("Model card"), icon=":material/description:", url_path="model")
-    page = st.navigation(list(pages.values()), position="top")
-    session()
-    page.run()
+    if user.administers:
+        pages["administration"] = st.Page(
+            administration.draw, title=_("Administration"), icon=":material/shield_person:", url_path="administration"
+        )
+    st.navigation(list(pages.values()), position="top").run()
 
 
 run()

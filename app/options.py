@@ -24,6 +24,7 @@ class CaseOptions:
         method: how hot components are found.
         include, exclude: components switched by the reader.
         mask: lesions drawn by a reader (NIfTI, DICOM SEG or RTSTRUCT), used instead of a delineation.
+        rois: names of the segments or contours of `mask` to use; () for those that are lesions.
     """
 
     corrections: tuple[Correction, ...] = ()
@@ -33,6 +34,7 @@ class CaseOptions:
     include: tuple[int, ...] = ()
     exclude: tuple[int, ...] = ()
     mask: Path | None = None
+    rois: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As kept in the database."""
@@ -52,6 +54,7 @@ class CaseOptions:
             "include": list(self.include),
             "exclude": list(self.exclude),
             "mask": self.mask and str(self.mask),
+            "rois": list(self.rois),
         }
 
     @classmethod
@@ -73,4 +76,5 @@ class CaseOptions:
             include=tuple(data.get("include", ())),
             exclude=tuple(data.get("exclude", ())),
             mask=Path(data["mask"]) if data.get("mask") else None,
+            rois=tuple(data.get("rois", ())),
         )

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import (
-    JPEG2000,
-    UID,
-    CTImageStorage,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    PositronEmissionTomographyImageStorage,
-    RLELossless,
-)
-from pynetdicom import AE, build_context, build_role, evt
+from pynetdicom import AE, build_context, evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import from a table
     PatientRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelFind,
@@ -35,33 +19,33 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 )
 
 from app import pacs_errors
+from app.pacs_contexts import receiving, sending
 from app.pacs_query import identifier, matches, row
 from app.pacs_shelf import STORED
-from app.pacs_storage import receiver, storage_scp, without_delay
+from app.pacs_storage import Meter, opened, receiver, storage_scp
 from app.pacs_transfer import Outcome, Sent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from pydicom.uid import UID
     from pynetdicom.association import Association
     from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
     from pynetdicom.presentation import PresentationContext
 
     from app.pacs_query import Level, Query, Row
     from app.pacs_shelf import Basket
+    from app.pacs_transfer import Listed
     from fedpet.pacs_settings import PacsSettings
 
-_PLAIN: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
-_PACKED = (
-    JPEGLosslessSV1, JPEG2000Lossless, JPEGLSLossless, RLELossless, JPEGLossless, DeflatedExplicitVRLittleEndian,
-    JPEG2000, JPEGLSNearLossless, JPEGBaseline8Bit, JPEGExtended12Bit,
-)  # fmt: skip
-_MOST_CONTEXTS = 128  # of one association (PS3.8 9.3.2.2: odd identifiers up to 255)
+    _Answers = Iterator[tuple[Dataset, Dataset | None]]
+
+_PATIENTS, _STUDIES = PatientRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelFind
+_GET, _MOVE = StudyRootQueryRetrieveInformationModelGet, StudyRootQueryRetrieveInformationModelMove
 _PENDING = frozenset({0xFF00, 0xFF01})
 _NO_CONTEXT = 0x0122  # refused: SOP class not supported (PS3.7 annex C)
 _SOME_FAILED = 0xB000  # sub-operations complete, one or more failures (PS3.4 C.4.2.1.5, C.4.3.1.4)
-_IMAGES = (CTImageStorage, PositronEmissionTomographyImageStorage)
 
 
 class DimsePacs:
@@ -86,30 +70,37 @@ class DimsePacs:
         Raises:
             PacsError: the PACS cannot be reached or refuses.
         """
-        patient = level == "patient"
-        model = PatientRootQueryRetrieveInformationModelFind if patient else StudyRootQueryRetrieveInformationModelFind
+        model = _PATIENTS if level == "patient" else _STUDIES
         found: list[Row] = []
-        for answer in self._search(identifier(query, level), model):
-            one = row(answer, level)
-            if matches(one, query, level):
-                found.append(one)
-            if len(found) == limit:
-                break
+        with self._associated([build_context(model)]) as association:
+            for answer in self._search(association, identifier(query, level), model):
+                one = row(answer, level)
+                if matches(one, query, level):
+                    found.append(one)
+                if len(found) == limit:
+                    association.abort()
+                    break
         return found
 
-    def images(self, study_uid: str, series_uid: str) -> dict[str, str]:
-        """C-FIND at the level of images, which every SCP supports (PS3.4 C.6.2.1): SOP instances and their classes."""
-        asked = _series(study_uid, series_uid, level="IMAGE")
-        asked.SOPInstanceUID = asked.SOPClassUID = ""
-        answers = self._search(asked, StudyRootQueryRetrieveInformationModelFind)
-        return {str(answer.SOPInstanceUID): str(answer.get("SOPClassUID", "")) for answer in answers}
+    def images(self, study_uid: str, modalities: Collection[str] = ()) -> Listed:
+        """C-FIND of series, then of the images of each, which every SCP supports (PS3.4 C.6.2.1).
 
-    def fetch(self, series_uid: str, wanted: Mapping[str, str], basket: Basket) -> Outcome:
-        """C-GET or C-MOVE of one series of the basket's study.
+        Raises:
+            PacsError: the PACS cannot be reached or refuses.
+        """
+        listed: dict[str, dict[str, str]] = {}
+        with self._associated([build_context(_STUDIES)]) as association:
+            series = [row(found, "series") for found in self._search(association, _series(study_uid), _STUDIES)]
+            for series_uid in (one["series_uid"] for one in series if not modalities or one["modality"] in modalities):
+                answers = self._search(association, _images(study_uid, series_uid), _STUDIES)
+                listed[series_uid] = {str(one.SOPInstanceUID): str(one.get("SOPClassUID", "")) for one in answers}
+        return listed
+
+    def fetch(self, wanted: Listed, basket: Basket) -> Outcome:
+        """C-GET or C-MOVE of series of the basket's study, one after the other.
 
         Args:
-            series_uid: the series.
-            wanted: SOP instances and their classes, as `images` tells.
+            wanted: the series with the images that are missing, as `images` lists them.
             basket: where they go; whether all came, it tells.
 
         Returns:
@@ -119,10 +110,9 @@ class DimsePacs:
             PacsError: the PACS cannot be reached or refuses.
             UnreadableStudy: the study is beyond the limits.
         """
-        asked = _series(basket.study_uid, series_uid, level="SERIES")
         if self.settings.retrieve == "move":
-            return self._move(asked, basket)
-        return self._get(asked, basket, sorted({*filter(None, wanted.values()), *_IMAGES}))
+            return self._move(wanted, basket)
+        return self._get(wanted, basket)
 
     def send(self, files: Sequence[Path]) -> Iterator[Sent]:
         """C-STORE of files, each with the answer to it. An empty status means that there was none: not stored.
@@ -130,7 +120,7 @@ class DimsePacs:
         Raises:
             PacsError: the PACS cannot be reached or refuses; what was not yielded was not sent.
         """
-        with self._associated(_contexts_of(files)) as association:
+        with self._associated(sending(files)) as association:
             for file in files:
                 try:
                     status = association.send_c_store(dcmread(file))
@@ -141,48 +131,55 @@ class DimsePacs:
                 if "Status" not in status:
                     raise pacs_errors.broken(self.name, "C-STORE")
 
-    def _get(self, asked: Dataset, basket: Basket, classes: Sequence[str]) -> Outcome:
-        model = StudyRootQueryRetrieveInformationModelGet
-        packed = [build_context(uid, syntax) for syntax in _PACKED for uid in classes]
-        contexts = [build_context(model), *(build_context(uid, _PLAIN) for uid in classes), *packed]
-        roles = [build_role(uid, scp_role=True) for uid in classes]
-        store = (evt.EVT_C_STORE, receiver(basket.keep))
-        with self._associated(contexts, roles=roles, handlers=[store]) as association:
-            return self._follow(association.send_c_get(asked, model), basket, "C-GET")
+    def _get(self, wanted: Listed, basket: Basket) -> Outcome:
+        contexts, roles = receiving(_GET, {kind for images in wanted.values() for kind in images.values() if kind})
+        meter = Meter(basket.limits.max_bytes, basket.too_large)
+        handlers = [(evt.EVT_C_STORE, receiver(basket.keep)), *meter.handlers()]
+        with self._associated(contexts, roles=roles, handlers=handlers) as association:
+            if _GET not in {context.abstract_syntax for context in association.accepted_contexts}:
+                raise pacs_errors.not_offered(self.name)
+            return self._follow(
+                (association.send_c_get(_series(basket.study_uid, uid), _GET) for uid in wanted), basket, "C-GET"
+            )
 
-    def _move(self, asked: Dataset, basket: Basket) -> Outcome:
+    def _move(self, wanted: Listed, basket: Basket) -> Outcome:
         ours = self.settings
-        model = StudyRootQueryRetrieveInformationModelMove
         scp = storage_scp(
             basket.keep,
             ae_title=ours.our_ae,
             address=(ours.move_host, ours.move_port or 0),
             max_bytes=basket.limits.max_bytes,
             timeout_s=ours.timeout_s,
-            tls=ours.listener_context() if ours.tls else None,
+            tls=pacs_errors.certified(self.name, ours.listener_context) if ours.tls else None,
         )
-        with scp, self._associated([build_context(model)]) as association:
-            return self._follow(association.send_c_move(asked, ours.our_ae, model), basket, "C-MOVE")
+        with scp, self._associated([build_context(_MOVE)]) as association:
+            return self._follow(
+                (association.send_c_move(_series(basket.study_uid, uid), ours.our_ae, _MOVE) for uid in wanted),
+                basket,
+                "C-MOVE",
+            )
 
-    def _follow(self, answers: Iterator[tuple[Dataset, Dataset | None]], basket: Basket, operation: str) -> Outcome:
-        """Follow a retrieval to its end; the last answer counts what failed and what is left."""
-        status = Dataset()
-        for status, _ in answers:
-            basket.check()
-            if status.get("Status") not in _PENDING | {_SOME_FAILED}:
-                self._succeed(status, operation)
-        return Outcome(
-            failed=int(status.get("NumberOfFailedSuboperations") or 0),
-            remaining=int(status.get("NumberOfRemainingSuboperations") or 0),
-        )
+    def _follow(self, retrievals: Iterable[_Answers], basket: Basket, operation: str) -> Outcome:
+        """Follow retrievals to their end; the last answer of each counts what failed and what is left."""
+        outcome = Outcome()
+        for answers in retrievals:
+            status = Dataset()
+            for status, _ in answers:
+                basket.check()
+                if status.get("Status") not in _PENDING | {_SOME_FAILED}:
+                    self._succeed(status, operation)
+            outcome = Outcome(
+                outcome.failed + int(status.get("NumberOfFailedSuboperations") or 0),
+                outcome.remaining + int(status.get("NumberOfRemainingSuboperations") or 0),
+            )
+        return outcome
 
-    def _search(self, asked: Dataset, model: str) -> Iterator[Dataset]:
-        with self._associated([build_context(model)]) as association:
-            for status, answer in association.send_c_find(asked, model):
-                if status.get("Status") not in _PENDING:
-                    self._succeed(status, "C-FIND")
-                elif answer is not None:
-                    yield answer
+    def _search(self, association: Association, asked: Dataset, model: UID) -> Iterator[Dataset]:
+        for status, answer in association.send_c_find(asked, model):
+            if status.get("Status") not in _PENDING:
+                self._succeed(status, "C-FIND")
+            elif answer is not None:
+                yield answer
 
     def _succeed(self, status: Dataset, operation: str) -> None:
         """Refuse every status but success; an empty one means that no answer came."""
@@ -199,27 +196,29 @@ class DimsePacs:
         roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
         handlers: Sequence[evt.EventHandlerType] = (),
     ) -> Iterator[Association]:
-        """An association that offers the first context; released at the end, aborted where something goes wrong."""
+        """An association; released at the end, aborted where something goes wrong.
+
+        pynetdicom gives it up by itself where the PACS accepts none of the contexts.
+        """
         ours, connected = self.settings, threading.Event()
         ae = AE(ours.our_ae)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = ours.timeout_s
-        association = ae.associate(
-            ours.host,
-            ours.port,
-            contexts=contexts[:_MOST_CONTEXTS],
-            ae_title=ours.called_ae,
-            ext_neg=list(roles),
-            evt_handlers=[
-                *handlers,
-                (evt.EVT_CONN_OPEN, without_delay),
-                (evt.EVT_CONN_OPEN, lambda _: connected.set()),
-            ],
-            tls_args=(ours.caller_context(), ours.host) if ours.tls else None,
-        )
-        offered = {context.abstract_syntax for context in association.accepted_contexts}
+        opening = [(evt.EVT_CONN_OPEN, opened), (evt.EVT_CONN_OPEN, lambda _: connected.set())]
         try:
-            if not association.is_established or contexts[0].abstract_syntax not in offered:
-                self._refuse(association, connected=connected.is_set())
+            association = ae.associate(
+                ours.host,
+                ours.port,
+                contexts=contexts,
+                ae_title=ours.called_ae,
+                ext_neg=list(roles),
+                evt_handlers=[*handlers, *opening],
+                tls_args=(pacs_errors.certified(self.name, ours.caller_context), ours.host) if ours.tls else None,
+            )
+        except socket.gaierror as error:
+            raise pacs_errors.unreachable(self.name) from error
+        if not association.is_established:
+            self._refuse(association, connected=connected.is_set())
+        try:
             yield association
         except BaseException:
             if association.is_established:
@@ -228,7 +227,7 @@ class DimsePacs:
         association.release()
 
     def _refuse(self, association: Association, *, connected: bool) -> NoReturn:
-        """Say why there is no association, or not the one that is needed."""
+        """Say why there is no association."""
         if not connected:
             raise pacs_errors.unreachable(self.name)
         if (answer := association.acceptor.primitive) is None:
@@ -238,18 +237,19 @@ class DimsePacs:
         raise pacs_errors.not_offered(self.name)
 
 
-def _series(study_uid: str, series_uid: str, *, level: str) -> Dataset:
+def _series(study_uid: str, series_uid: str = "") -> Dataset:
+    """The identifier of one series, or to search all of a study."""
     asked = Dataset()
-    asked.QueryRetrieveLevel = level
+    asked.QueryRetrieveLevel = "SERIES"
     asked.StudyInstanceUID, asked.SeriesInstanceUID = study_uid, series_uid
+    if not series_uid:
+        asked.Modality = ""
     return asked
 
 
-def _contexts_of(files: Sequence[Path]) -> list[PresentationContext]:
-    """A context for each kind of object: uncompressed ones may be converted, others go as they are."""
-    kinds: dict[tuple[UID, UID | None], None] = {}
-    for file in files:
-        meta = dcmread(file, specific_tags=["SOPInstanceUID"], stop_before_pixels=True).file_meta
-        syntax = meta.TransferSyntaxUID
-        kinds[meta.MediaStorageSOPClassUID, None if syntax in _PLAIN else syntax] = None
-    return [build_context(kind, _PLAIN if syntax is None else syntax) for kind, syntax in kinds]
+def _images(study_uid: str, series_uid: str) -> Dataset:
+    """The identifier to search the images of a series."""
+    asked = _series(study_uid, series_uid)
+    asked.QueryRetrieveLevel = "IMAGE"
+    asked.SOPInstanceUID = asked.SOPClassUID = ""
+    return asked

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fedpet.errors import PacsError, PacsUnavailable
 from fedpet.messages import Message
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pynetdicom.pdu_primitives import A_ASSOCIATE
 
     from fedpet.pacs_settings import PacsSettings
 
+Context = TypeVar("Context")
 _CALLER_UNKNOWN, _CALLED_UNKNOWN = (1, 3), (1, 7)  # source and diagnostic of a rejection (PS3.8 table 9-21)
 _LATER = frozenset(
     {
@@ -109,6 +112,27 @@ def not_understood(name: str) -> PacsError:
         found=Message("The answer of the PACS “{name}” cannot be used.", name=name),
         needed=Message("The DICOMweb services QIDO-RS, WADO-RS and STOW-RS at the configured address."),
         advice=Message("Check url in the settings: it is the address of the service itself, which does not redirect."),
+    )
+
+
+def certified(name: str, context: Callable[[], Context]) -> Context:
+    """What `context` makes of the certificates in the settings.
+
+    Raises:
+        PacsError: one of the files is missing, or is not what it should be.
+    """
+    try:
+        return context()
+    except OSError as error:  # ssl.SSLError is one
+        raise no_certificates(name) from error
+
+
+def no_certificates(name: str) -> PacsError:
+    """Certificates that cannot be read."""
+    return PacsError(
+        found=Message("The certificates of the PACS “{name}” cannot be read.", name=name),
+        needed=Message("Files in PEM for ca_file, cert_file and key_file, the key without a password."),
+        advice=Message("Check these settings and the right to read the files."),
     )
 
 

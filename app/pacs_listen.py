@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app import pacs
+from app import pacs, pacs_errors
 from app.pacs_inbox import Inbox
 from app.pacs_storage import storage_scp
 from app.pacs_transfer import complete
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 _ACTOR = "fedpet"
 _LONGEST_WAIT = 3600.0  # seconds between two attempts to send results back
-_MOST_CASES = 1000  # looked at for results, newest first
+_LOOK = 10.0  # seconds between two looks for results
 _IDLE = 600.0  # seconds after which a silent association is aborted
 
 
@@ -58,7 +58,7 @@ def log_notice(notice: Notice) -> None:
 
 
 class Listener:
-    """Takes in, makes cases and sends results back; `step` does what is due, `run` repeats it."""
+    """Takes in, makes cases and sends results back; `run` does it until it is stopped, by `step` and `send_back`."""
 
     def __init__(self, settings: Settings, workflow: Workflow, tell: Callable[[Notice], None] = log_notice) -> None:
         self._settings = settings
@@ -89,14 +89,18 @@ class Listener:
             callers=ours.callers,
             max_bytes=ours.max_instance_mb * 2**20,
             timeout_s=_IDLE,
-            tls=ours.listener_context(),
+            tls=pacs_errors.certified("pacs_listen", ours.listener_context),
         )
         self.resume()
         with scp as port:
             open_now = Message("Listening as {ae} on {host}, port {port}.", ae=ours.ae, host=ours.host, port=port)
             self._tell(Notice("listening", open_now))
+            look = time.monotonic()
             while not stop.wait(min(1.0, ours.quiet_s / 4)):
                 self.step()
+                if time.monotonic() >= look:
+                    self.send_back()
+                    look = time.monotonic() + min(_LOOK, ours.quiet_s)
         self._sweep()
 
     def resume(self) -> None:
@@ -115,24 +119,33 @@ class Listener:
                     self.inbox.remove(parcel)
 
     def step(self) -> None:
-        """Do what is due now."""
+        """Take in what came, and make cases of the studies that are whole."""
         self._sweep()
         if self._watch is not None:
             self._watch.scan()
         for parcel in self.inbox.quiet(self._ours.quiet_s):
             self._settle(parcel)
-        if self._ours.send_back != "no":
-            self._send_back()
+
+    def send_back(self) -> None:
+        """Send the results that are there, of the newest cases, where that is wanted."""
+        if self._pacs is None or self._ours.send_back == "no":
+            return
+        for case in self._workflow.store.newest():
+            if case.origin == self._origin:
+                for folder in self._results(case):
+                    self._send(self._pacs, case.id, folder)
 
     def _take(self, item: Received, sender: Association) -> int:
-        self._senders.add(sender)
-        return self.inbox.take(item, sender)
+        with self.inbox.lock:
+            self._senders.add(sender)
+            return self.inbox.take(item, sender)
 
     def _sweep(self) -> None:
         """Close what ended associations brought. Their thread ends last, so that their end is known then."""
-        for sender in [one for one in self._senders if not one.is_alive()]:
-            self._senders.discard(sender)
-            self.inbox.ended(sender, well=sender.is_released)
+        with self.inbox.lock:
+            for sender in [one for one in self._senders if not one.is_alive()]:
+                self._senders.discard(sender)
+                self.inbox.ended(sender, well=sender.is_released)
 
     def _settle(self, parcel: Parcel) -> None:
         """A quiet study: a case, or why not."""
@@ -140,6 +153,8 @@ class Listener:
             self._once(parcel, "refused", parcel.refused.found)
             with self.inbox.lock:
                 parcel.clear()
+                if not parcel.case:
+                    self.inbox.remove(parcel)
             return
         if not self._is_whole(parcel):
             return
@@ -189,14 +204,6 @@ class Listener:
             self._workflow.confirm(parcel.case, actor=_ACTOR)
         parcel.settle()
         self._tell(Notice("queued", Message("A study of {n} images became a case.", n=len(sizes)), parcel.case))
-
-    def _send_back(self) -> None:
-        if self._pacs is None:
-            return
-        for case in self._workflow.store.newest(_MOST_CASES):
-            if case.origin == self._origin:
-                for folder in self._results(case):
-                    self._send(self._pacs, case.id, folder)
 
     def _results(self, case: Case) -> list[Path]:
         """The folders of DICOM objects that are to go back: of signed versions, and of an answer still to be read."""

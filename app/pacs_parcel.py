@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydicom import dcmread
 
-from app.pacs_shelf import Basket, Shelf
+from app.pacs_shelf import FIRST, Basket, Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ class Parcel:
 
     def study_uid(self) -> str:
         """Study Instance UID, as the images say."""
-        first = next(self.shelf.folder.iterdir())
+        first = self.shelf.folder / FIRST
         return str(dcmread(first, specific_tags=["StudyInstanceUID"], stop_before_pixels=True).StudyInstanceUID)
 
     def basket(self) -> Basket:

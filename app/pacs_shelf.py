@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STORED, NO_ROOM, MISMATCH = 0x0000, 0xA700, 0xA900  # answers to C-STORE (PS3.4 table B.2-1)
 _IDS = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"]
+FIRST = f"{0:06d}"  # name of the first file of a shelf
 _PART = ".part"  # suffix of a file that is being written
 
 
@@ -109,11 +110,7 @@ class Shelf:
             found = Message("The study has more than {n:.0f} MB.", n=limits.max_bytes / 2**20)
         else:
             return
-        raise UnreadableStudy(
-            found=found,
-            needed=Message("A study within the limits set for this installation."),
-            advice=Message("Take only the PET and CT series, or raise max_files or max_upload_mb in the settings."),
-        )
+        raise _beyond(found)
 
 
 class Basket:
@@ -144,6 +141,10 @@ class Basket:
             self.refused = _unwritable(error)
         return STORED if self.refused is None else NO_ROOM
 
+    def too_large(self) -> None:
+        """An object is larger than the whole study may be."""
+        self.refused = _beyond(Message("The study has more than {n:.0f} MB.", n=self.limits.max_bytes / 2**20))
+
     def check(self) -> None:
         """Raise what made `keep` refuse an object; else tell how far it is.
 
@@ -156,6 +157,14 @@ class Basket:
         count = len(self.shelf)
         told = Message("{n} of {total} images received", n=count, total=self.expected)
         self._progress(min(1.0, count / max(1, self.expected)), told)
+
+
+def _beyond(found: Message) -> UnreadableStudy:
+    return UnreadableStudy(
+        found=found,
+        needed=Message("A study within the limits set for this installation."),
+        advice=Message("Take only the PET and CT series, or raise max_files or max_upload_mb in the settings."),
+    )
 
 
 def _unwritable(error: OSError) -> PacsError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -46,28 +47,61 @@ def receiver(keep: Callable[[Received, Association], int]) -> Callable[[Event], 
     return handle
 
 
-def without_delay(event: Event) -> None:
-    """Send each message at once (`EVT_CONN_OPEN`): Nagle's algorithm would hold every object back by some 40 ms."""
-    connection = event.assoc.dul.socket
+class _Gate(threading.Event):
+    """Where an association's own thread waits while another one talks over it.
+
+    pynetdicom tells the other thread that its own is waiting a moment before it does, and may then take away the answer
+    that the other waits for, until the time-out (its issue 875). Here both happen at once.
+    """
+
+    def __init__(self, association: Association) -> None:
+        super().__init__()
+        self._association = association
+        self.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is open; the association counts as running before this returns."""
+        with self._cond:  # type: ignore[attr-defined]  # the lock of threading.Event
+            while not self.is_set():
+                self._cond.wait(timeout)  # type: ignore[attr-defined]  # as above
+            self._association._is_paused = False  # noqa: SLF001  see above
+        return True
+
+
+def opened(event: Event) -> None:
+    """What a new connection of ours or to us needs (`EVT_CONN_OPEN`)."""
+    association = event.assoc
+    association._reactor_checkpoint = _Gate(association)  # noqa: SLF001  see `_Gate`
+    connection = association.dul.socket
     if connection is not None and connection.socket is not None:
+        # Nagle's algorithm would hold every object back by some 40 ms
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-class _Meter:
-    """Aborts an association whose next object grows beyond a limit: it is held in memory until it is whole."""
+class Meter:
+    """Cuts a connection whose next object grows beyond a limit: it is held in memory until it is whole."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, exceeded: Callable[[], None] = lambda: None) -> None:
         self._limit = limit
+        self._exceeded = exceeded
         self._bytes: dict[Association, int] = {}
 
-    def count(self, event: Event) -> None:
-        """Some more bytes of an object (`EVT_DATA_RECV`)."""
-        self._bytes[event.assoc] = self._bytes.get(event.assoc, 0) + len(event.data)
-        if self._bytes[event.assoc] > self._limit:
-            event.assoc.abort(block=False)
+    def handlers(self) -> list[evt.EventHandlerType]:
+        """To be bound to associations."""
+        return [
+            (evt.EVT_DATA_RECV, self._add),
+            (evt.EVT_DIMSE_RECV, self._restart),
+            (evt.EVT_CONN_CLOSE, self._restart),
+        ]
 
-    def restart(self, event: Event) -> None:
-        """A whole object or the end of the association (`EVT_DIMSE_RECV`, `EVT_CONN_CLOSE`)."""
+    def _add(self, event: Event) -> None:
+        self._bytes[event.assoc] = self._bytes.get(event.assoc, 0) + len(event.data)
+        connection = event.assoc.dul.socket
+        if self._bytes[event.assoc] > self._limit and connection is not None:
+            self._exceeded()
+            connection.close()
+
+    def _restart(self, event: Event) -> None:
         self._bytes.pop(event.assoc, None)
 
 
@@ -102,14 +136,7 @@ def storage_scp(
     ae.add_supported_context(Verification)
     ae.require_called_aet, ae.require_calling_aet = True, list(callers)
     ae.network_timeout = ae.dimse_timeout = timeout_s
-    meter = _Meter(max_bytes)
-    handlers: list[evt.EventHandlerType] = [
-        (evt.EVT_C_STORE, receiver(keep)),
-        (evt.EVT_CONN_OPEN, without_delay),
-        (evt.EVT_DATA_RECV, meter.count),
-        (evt.EVT_DIMSE_RECV, meter.restart),
-        (evt.EVT_CONN_CLOSE, meter.restart),
-    ]
+    handlers = [(evt.EVT_C_STORE, receiver(keep)), (evt.EVT_CONN_OPEN, opened), *Meter(max_bytes).handlers()]
     try:
         server = ae.start_server(address, block=False, ssl_context=tls, evt_handlers=handlers)
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,23 +12,22 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
 from app import pacs_errors
-from app.pacs_query import Query
 from app.pacs_shelf import STORED, Basket, Shelf
 from fedpet.errors import PacsError, PacsUnavailable
 from fedpet.messages import Message
 from fedpet.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
-    from app.pacs_query import Level, Row
+    from app.pacs_query import Level, Query, Row
     from fedpet.pacs_settings import PacsSettings
     from fedpet.progress import Progress
     from imaging.intake import IntakeLimits
 
 _STORED_WITH_WARNING = frozenset({0xB000, 0xB006, 0xB007})  # PS3.4 table B.2-1
-_MOST_SERIES = 1000
+Listed = Mapping[str, Mapping[str, str]]  # series -> SOP instance -> SOP class, "" where the PACS does not tell it
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,11 @@ class Pacs(Protocol):
     def find(self, query: Query, level: Level, limit: int) -> list[Row]:
         """At most `limit` answers to a query."""
 
-    def images(self, study_uid: str, series_uid: str) -> dict[str, str]:
-        """The SOP instances of a series and their classes ("" where not told)."""
+    def images(self, study_uid: str, modalities: Collection[str] = ()) -> Listed:
+        """The images that the PACS holds of a study, in the series of some modalities, or of all."""
 
-    def fetch(self, series_uid: str, wanted: Mapping[str, str], basket: Basket) -> Outcome:
-        """Fetch the images of a series of the basket's study into it."""
+    def fetch(self, wanted: Listed, basket: Basket) -> Outcome:
+        """Fetch series of the basket's study into it."""
 
     def send(self, files: Sequence[Path]) -> Iterator[Sent]:
         """Send files, each with the answer to it."""
@@ -149,11 +149,13 @@ def complete(pacs: Pacs, basket: Basket, modalities: Collection[str] = ()) -> in
     why = pacs_errors.counted(0, 0)
     for attempt in _tries(pacs.settings):
         try:
-            listed = _listed(pacs, basket.study_uid, modalities)
+            listed = pacs.images(basket.study_uid, modalities)
             expected |= _uids(listed)
+            if not expected:
+                raise pacs_errors.no_study(pacs.name)
             basket.expected = len(expected)
-            outcome = _fetch_missing(pacs, listed, basket)
-            expected |= _uids(_listed(pacs, basket.study_uid, modalities))
+            outcome = pacs.fetch(_missing(listed, basket), basket)
+            expected |= _uids(pacs.images(basket.study_uid, modalities))
         except PacsUnavailable as error:
             if attempt > pacs.settings.retries and not expected:
                 raise
@@ -166,33 +168,18 @@ def complete(pacs: Pacs, basket: Basket, modalities: Collection[str] = ()) -> in
     raise pacs_errors.incomplete(pacs.name, received=received, expected=len(expected), why=why)
 
 
-def _listed(pacs: Pacs, study_uid: str, modalities: Collection[str]) -> dict[str, dict[str, str]]:
-    """The images of each series that the PACS holds of a study.
-
-    Raises:
-        PacsError: there are none.
-    """
-    series = pacs.find(Query(study_uid=study_uid), "series", _MOST_SERIES)
-    chosen = [row["series_uid"] for row in series if not modalities or row["modality"] in modalities]
-    listed = {series_uid: pacs.images(study_uid, series_uid) for series_uid in chosen}
-    if not any(listed.values()):
-        raise pacs_errors.no_study(pacs.name)
-    return listed
-
-
-def _uids(listed: Mapping[str, Mapping[str, str]]) -> set[str]:
+def _uids(listed: Listed) -> set[str]:
     return {uid for images in listed.values() for uid in images}
 
 
-def _fetch_missing(pacs: Pacs, listed: Mapping[str, Mapping[str, str]], basket: Basket) -> Outcome:
-    failed = remaining = 0
-    for series_uid, images in listed.items():
-        held = basket.shelf.uids
-        missing = {uid: kind for uid, kind in images.items() if uid not in held}
-        if missing:
-            outcome = pacs.fetch(series_uid, missing, basket)
-            failed, remaining = failed + outcome.failed, remaining + outcome.remaining
-    return Outcome(failed, remaining)
+def _missing(listed: Listed, basket: Basket) -> Listed:
+    """The series that lack images, with those."""
+    held = basket.shelf.uids
+    lacking = {
+        series_uid: {uid: kind for uid, kind in images.items() if uid not in held}
+        for series_uid, images in listed.items()
+    }
+    return {series_uid: images for series_uid, images in lacking.items() if images}
 
 
 def send_files(pacs: Pacs, source: Path, *, progress: Progress = silent) -> Shipped:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from app.access import Access
+from app.accounts import Accounts
 from app.audit import Audit
 from app.jobs import Jobs
 from app.store import Store
@@ -15,20 +16,29 @@ from fedpet.settings import load_settings
 from inference.bundle import Bundle
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fedpet.settings import Settings
 
 FILES = "/files"  # /files/<case>/<name>: the route of the files of a case
+ACTIVE = "/session/active"  # where a page says that its user is there, or asks whether they still are
 
 
 @dataclass(frozen=True)
 class Services:
-    """Settings, cases, sessions, computations, and what a reader does with them."""
+    """Settings, cases, users, computations, and what a reader does with them."""
 
     settings: Settings
     store: Store
+    accounts: Accounts
     access: Access
     jobs: Jobs
     workflow: Workflow
+
+    @property
+    def proofs(self) -> Path:
+        """The folder of the proofs of erasures (`app.erasure`)."""
+        return self.settings.folder / "erasures"
 
     @cached_property
     def bundle(self) -> Bundle:
@@ -40,8 +50,8 @@ def open_services(settings: Settings) -> Services:
     """Open the database and the keys; from now on they are the ones `services` returns."""
     store = Store.open(settings)
     audit, jobs = Audit(store.engine, settings.folder), Jobs(settings, store)
-    workflow = Workflow(store, audit, jobs)
-    opened = Services(settings, store, Access.open(settings.folder), jobs, workflow)
+    accounts, workflow = Accounts(store.engine), Workflow(store, audit, jobs)
+    opened = Services(settings, store, accounts, Access.open(settings, audit, accounts), jobs, workflow)
     _opened.append(opened)
     return opened
 

@@ -107,9 +107,18 @@ class Store:
             return session.scalars(select(Case).order_by(Case.created.desc()).limit(limit)).all()
 
     def listed(
-        self, *, words: str = "", statuses: Collection[Status] = (), owner: str | None = None, limit: int = 500
+        self,
+        *,
+        words: str = "",
+        statuses: Collection[Status] = (),
+        owner: str | None = None,
+        only: str | None = None,
+        limit: int = 500,
     ) -> Sequence[Case]:
-        """The cases, newest first, whose pseudonym or date of examination holds `words`, of some statuses and owner."""
+        """The cases, newest first, whose pseudonym or date of examination holds `words`, of some statuses and owner.
+
+        `only` names a user who sees no other cases than their own and those of nobody (`app.access.User.only`).
+        """
         query = select(Case).order_by(Case.created.desc()).limit(limit)
         if words.strip():
             query = query.where(
@@ -120,6 +129,8 @@ class Store:
             query = query.where(Case.status.in_(statuses))
         if owner is not None:
             query = query.where(Case.owner == owner)
+        if only is not None:
+            query = query.where(Case.owner.in_(("", only)))
         with self._session() as session:
             return session.scalars(query).all()
 
@@ -128,6 +139,11 @@ class Store:
         with self._session() as session:
             query = select(Case).where(Case.pseudonym == pseudonym).order_by(Case.study_date, Case.created)
             return session.scalars(query).all()
+
+    def made_before(self, moment: datetime) -> Sequence[Case]:
+        """The cases made before a moment, oldest first."""
+        with self._session() as session:
+            return session.scalars(select(Case).where(Case.created < moment).order_by(Case.created)).all()
 
     def receive(self, case_id: str, *, files: int, size: int) -> None:
         """The images are on disk."""
@@ -253,6 +269,6 @@ class Store:
 
 
 def _tune_sqlite(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:  # noqa: ARG001  SQLAlchemy's
-    """Readers and the one writer do not block each other; a second writer waits."""
-    for pragma in ("journal_mode=WAL", "busy_timeout=10000", "synchronous=NORMAL"):
+    """Readers and the one writer do not block each other; a second writer waits; what is deleted is overwritten."""
+    for pragma in ("journal_mode=WAL", "busy_timeout=10000", "synchronous=NORMAL", "secure_delete=ON"):
         connection.cursor().execute(f"PRAGMA {pragma}")

@@ -147,3 +147,14 @@ class Entry(Base):
         """The entry as exported, one JSON object."""
         names = ("number", "moment", "actor", "action", "case", "model", "detail", "previous", "digest")
         return {name: getattr(self, name) for name in names}
+
+
+class Account(Base):
+    """Someone who signed in. `subject` ties the name to one account of the provider, as a digest."""
+
+    __tablename__ = "accounts"
+
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(64))
+    role: Mapped[str] = mapped_column(String(16))  # at the last sign-in (`app.access.Role`)
+    seen: Mapped[datetime] = mapped_column(_UtcTime)  # the last sign-in

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from app.audit import Audit
     from app.jobs import Jobs
     from app.store import Store
-    from app.tables import Case, Decision
+    from app.tables import Case, Decision, Entry
     from fedpet.messages import Language
+
+
+PROGRAM = "fedpet"  # the actor of what the program does by itself
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,8 @@ class Workflow:
     def create(
         self, language: Language, *, actor: str, record: Mapping[str, Any] | None = None, origin: str = "upload"
     ) -> Case:
-        """A new case, its images still to come."""
-        case = self.store.create(language, record, owner=actor, origin=origin)
+        """A new case, its images still to come. What the program itself takes in belongs to every reader."""
+        case = self.store.create(language, record, owner="" if actor == PROGRAM else actor, origin=origin)
         self.audit.record(actor, "case.created", case=case.id, detail={"origin": origin})
         return case
 
@@ -101,15 +104,15 @@ class Workflow:
         self.audit.record(actor, "version.opened", case=case_id, detail={"version": case.version + 1})
         return True
 
-    def erase(self, case_id: str, *, actor: str, reason: str = "") -> bool:
+    def erase(self, case_id: str, *, actor: str, reason: str = "") -> Entry | None:
         """Remove a case with its images, reports and versions; what is left is the proof in the audit trail.
 
         The proof names how many files and bytes were there and the SHA-256 over their checksums, nothing of what they
-        held. False while the case is busy.
+        held. None while the case is busy.
         """
         case = self.store.get(case_id)
         if case is None or case.status in BUSY:
-            return False
+            return None
         files = sorted(path for path in self.store.folder(case_id).rglob("*") if path.is_file())
         total, size = hashlib.sha256(), 0
         for path in files:
@@ -118,8 +121,7 @@ class Workflow:
             size += path.stat().st_size
         self.store.delete(case_id)
         proof = {"files": len(files), "bytes": size, "sha256": total.hexdigest(), "reason": reason}
-        self.audit.record(actor, "case.erased", case=case_id, detail=proof)
-        return True
+        return self.audit.record(actor, "case.erased", case=case_id, detail=proof)
 
     def _change(self, case_id: str, options: CaseOptions, *, actor: str, checked: bool) -> bool:
         before = self.store.get(case_id)

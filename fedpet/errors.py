@@ -21,6 +21,7 @@
     ├── FederationError           the federation did not run as configured
     ├── PacsError                 a PACS cannot be reached, refuses, or gave less than it has
     │   └── PacsUnavailable       it may work later: worth another try
+    ├── SignInRefused             what the provider said of a user cannot be used
     ├── OutputRefused             a folder that cannot take a result: not empty, or not writable
     └── SettingsError             configuration that cannot be used
 
@@ -129,6 +130,10 @@ class PacsError(FedpetError):
 
 class PacsUnavailable(PacsError):
     """The PACS does not answer, is busy, or the connection broke: the same may work later."""
+
+
+class SignInRefused(FedpetError):
+    """What the provider of identities said of a user cannot be used."""
 
 
 class OutputRefused(FedpetError):

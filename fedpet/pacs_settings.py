@@ -103,7 +103,10 @@ class PacsSettings(_Encrypted):
     def secret(self) -> str | None:
         """The value of `auth_header`, or None where none is configured or it is not there."""
         if self.secret_file is not None:
-            return self.secret_file.read_text(encoding="utf-8").strip() if self.secret_file.is_file() else None
+            try:
+                return self.secret_file.read_text(encoding="utf-8").strip()
+            except OSError:
+                return None
         return os.environ.get(self.secret_env) if self.secret_env else None
 
 

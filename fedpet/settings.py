@@ -42,6 +42,41 @@ class Settings(BaseSettings):
     threads: int = Field(default=0, ge=0, description="Threads of the prediction engine; 0 lets it choose.")
     max_upload_mb: int = Field(default=4096, gt=0, description="Largest upload or uncompressed archive, in MB.")
     max_files: int = Field(default=20_000, gt=0, description="Largest number of files in one study.")
+    max_uploads: int = Field(
+        default=6, gt=0, description="Files received at the same time; further ones wait. A browser sends six."
+    )
+    retention_days: int = Field(
+        default=0, ge=0, description="Age in days from which `fedpet cases purge` erases a case; 0 keeps every one."
+    )
+    host: str = Field(
+        default="127.0.0.1", description="Address that the application listens on; beyond this machine only with OIDC."
+    )
+    port: int = Field(default=8501, ge=1, le=65535, description="Port that the application listens on.")
+    public_url: str = Field(
+        default="", description="Address under which browsers reach the application, https://host; needed with OIDC."
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(), description="Names that the application answers to, beside this machine's and the public one."
+    )
+    sign_in: Literal["local", "oidc"] = Field(
+        default="local", description="One local user, or users that sign in by OpenID Connect."
+    )
+    oidc_issuer: str = Field(default="", description="OIDC: address of the provider, https://host/realm.")
+    oidc_client_id: str = Field(default="", description="OIDC: identifier of the application at the provider.")
+    oidc_secret_file: Path | None = Field(
+        default=None, description="OIDC: file with the client secret, private; else the variable FEDPET_OIDC_SECRET."
+    )
+    oidc_scope: str = Field(default="openid email profile", description="OIDC: what is asked of the provider.")
+    oidc_name_claim: str = Field(
+        default="preferred_username", description="OIDC: claim with the name of the user, unique at the provider."
+    )
+    oidc_roles_claim: str = Field(
+        default="roles", description="OIDC: claim with the roles; a dot leads into an object (realm_access.roles)."
+    )
+    idle_minutes: float = Field(
+        default=30.0, gt=0, description="OIDC: a user who does nothing is signed out after this."
+    )
+    session_hours: float = Field(default=12.0, gt=0, description="OIDC: every user is signed out after this.")
     pacs: dict[PacsName, PacsSettings] = Field(default={}, description="The PACS, by name: one table each.")
     pacs_listen: PacsListenSettings = Field(
         default=PacsListenSettings(), description="The receiver of studies sent by a PACS."

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from imaging.coarse import COARSE_MM, VOXEL_ML, box_of, components, filled, largest, opened, voxels
+from imaging.coarse import COARSE_MM, VOXEL_ML, box_of, components, dilated, eroded, filled, largest, opened, voxels
 from imaging.resampling import Grid, resample
 from imaging.skeleton import Spine, find_bones, find_brain, find_spine
 from imaging.volume import Volume
@@ -28,6 +28,7 @@ _LUNG_LIKE = 0.45  # least share of such voxels; bowel gas and air between arms 
 _EMPHYSEMA = 0.2  # enough where the part reaches behind the spine
 _SMALLEST_LUNG_PART_ML = 40.0
 _BEHIND_SPINE = 0.03
+_AT_SKIN = 0.1  # most share of a lung next to the air outside
 _TRACHEA_CM2 = 8.0
 
 
@@ -109,8 +110,13 @@ def _thinned(ct: Volume) -> Volume:
 
 
 def _body(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
-    """Largest component denser than air once the table is opened away, each axial slice filled."""
-    return filled(largest(opened(hu > _AIR_HU, 3)))
+    """Largest component denser than air once the table is cut off, thin walls put back, each axial slice filled."""
+    dense = hu > _AIR_HU
+    body = largest(opened(dense, 2))
+    for _ in range(2):
+        body = dilated(body, 5) & dense
+    ring = filled(dilated(body, (1, 3, 3)))
+    return eroded(ring, (1, 3, 3)) | body
 
 
 def _lungs(hu: NDArray[np.int16], body: NDArray[np.bool_], spine: Spine) -> NDArray[np.uint8]:
@@ -120,7 +126,7 @@ def _lungs(hu: NDArray[np.int16], body: NDArray[np.bool_], spine: Spine) -> NDAr
     part, sizes, aside, _ = _axial_parts(air, middle)
     trachea = (sizes * COARSE_MM**2 / 100 <= _TRACHEA_CM2) & (np.abs(aside) <= voxels(12))
     air[air] = ~trachea[part]
-    air &= _lung_like(air, hu, spine)
+    air &= _lung_like(air, hu, body, spine)
     part, _, aside, spread = _axial_parts(air, middle)
     one_sided = np.abs(aside) >= 0.6 * spread
     place = np.nonzero(air)
@@ -143,15 +149,23 @@ def _axial_parts(
     return part, sizes, aside / voxel_count, spread / voxel_count
 
 
-def _lung_like(air: NDArray[np.bool_], hu: NDArray[np.int16], spine: Spine) -> NDArray[np.bool_]:
-    """Parts of at least 40 ml with tissue in them, or with little but behind the middle of the spine."""
+def _lung_like(air: NDArray[np.bool_], hu: NDArray[np.int16], body: NDArray[np.bool_], spine: Spine) -> NDArray[np.bool_]:
+    """Parts of at least 40 ml, inside and at the height of the largest, with tissue in them or behind the spine.
+
+    Gas of the bowel and air between arms and head have next to no tissue; air under the back lies at the skin.
+    """
     labels, sizes = components(air)
-    kept = sizes * VOXEL_ML >= _SMALLEST_LUNG_PART_ML
-    for part in np.flatnonzero(kept):
-        place = np.nonzero(labels == part)
+    at_skin = np.bincount(labels[dilated(~body, 3) & air], minlength=len(sizes))
+    kept = (sizes * VOXEL_ML >= _SMALLEST_LUNG_PART_ML) & (at_skin <= _AT_SKIN * sizes)
+    places = {part: np.nonzero(labels == part) for part in np.flatnonzero(kept)}
+    for part, place in places.items():
         like = np.mean((hu[place] > _LUNG_HU[0]) & (hu[place] < _LUNG_HU[1]))
         behind = np.mean(place[1] > spine.row[place[0]])
         kept[part] = like >= _LUNG_LIKE or (like >= _EMPHYSEMA and behind >= _BEHIND_SPINE)
+    if kept.any():
+        base = places[int((sizes * kept).argmax())][0].min()
+        for part in np.flatnonzero(kept):
+            kept[part] = places[part][0].max() >= base
     return np.asarray(kept[labels])
 
 

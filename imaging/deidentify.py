@@ -138,9 +138,9 @@ def deidentify(
         copy = _Copy(key, limits.max_bytes)
         try:
             with _staged(out.resolve()) as folder:
-                for number_done, file in enumerate(files):
-                    progress(0.3 + 0.7 * number_done / len(files), Message("De-identifying"))
+                for done, file in enumerate(files, start=1):
                     copy.add(file, folder)
+                    progress(0.3 + 0.7 * done / len(files), Message("De-identifying"))
                 return copy.report(pile.skipped)
         except OSError as error:
             raise OutputRefused(

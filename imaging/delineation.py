@@ -141,7 +141,7 @@ def _described(
     pet: Volume, ct: Volume | None, labels: Volume, basins: NDArray[np.int32], verdicts: Sequence[Verdict]
 ) -> tuple[Component, ...]:
     """A component of each label; its verdict is that of the basin it shares most voxels with."""
-    regions = lesion_regions(labels, ct)
+    regions = lesion_regions(labels, ct, pet)
     found = []
     for number, box in enumerate(ndimage.find_objects(labels.array), start=1):
         inside = labels.array[box] == number

@@ -44,7 +44,7 @@ class Plane:
 
 
 def voxels(drawn: Sequence[Plane], pet: Volume, *, normal: NDArray[np.float64], step: float) -> NDArray[np.intp]:
-    """The PET voxels whose centres lie inside a drawing, as sorted flat indices (C order).
+    """The PET voxels whose centres lie inside a drawing, as flat indices (C order), each once.
 
     Args:
         drawn: planes at different heights along the normal.
@@ -57,8 +57,7 @@ def voxels(drawn: Sequence[Plane], pet: Volume, *, normal: NDArray[np.float64], 
     gaps = np.diff(levels)
     halves = np.where(gaps < _NEIGHBOURS * step, gaps, step) / 2  # neighbours meet half-way
     lows, highs = levels - np.append(step / 2, halves), levels + np.append(halves, step / 2)
-    found = [_slab(*slab, pet, normal) for slab in zip(ordered, lows, highs, strict=True)]
-    return np.unique(np.concatenate(found))
+    return np.concatenate([_slab(*slab, pet, normal) for slab in zip(ordered, lows, highs, strict=True)])
 
 
 def _slab(plane: Plane, low: float, high: float, pet: Volume, normal: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -145,7 +144,7 @@ def require_same_examination(dataset: Dataset, frames: set[str], study: Study | 
     Raises:
         GeometryRefused: drawn on another examination.
     """
-    if study is None or not study.frame_of_reference or not frames or study.frame_of_reference in frames:
+    if study is None or not study.frame_of_reference or frames <= {study.frame_of_reference}:
         return
     if not _refers_to(dataset, [uid for uids in study.source_uids.values() for uid in uids]):
         raise GeometryRefused(

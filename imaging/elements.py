@@ -119,7 +119,7 @@ def inflate(stream: BinaryIO, start: int, target: BinaryIO, count: Callable[[int
     plain = ExplicitVRLittleEndian.encode().ljust(len(_DEFLATED), b"\0")
     target.write(_bytes(stream, 0, start).replace(_DEFLATED, plain))
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    while compressed := inflater.unconsumed_tail or stream.read(_BLOCK):
+    while not inflater.eof and (compressed := inflater.unconsumed_tail or stream.read(_BLOCK)):
         inflated = inflater.decompress(compressed, _INFLATED_AT_ONCE)
         count(len(inflated))
         target.write(inflated)

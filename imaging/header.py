@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pydicom
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
+from pydicom.errors import BytesLengthException
 from pydicom.tag import Tag
 from pydicom.valuerep import DA, DT, TM
 
@@ -41,8 +42,10 @@ _KEYWORDS = (
 )  # fmt: skip
 _PLAIN = frozenset(("CS", "DA", "DS", "DT", "IS", "TM", "UI"))  # representations in ASCII (PS3.5 6.2)
 _UNREADABLE = (  # what pydicom raises where a value does not fit its representation
-    ValueError, TypeError, LookupError, AttributeError, NotImplementedError, ArithmeticError, struct.error,
+    BytesLengthException, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, ArithmeticError,
+    struct.error,
 )  # fmt: skip
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FREE = frozenset(("LO", "PN", "SH"))  # free text; where all bytes are ASCII, the character set does not matter
 _TAG_OF = {keyword: Tag(keyword) for keyword in _KEYWORDS}
 _SHORTEST_NAME = 3  # shorter parts of a name are found in too many words
@@ -84,7 +87,7 @@ def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
     """
     tag = _TAG_OF.get(keyword)
     if tag is not None:
-        raw: object = header.get_item(tag)
+        raw: object = header.get_item(tag, keep_deferred=True)
         if raw is None:
             return ()
         if isinstance(raw, RawDataElement):
@@ -98,15 +101,19 @@ def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
     try:
         value = header.get(keyword)
         values = value if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else [value]
-        return tuple(str(item).strip() for item in values if item is not None and str(item).strip())
+        return tuple(clean for item in values if item is not None and (clean := _clean(str(item))))
     except _UNREADABLE:
         return ()
 
 
 @lru_cache(maxsize=8192)
 def _split(value: bytes) -> tuple[str, ...]:
-    parts = value.decode("ascii", "replace").split("\\")
-    return tuple(stripped for part in parts if (stripped := part.strip(" \0")))
+    return tuple(clean for part in value.decode("ascii", "replace").split("\\") if (clean := _clean(part)))
+
+
+def _clean(value: str) -> str:
+    """A value up to its first control character: a wrong length lets it run into the elements that follow, names too."""
+    return _CONTROL.split(value.strip(" \0\t\r\n"), maxsplit=1)[0].rstrip()
 
 
 @lru_cache(maxsize=1024)
@@ -190,7 +197,7 @@ def private_text(header: Dataset, name: str) -> str:
 
 def _ascii(header: Dataset, tag: BaseTag) -> str:
     """An element as it stands in the file, for elements whose representation need not be known; "" where absent."""
-    value = header.get_item(tag).value if tag in header else None
+    value = header.get_item(tag, keep_deferred=True).value if tag in header else None
     return (value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")).strip(" \0")
 
 

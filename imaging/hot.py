@@ -34,6 +34,7 @@ _NEAR: Final[dict[str, tuple[tuple[str, ...], float]]] = {
     "liver": (("liver",), 4.0),
     "spleen": (("spleen",), 4.0),
     "kidney": (("kidney_right", "kidney_left"), 4.0),
+    "beside_kidney": (("kidney_right", "kidney_left"), 20.0),
     "ureter": (("ureter_right", "ureter_left"), 8.0),
     "bladder": (("bladder",), 12.0),
     "bowel": (("bowel",), 0.0),
@@ -56,6 +57,7 @@ class Region:
         shares: organ or tissue (those above, "fat", "body", "end" of the scan) -> share of the core in or near it.
         section_cm2: largest area in one axial slice.
         mirrored: highest SUV at the place mirrored about the spine, as a share of `suv_max`; 0 without a spine there.
+        hu: median of the core.
         probability: highest value of a model's lesion map in the region; None without a map.
     """
 
@@ -63,6 +65,7 @@ class Region:
     volume_ml: float
     section_cm2: float
     mirrored: float
+    hu: float
     probability: float | None
     shares: Mapping[str, float]
 
@@ -91,9 +94,12 @@ def regions_of(pet: Volume, ct: Volume, basins: NDArray[np.int32], lesion_map: V
     highest = np.asarray(ndimage.maximum(suv, number, every))
     core = suv >= _CORE * highest[number - 1]
     points = pet.to_mm(index[core].astype(float))
-    tissues = {**_organ_hits(organs_of(ct, pet), points), **_tissue_hits(ct, points)}
+    hu = _sampled(ct, points, outside=-1024.0)
+    tissues = {**_organ_hits(organs_of(ct, pet), points), "body": _in_body(ct, points)}
+    tissues["fat"] = (hu > _FAT_HU[0]) & (hu < _FAT_HU[1])
     from_end = np.minimum(index[core, 0], pet.shape[0] - 1 - index[core, 0])
     tissues["end"] = from_end * pet.spacing[2] < _END_MM
+    median = np.asarray(ndimage.median(hu, number[core], every))
     shares = {name: _shares(hits, number[core], count) for name, hits in tissues.items()}
     volume = np.bincount(number, minlength=count + 1)[1:] * pet.voxel_ml
     section = _largest_sections(index[:, 0], number, count) * pet.voxel_ml / pet.spacing[2] * 10.0
@@ -106,6 +112,7 @@ def regions_of(pet: Volume, ct: Volume, basins: NDArray[np.int32], lesion_map: V
             volume_ml=float(volume[i]),
             section_cm2=float(section[i]),
             mirrored=float(mirrored[i] / highest[i]),
+            hu=float(median[i]),
             probability=None if sure is None else float(sure[i]),
             shares={name: float(share[i]) for name, share in shares.items()},
         )
@@ -139,12 +146,10 @@ def _organ_hits(organs: Organs, points: Floats) -> dict[str, Mask]:
     return hits
 
 
-def _tissue_hits(ct: Volume, points: Floats) -> dict[str, Mask]:
-    """Which points (n, 3) lie in fat, and in the body, by the CT."""
-    hu = _sampled(ct, points, outside=-1024.0)
+def _in_body(ct: Volume, points: Floats) -> Mask:
+    """Which points (n, 3) lie in the body, or within 4 mm of it."""
     anatomy = anatomy_of(ct)
-    body = _sampled(anatomy.ct.like(dilated(anatomy.body, 3), "label"), points, outside=0)
-    return {"fat": (hu > _FAT_HU[0]) & (hu < _FAT_HU[1]), "body": body.astype(bool)}
+    return _sampled(anatomy.ct.like(dilated(anatomy.body, 3), "label"), points, outside=0).astype(bool)
 
 
 def _sampled(volume: Volume, points: Floats, *, outside: float) -> Floats:

@@ -135,7 +135,7 @@ class _Taker:
         self.skipped = self.archives = self.directories = 0
         self._budget = budget
         self._scratch = scratch
-        self._sound: set[bytes] = set()
+        self._sound: set[tuple[str | None, bool, bytes]] = set()
         self._items = 0
 
     def take(self, source: Path, progress: Progress) -> None:
@@ -218,13 +218,16 @@ class _Taker:
         """Parse sequences here, where damage is caught; each content once, since the slices of a series repeat it."""
         for tag in SEQUENCES:
             raw: object = header.get_item(tag)
-            if not isinstance(raw, RawDataElement) or not raw.value or raw.value in self._sound:
+            if not isinstance(raw, RawDataElement) or not raw.value:
+                continue
+            content = raw.VR, raw.is_implicit_VR, raw.value
+            if content in self._sound:
                 continue
             self._items += raw.value.count(ITEM_BYTES)
             if self._items > MOST_ITEMS:
                 raise ValueError("more items than the headers of a study have")
             _parse_sequence(header, tag)
-            self._sound.add(raw.value)
+            self._sound.add(content)
 
     def no_dicom(self) -> UnreadableStudy:
         """What to say where no image was found."""

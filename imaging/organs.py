@@ -119,12 +119,15 @@ def _paint(scene: Scene, landmarks: Landmarks) -> NDArray[np.uint8]:
     paint("marrow", find_vertebrae(scene))
     paint("bone", scene.bone)
     seeds = liver_seeds(scene, free())
-    liver_suv = float(np.median(scene.suv[seeds])) if seeds.any() else 2.0
+    liver_suv = float(np.percentile(scene.suv[seeds], 25)) if seeds.any() else 2.0
     paint("aorta", find_aorta(scene, free()))
     paint("heart", find_heart(scene, free()))
     paint("liver", find_liver(scene, seeds, free()))
     paint("spleen", find_spleen(scene, free()))
-    kidneys = {side: find_kidney(scene, free(), side=side, liver_suv=liver_suv) for side in (RIGHT, LEFT)}
+    kidneys = {
+        side: find_kidney(scene, free(), side=side, liver_suv=liver_suv, lowest=landmarks.sacrum)
+        for side in (RIGHT, LEFT)
+    }
     paint("kidney_right", kidneys[RIGHT])
     paint("kidney_left", kidneys[LEFT])
     bladder = find_bladder(scene, free(), bottom=landmarks.symphysis)

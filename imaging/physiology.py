@@ -37,6 +37,7 @@ PLACES: dict[str, Message] = {
 _DOUBTFUL = {"ureter", "heart", "liver", "spleen", "salivary_glands", "bowel", "brown_fat"}
 _MAP_SURE = 0.5  # probability from which a model's map overrules a doubtful rule
 _MOST = 0.5  # share of a core that makes it belong somewhere
+_SOFT_HU = 20.0, 100.0  # between urine or fat and excreted contrast agent
 _URETER_CM2 = 3.0
 _NOISE_ML = 2.0
 _PAIRED = 0.5  # of the other side's uptake
@@ -116,6 +117,7 @@ def _place(region: Region) -> str:
         ("brain", share["brain"] >= _MOST),
         ("bladder", share["bladder"] >= _MOST and not in_bone),
         ("kidney", share["kidney"] >= _MOST and not in_bone),
+        ("kidney", share["beside_kidney"] >= _MOST and not in_bone and not _SOFT_HU[0] < region.hu < _SOFT_HU[1]),
         ("ureter", share["ureter"] >= _MOST and not in_bone and region.section_cm2 <= _URETER_CM2),
         ("heart", share["heart"] >= _MOST),
         ("liver", share["liver"] >= _MOST),

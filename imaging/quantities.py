@@ -41,7 +41,7 @@ def quantify(pet: Volume, labels: Volume, *, method: str, ct: Volume | None = No
     numbers = labels.array[tuple(index.T)]
     order = np.argsort(numbers, kind="stable")
     ids, starts = np.unique(numbers[order], return_index=True)
-    regions = lesion_regions(labels, ct)
+    regions = lesion_regions(labels, ct, pet)
     kernels = whole_voxels(pet.affine), shared_voxels(pet.affine)
     lesions = tuple(
         _lesion(int(number), pet, part, kernels, regions[int(number)])

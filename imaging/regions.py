@@ -1,101 +1,121 @@
-"""Roughly where in the body a lesion lies, read automatically from the CT.
+"""In which part of the body a lesion lies, read automatically from the CT.
 
-Rules on coarse lungs and on Hounsfield units, not an organ segmentation: a help to find a lesion on the images, to be
-confirmed by the reader, and never an input of the model.
+Rules on lungs, skeleton and organs found on a coarse grid, at the level that a report needs: a help to find a lesion on
+the images, to be confirmed by the reader, and never an input of the model. Each voxel of a lesion votes; the voxels
+around it tell a lesion of the lung (mostly air around) from one beside it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.spatial import ConvexHull, QhullError
 
 from fedpet.messages import Message
-from imaging.anatomy import LEFT, RIGHT, anatomy_of
-from imaging.coarse import COARSE_MM
+from imaging.anatomy import anatomy_of
+from imaging.atlas import Atlas, bone_part, in_column, in_head, soft_part
+from imaging.organs import organs_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
-    from imaging.anatomy import Anatomy
     from imaging.volume import Volume
 
-REGIONS: dict[str, Message] = {
-    "lung_right": Message("right lung"),
-    "lung_left": Message("left lung"),
-    "mediastinum": Message("mediastinum or hila"),
-    "chest_wall": Message("chest wall or pleura"),
-    "liver": Message("liver region"),
-    "bone": Message("bone"),
-    "head_neck": Message("head or neck"),
-    "abdomen_pelvis": Message("abdomen, pelvis or below"),
-    "unknown": Message("region not determined"),
-}
+    Floats = NDArray[np.float64]
+
+REGIONS: Final[Mapping[str, Message]] = MappingProxyType(
+    {
+        "brain": Message("brain"),
+        "head_neck": Message("head or neck"),
+        "neck": Message("neck"),
+        "supraclavicular_right": Message("right supraclavicular region"),
+        "supraclavicular_left": Message("left supraclavicular region"),
+        "axilla_right": Message("right axilla"),
+        "axilla_left": Message("left axilla"),
+        "lung_right": Message("right lung"),
+        "lung_right_upper": Message("right lung, upper third"),
+        "lung_right_lower": Message("right lung, lower third"),
+        "lung_left": Message("left lung"),
+        "lung_left_upper": Message("left lung, upper third"),
+        "lung_left_lower": Message("left lung, lower third"),
+        "hilum_right": Message("right hilum"),
+        "hilum_left": Message("left hilum"),
+        "mediastinum": Message("mediastinum"),
+        "heart": Message("heart or pericardium"),
+        "chest_wall": Message("chest wall or pleura"),
+        "liver": Message("liver region"),
+        "spleen": Message("spleen"),
+        "adrenal_right": Message("right adrenal region"),
+        "adrenal_left": Message("left adrenal region"),
+        "kidney_right": Message("right kidney"),
+        "kidney_left": Message("left kidney"),
+        "bowel": Message("stomach or bowel region"),
+        "retroperitoneum": Message("retroperitoneum"),
+        "abdomen": Message("abdomen"),
+        "pelvis": Message("pelvis"),
+        "abdomen_pelvis": Message("abdomen, pelvis or below"),
+        "soft_tissue": Message("soft tissue of a limb or of the trunk's wall"),
+        "bone": Message("bone"),
+        "bone_skull": Message("skull or jaw"),
+        "bone_spine_cervical": Message("cervical spine"),
+        "bone_spine_thoracic": Message("thoracic spine"),
+        "bone_spine_lumbar": Message("lumbar spine"),
+        "bone_sternum": Message("sternum"),
+        "bone_rib": Message("rib"),
+        "bone_shoulder": Message("scapula or clavicle"),
+        "bone_pelvis": Message("sacrum or pelvic bone"),
+        "bone_femur": Message("femur"),
+        "bone_humerus": Message("humerus or forearm"),
+        "unknown": Message("region not determined"),
+    }
+)
 _BONE_HU = 250.0
-_BONE_SHARE = 0.15
-_LIVER_DEPTH_MM = 140.0  # below the base of the right lung
+_BONE_SHARE, _BONE_SHARE_FILLED = 0.15, 0.5  # of dense voxels; of voxels in bone or its marrow
+_BONE_AROUND = 0.22  # of the layer around a lesion that took the place of bone
 
 
-def lesion_regions(labels: Volume, ct: Volume | None) -> dict[int, str]:
-    """Region (a key of `REGIONS`) of every lesion number in `labels`; all "unknown" without a CT or lungs."""
+def lesion_regions(labels: Volume, ct: Volume | None, pet: Volume) -> dict[int, str]:
+    """Region (a key of `REGIONS`) of every lesion number in `labels`; "unknown" without a CT or landmarks."""
     index = np.argwhere(labels.array)
     numbers = labels.array[tuple(index.T)]
     ids = [int(number) for number in np.unique(numbers)]
-    anatomy = anatomy_of(ct) if ct is not None and ids else None
-    if anatomy is None or ct is None or anatomy.lung_slices is None:
+    if ct is None or not ids:
         return dict.fromkeys(ids, "unknown")
+    atlas = Atlas(anatomy_of(ct), organs_of(ct, pet))
     points = labels.to_mm(index.astype(float))
-    places = np.rint(anatomy.ct.to_index(points)).astype(int)
+    places = np.rint(atlas.anatomy.ct.to_index(points)).astype(int)
+    within = ((places >= 0) & (places < atlas.anatomy.body.shape)).all(axis=1)
     hu = _nearest(ct, points)
-    return {number: _region(places[numbers == number], hu[numbers == number], anatomy) for number in ids}
+    return {number: _region(places[one], hu[one], atlas) if (one := (numbers == number) & within).any() else "unknown"
+            for number in ids}  # fmt: skip
 
 
-def _nearest(ct: Volume, points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _region(places: NDArray[np.int_], hu: Floats, atlas: Atlas) -> str:
+    """Region of one lesion from its voxels' places (n, 3) in the coarse CT and their HU (n,)."""
+    spots = atlas.spots(places)
+    air, bone = atlas.around(places)
+    solid = spots.within("bone") | spots.within("marrow") | in_column(spots, atlas)
+    dense = hu > _BONE_HU
+    replaced = bone >= _BONE_AROUND and not in_head(spots, atlas).any()
+    if dense.mean() >= _BONE_SHARE or solid.mean() >= _BONE_SHARE_FILLED or replaced:
+        parts = bone_part(spots, atlas)
+        return _most(parts[solid | dense] if (solid | dense).any() else parts)
+    return _most(soft_part(spots, atlas, air=air))
+
+
+def _most(votes: NDArray[np.str_]) -> str:
+    """The most frequent key."""
+    keys, counts = np.unique(votes, return_counts=True)
+    return str(keys[counts.argmax()])
+
+
+def _nearest(ct: Volume, points: Floats) -> Floats:
     """HU of the nearest voxel of each point (n, 3); outside the CT, air."""
     voxels = np.rint(ct.to_index(points)).astype(int)
     inside = ((voxels >= 0) & (voxels < ct.shape)).all(axis=1)
     hu = np.full(len(points), -1024.0)
     hu[inside] = ct.array[tuple(voxels[inside].T)]
     return hu
-
-
-def _region(places: NDArray[np.int_], hu: NDArray[np.float64], anatomy: Anatomy) -> str:
-    """Region of one lesion from its voxels' places (n, 3) in the coarse CT and their HU (n,)."""
-    if (hu > _BONE_HU).mean() >= _BONE_SHARE:
-        return "bone"
-    span = anatomy.lung_slices
-    slice_, row, column = np.rint(places.mean(axis=0)).astype(int)
-    if span is None or not ((places >= 0) & (places < anatomy.lungs.shape)).all():
-        return "unknown"
-    if slice_ > span[1]:
-        return "head_neck"
-    if _below_right_lung(anatomy, int(slice_), int(row), int(column)):
-        return "liver"
-    if slice_ < span[0]:
-        return "abdomen_pelvis"
-    return _chest_region(anatomy.lungs[slice_], int(row), int(column))
-
-
-def _below_right_lung(anatomy: Anatomy, slice_: int, row: int, column: int) -> bool:
-    """Right lung straight above, none below, and its base not farther than the height of a liver."""
-    above = np.flatnonzero(anatomy.lungs[:, row, column] == RIGHT)
-    return bool(len(above)) and 0 < (above[0] - slice_) * COARSE_MM <= _LIVER_DEPTH_MM
-
-
-def _chest_region(lungs: NDArray[np.uint8], row: int, column: int) -> str:
-    """Region at a place of an axial slice: inside a lung's convex outline, between the lungs, or outside."""
-    for side, name in ((RIGHT, "lung_right"), (LEFT, "lung_left")):
-        if _in_hull(lungs == side, row, column):
-            return name
-    return "mediastinum" if _in_hull(lungs > 0, row, column) else "chest_wall"
-
-
-def _in_hull(mask: NDArray[np.bool_], row: int, column: int) -> bool:
-    if not mask.any():
-        return False
-    try:
-        hull = ConvexHull(np.argwhere(mask))
-    except QhullError:  # fewer than three places that span an area
-        return False
-    return bool((hull.equations @ (row, column, 1.0) <= 0.5).all())

@@ -88,11 +88,11 @@ def scene_of(anatomy: Anatomy, pet: Volume) -> Scene:
         spine_row=anatomy.back[box[0]] - box[1].start,
         spine_column=anatomy.middle[box[0]] - box[2].start,
         has_spine=np.isfinite(anatomy.spine.row[box[0]]),
-        floor=_floor(lungs),
+        floor=lung_floor(lungs),
     )
 
 
-def _floor(lungs: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+def lung_floor(lungs: NDArray[np.uint8]) -> NDArray[np.float64] | None:
     """Base of the lungs over the whole section of the body.
 
     Columns of a lung whose lowest air lies well above that lung's usual base end on the heart or the mediastinum, not

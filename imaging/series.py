@@ -31,7 +31,8 @@ _NOT_CORRECTED = re.compile(
 )
 _HOUNSFIELD = ("", "HU", "US")  # Rescale Type (PS3.3 C.11.1.1.2): US is "unspecified"
 _SPELLED = {"PET": "PT"}  # Modality as some converters write it
-_LARGEST_VOXELS = 2**31  # 8 GB as float32: no clinical series comes near
+_LARGEST_VOXELS = 2**30  # 4 GB as float32: no clinical series comes near
+_LARGEST_SLICE = 2**24  # pixels; a few compressed bytes can claim any number
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +96,7 @@ class Series:
         except GeometryRefused as refusal:
             return refusal
         slices, rows, columns = geometry.shape
-        if slices * rows * columns > _LARGEST_VOXELS:
+        if slices * rows * columns > _LARGEST_VOXELS or rows * columns > _LARGEST_SLICE:
             return GeometryRefused(
                 found=Message("The series claims {n} slices of {r} x {c} pixels.", n=slices, r=rows, c=columns),
                 needed=Message("A series of the size of a clinical examination."),

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from clinical.record import ClinicalRecord
     from explain.explanation import Explanation
+    from imaging.delineation import Component
+    from imaging.references import OrganReferences
     from imaging.study import Study
     from inference.prediction import Prediction
 
@@ -34,8 +36,10 @@ class ReportContent:
         centre: name of the centre, "" where not configured.
         card: the bundle's `card.json` (provenance, metrics, limits).
         explanation: None where it was not asked for or the model abstained.
-        verdict: None while the answer was not signed by a reader.
+        verdict: None while the answer was not signed by a reader: the report is a draft and says so.
         version: of the reading; a change after a signature makes the next one.
+        references: uptake of healthy organs; None where it was not measured.
+        components: the hot components of the delineation, lesions or not; empty where lesions were drawn by a reader.
     """
 
     report_uid: str
@@ -48,3 +52,5 @@ class ReportContent:
     card: Mapping[str, Any]
     verdict: ReaderVerdict | None = None
     version: int = 1
+    references: OrganReferences | None = None
+    components: tuple[Component, ...] = ()

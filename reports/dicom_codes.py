@@ -70,21 +70,6 @@ FDG = Code("35321007", "SCT", "Fluorodeoxyglucose F^18^")
 INCUBATION = Code("126203", "DCM", "PET Radionuclide Incubation Time")
 TOTAL_DOSE = Code("123006", "DCM", "Radionuclide Total Dose")
 
-RIGHT = Code("24028007", "SCT", "Right")
-LEFT = Code("7771000", "SCT", "Left")
-_LUNG = Code("39607008", "SCT", "Lung")
-# A region is rough, found by rules on the CT: each has the nearest concept that does not say more than it.
-SITES: Mapping[str, tuple[Code, Code | None]] = {
-    "lung_right": (_LUNG, RIGHT),
-    "lung_left": (_LUNG, LEFT),
-    "mediastinum": (Code("72410000", "SCT", "Mediastinum"), None),
-    "chest_wall": (Code("816094009", "SCT", "Chest"), None),
-    "liver": (Code("10200004", "SCT", "Liver"), None),
-    "bone": (Code("272673000", "SCT", "Bone"), None),
-    "head_neck": (Code("774007", "SCT", "Head and Neck"), None),
-    "abdomen_pelvis": (Code("818982008", "SCT", "Abdomen and Pelvis"), None),
-}
-
 LANGUAGES: Mapping[Language, Code] = {
     "fr": Code("fr-FR", "RFC5646", "French (France)"),
     "en": Code("en-GB", "RFC5646", "English (United Kingdom)"),

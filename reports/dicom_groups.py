@@ -20,6 +20,7 @@ import fedpet
 from fedpet.messages import Message
 from reports import dicom_codes as codes
 from reports.dicom_export import number
+from reports.dicom_sites import SITES
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
@@ -57,7 +58,7 @@ def _lesion(
     if explanation is not None and explanation.reliable:
         share = explanation.lesion_share.get(lesion.id, 0.0)
         measurements.append(_measured(codes.LESION_SHARE, share, codes.RATIO))
-    site = codes.SITES.get(lesion.region)
+    site = SITES.get(lesion.region)
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(segment.TrackingUID, segment.TrackingID),
         referenced_segment=ReferencedSegment(

@@ -17,6 +17,7 @@ from imaging.regions import REGIONS
 from reports import dicom_codes as codes
 from reports.dicom_export import lasting_uid, long_string
 from reports.dicom_frames import frame_order, references
+from reports.dicom_sites import SITES
 
 if TYPE_CHECKING:
     from pydicom.uid import UID
@@ -56,7 +57,7 @@ def _segment(number: int, lesion: Lesion, export: Export) -> SegmentDescription:
     family = codes.ARTIFICIAL_INTELLIGENCE if "model" in method else codes.MORPHOLOGICAL_OPERATIONS
     label = Message("Lesion {number}: {region}", number=lesion.id, region=REGIONS[lesion.region])
     name = long_string(export.edition.say(label))
-    site, side = codes.SITES.get(lesion.region, (None, None))
+    site, side = SITES.get(lesion.region, (None, None))
     red, green, blue = (255 * part for part in lesion_colour(lesion.id))
     segment = SegmentDescription(
         segment_number=number,

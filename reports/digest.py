@@ -2,7 +2,9 @@
 
 It is the same for both languages and does not depend on fonts or layout. Numbers are rounded to six significant
 digits, so that the last bits of a processor do not matter. Images enter through the identifiers of their DICOM
-instances and the quantities read from them; voxels do not.
+instances and the quantities read from them; voxels do not. The JSON travels with the report, so what could lead to
+the patient's other files stays out: descriptions of series and the frame of reference are left out, and of the
+instances' identifiers only their number and a SHA-256 is there.
 """
 
 from __future__ import annotations
@@ -15,24 +17,47 @@ from datetime import datetime
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from fedpet.errors import FedpetError
 from fedpet.messages import Message
+from imaging.study import SeriesFacts, Study
 from imaging.volume import Volume
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from reports.content import ReportContent
 
-FORMAT = "fedpet.report/1"
+FORMAT = "fedpet.report/2"
+_LEFT_OUT: Mapping[type, frozenset[str]] = {
+    Study: frozenset({"frame_of_reference"}),
+    SeriesFacts: frozenset({"description"}),
+}
 
 
 def content_hash(content: ReportContent) -> str:
     """SHA-256 of `canonical_json`, hexadecimal."""
-    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+    return hash_of(canonical_json(content).encode("ascii"))
+
+
+def hash_of(canonical: bytes) -> str:
+    """The content hash of a canonical JSON as attached to a report."""
+    return hashlib.sha256(canonical).hexdigest()
 
 
 def canonical_json(content: ReportContent) -> str:
     """Sorted keys, no spaces, ASCII; volumes as their shape and unit."""
-    plain = {"format": FORMAT, **_plain(content)}
+    plain = {"format": FORMAT, **_fields(content)}
+    plain["study"]["source_uids"] = {name: _counted(uids) for name, uids in content.study.source_uids.items()}
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def _counted(uids: Sequence[str]) -> dict[str, Any]:
+    return {"count": len(uids), "sha256": hash_of("\n".join(sorted(uids)).encode("ascii"))}
+
+
+def _fields(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass of a report
+    hidden = _LEFT_OUT.get(type(value), frozenset())
+    return {one.name: _plain(getattr(value, one.name)) for one in fields(value) if one.name not in hidden}
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401, PLR0911 - any value of a report, one return for each kind
@@ -40,8 +65,10 @@ def _plain(value: Any) -> Any:  # noqa: ANN401, PLR0911 - any value of a report,
         return _plain(value.to_json())
     if isinstance(value, Volume):
         return {"shape": list(value.shape), "unit": value.unit}
+    if isinstance(value, FedpetError):
+        return [_plain(sentence) for sentence in (value.found, value.needed, value.advice)]
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return _fields(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

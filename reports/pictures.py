@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from reportlab.platypus import Image
 
+from reports.tagging import Figure
+
 if TYPE_CHECKING:
     from PIL import Image as Pillow
 
@@ -15,13 +17,13 @@ if TYPE_CHECKING:
 _QUALITY = 88
 
 
-def picture(figure: Pillow.Image, *, width: float, height: float) -> Image:
-    """The figure as large as fits into `width` x `height` points."""
+def picture(figure: Pillow.Image, alt: str, *, width: float, height: float) -> Figure:
+    """The figure as large as fits into `width` x `height` points; `alt` says what it shows."""
     data = BytesIO()
     figure.convert("RGB").save(data, "JPEG", quality=_QUALITY, subsampling=0)
     data.seek(0)
     scale = min(width / figure.width, height / figure.height)
-    return Image(data, width=scale * figure.width, height=scale * figure.height, hAlign="CENTER")
+    return Figure(Image(data, width=scale * figure.width, height=scale * figure.height), alt, align="CENTER")
 
 
 def main_lesion(quantities: Quantities) -> Lesion | None:

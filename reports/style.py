@@ -16,16 +16,20 @@ from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
-from reportlab.platypus import Paragraph, Table
+from reportlab.platypus import Spacer, Table
+
+from reports.tagging import Text, data_events, layout_events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from reportlab.lib.colors import Color
     from reportlab.platypus import Flowable
 
     Cell = str | Flowable | list[Flowable]
 
 REGULAR, BOLD = "DejaVuSans", "DejaVuSans-Bold"
+REPLACEMENT = "\ufffd"  # drawn for a character that the fonts do not have
 WIDTH = 180 * mm  # of the text on an A4 page
 INK, QUIET, RULE = HexColor("#1b2229"), HexColor("#56616b"), HexColor("#c4ccd3")
 PANEL, NAVY, BLUE = HexColor("#f2f5f7"), HexColor("#12324a"), HexColor("#0b5a8a")
@@ -38,6 +42,7 @@ _SIZES = {
     "small_strong": (7.0, BOLD, INK),
     "quiet": (7.0, REGULAR, QUIET),
     "label": (6.6, REGULAR, QUIET),
+    "note": (6.1, REGULAR, QUIET),
     "title": (12.2, BOLD, NAVY),
     "heading": (10.0, BOLD, NAVY),
     "lead": (9.0, BOLD, INK),
@@ -64,17 +69,40 @@ def register_fonts() -> None:
     pdfmetrics.registerFontFamily(REGULAR, normal=REGULAR, bold=BOLD, italic=REGULAR, boldItalic=BOLD)
 
 
-def paragraph(text: str, style: str = "body") -> Paragraph:
+@lru_cache
+def _glyphs() -> frozenset[int]:
+    """The characters that both embedded fonts can draw."""
+    return frozenset.intersection(
+        *(frozenset(pdfmetrics.getFont(name).face.charToGlyph) for name in (REGULAR, BOLD))
+    )
+
+
+def drawable(text: str) -> str:
+    """The text with "\ufffd" for what the fonts cannot draw; lines end with "\n"."""
+    lines = ("".join(c if ord(c) in _glyphs() else REPLACEMENT for c in line) for line in text.splitlines())
+    return "\n".join(lines)
+
+
+def markup(text: str) -> str:
+    """Plain text as ReportLab's paragraphs want it."""
+    return escape(drawable(text)).replace("\n", "<br/>")
+
+
+def paragraph(text: str, style: str = "body", *, tag: str = "P") -> Text:
     """Plain text, never markup."""
-    return Paragraph(escape(text), STYLES[style])
+    made = Text(markup(text), STYLES[style])
+    made.tag = tag
+    return made
 
 
-class Heading(Paragraph):
+class Heading(Text):
     """A section's title with a rule below it, and an entry in the document's outline."""
+
+    tag = "H2"
 
     def __init__(self, text: str) -> None:
         style = ParagraphStyle("section", STYLES["heading"], spaceBefore=9, spaceAfter=5, keepWithNext=True)
-        super().__init__(escape(text), style)
+        super().__init__(markup(text), style)
         self.title = text
 
     def draw(self) -> None:
@@ -83,9 +111,10 @@ class Heading(Paragraph):
         self.canv.bookmarkPage(key)
         self.canv.addOutlineEntry(self.title, key, level=0)
         super().draw()
-        self.canv.setStrokeColor(NAVY)
-        self.canv.setLineWidth(0.7)
-        self.canv.line(0, -2, WIDTH, -2)
+        with self.canv.decoration():
+            self.canv.setStrokeColor(NAVY)
+            self.canv.setLineWidth(0.7)
+            self.canv.line(0, -2, WIDTH, -2)
 
 
 def grid(rows: Sequence[Sequence[Cell]], widths: Sequence[float], *, numbers_from: int | None = None) -> Table:
@@ -104,6 +133,7 @@ def grid(rows: Sequence[Sequence[Cell]], widths: Sequence[float], *, numbers_fro
         colWidths=list(widths),
         repeatRows=1,
         hAlign="LEFT",
+        renderCB=data_events,
         style=[
             ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
             ("LINEBELOW", (0, 0), (-1, 0), 0.7, QUIET),
@@ -113,15 +143,17 @@ def grid(rows: Sequence[Sequence[Cell]], widths: Sequence[float], *, numbers_fro
     )
 
 
-def facts(pairs: Sequence[tuple[str, str]], *, columns: int, width: float = WIDTH) -> Table:
-    """Labelled values, the label small above each value, `columns` to a row."""
-    cells: list[Cell] = [[paragraph(label, "label"), paragraph(value, "body")] for label, value in pairs]
-    cells += [""] * (-len(cells) % columns)
+def facts(told: Sequence[tuple[str, ...]], *, columns: int, width: float = WIDTH) -> Table:
+    """Labelled values, `columns` to a row: a small label, the value and, where given, how it was found."""
+    styles = ("label", "body", "note")
+    cells: list[Cell] = [[paragraph(text, style) for text, style in zip(one, styles, strict=False)] for one in told]
+    cells += [_nothing()] * (-len(cells) % columns)
     rows = [cells[i : i + columns] for i in range(0, len(cells), columns)]
     return Table(
         rows,
         colWidths=[width / columns] * columns,
         hAlign="LEFT",
+        renderCB=layout_events,
         style=[
             ("VALIGN", (0, 0), (-1, -1), "TOP"),
             ("BACKGROUND", (0, 0), (-1, -1), PANEL),
@@ -131,28 +163,35 @@ def facts(pairs: Sequence[tuple[str, str]], *, columns: int, width: float = WIDT
     )
 
 
-def columns(cells: Sequence[str | Flowable | Sequence[Flowable]], widths: Sequence[float]) -> Table:
-    """Flowables side by side, aligned at the top."""
+def columns(cells: Sequence[Cell], widths: Sequence[float]) -> Table:
+    """Flowables side by side, aligned at the top; "" leaves a gap."""
     return Table(
-        [list(cells)],
+        [[cell or _nothing() for cell in cells]],
         colWidths=list(widths),
         hAlign="LEFT",
+        renderCB=layout_events,
         style=[("VALIGN", (0, 0), (-1, -1), "TOP"), *cell_style(horizontal=0, vertical=0)],
     )
 
 
-def panel(content: list[Flowable], width: float, *, edge: object = NAVY) -> Table:
+def panel(content: list[Flowable], width: float, *, edge: Color = NAVY) -> Table:
     """A tinted box with a strong left edge."""
     return Table(
         [[content]],
         colWidths=[width],
         hAlign="LEFT",
+        renderCB=layout_events,
         style=[
             ("BACKGROUND", (0, 0), (-1, -1), PANEL),
             ("LINEBEFORE", (0, 0), (0, -1), 2.5, edge),
             *cell_style(horizontal=8, vertical=5),
         ],
     )
+
+
+def _nothing() -> Spacer:
+    """An empty cell: an empty string would be drawn, and be content without an element."""
+    return Spacer(0, 0)
 
 
 def cell_style(

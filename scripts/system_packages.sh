@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Install the system packages that the browser, DICOM and PDF tests use, where they are missing and we may.
+# Install the system packages that the browser, DICOM, PACS and PDF tests use, where they are missing and we may.
 set -euo pipefail
 
-declare -A package_of=([chromium]=chromium [dciodvfy]=dicom3tools [pdftotext]=poppler-utils)
+declare -A package_of=([chromium]=chromium [dciodvfy]=dicom3tools [Orthanc]=orthanc [pdftotext]=poppler-utils)
 
+PATH="$PATH:/usr/sbin"
 missing=()
 for command in "${!package_of[@]}"; do
   command -v "$command" >/dev/null || missing+=("${package_of[$command]}")
 done
+[ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || missing+=(orthanc-dicomweb)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 install="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"

@@ -100,20 +100,21 @@ class Orthanc:
 @contextmanager
 def running(folder):
     """Start Orthanc with its own configuration, and stop it at the end; skips where it is not installed."""
-    if shutil.which("Orthanc") is None or not _PLUGIN.exists():
+    program = shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None or not _PLUGIN.exists():
         message = f"Orthanc is missing: {INSTALL}"
         pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
     orthanc = Orthanc()
     (folder / "orthanc.json").write_text(json.dumps(orthanc.configuration(folder / "db")))
     log = (folder / "log").open("w")
     environment = {**os.environ, "TCP_NODELAY": "1"}  # for its DCMTK: ten times faster with small objects
-    command = ["Orthanc", str(folder / "orthanc.json")]
+    command = [program, str(folder / "orthanc.json")]
     with log, subprocess.Popen(command, stdout=log, stderr=log, env=environment) as process:
         try:
             _wait(orthanc, process)
             yield orthanc
         finally:
-            process.terminate()
+            process.kill()
 
 
 def _wait(orthanc, process):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -15,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import dcmread
-from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, generate_uid
-from pynetdicom import AE
+from pynetdicom import AE, evt
 
 from app.audit import Audit
 from app.pacs import RESULTS, connect, import_case, send_results
 from app.pacs_listen import Listener
+from app.pacs_storage import opened
 from app.store import Store
 from app.tables import Decision, Status, Version
 from app.workflow import Workflow
@@ -48,20 +49,20 @@ class Noted:
 @pytest.fixture
 def place(tmp_path, orthanc):
     """A receiver with a home of its own: `make(...)` gives the listener, its workflow and what it tells."""
-    opened = []
+    stores = []
 
     def make(**listen):
         pacs = {"host": "127.0.0.1", "port": orthanc.dicom_port, "called_ae": orthanc.ae, "retries": 0, "timeout_s": 5}
         usual = {"ae": "FEDPETIN", "port": orthanc.listen_port, "quiet_s": QUIET, "pacs": "orthanc"}
         settings = Settings(home=tmp_path / "home", pacs={"orthanc": pacs}, pacs_listen=usual | listen)
         store = Store.open(settings)
-        opened.append(store)
+        stores.append(store)
         workflow = Workflow(store, Audit(store.engine, settings.folder), Noted())
         told = []
         return Listener(settings, workflow, told.append), workflow, told
 
     yield make
-    for store in opened:
+    for store in stores:
         store.close()
 
 
@@ -112,7 +113,8 @@ def associated(orthanc, caller="ORTHANC", called="FEDPETIN"):
     ae = AE(caller)
     for kind in (CTImageStorage, "1.2.840.10008.5.1.4.1.1.128"):
         ae.add_requested_context(kind)
-    association = ae.associate("127.0.0.1", orthanc.listen_port, ae_title=called)
+    handlers = [(evt.EVT_CONN_OPEN, opened)]
+    association = ae.associate("127.0.0.1", orthanc.listen_port, ae_title=called, evt_handlers=handlers)
     yield association
     if association.is_established:
         association.release()
@@ -214,9 +216,8 @@ def test_callers_and_called_titles_that_are_not_ours_are_rejected(place, study, 
 
 def test_an_object_that_is_too_large_aborts_its_association(place, study, orthanc):
     listener, workflow, told = place(max_instance_mb=1)
-    large = Dataset()
-    large.update(study[2][-1])
-    large.file_meta, large.PixelData = study[2][-1].file_meta, bytes(2**21)
+    large = copy.deepcopy(study[2][-1])
+    large.PixelData = bytes(2**21)
     with running(listener, told):
         with associated(orthanc) as sender:
             assert stored(sender, [study[2][-2], large]) == [0x0000, None]
@@ -228,9 +229,7 @@ def test_an_object_that_is_too_large_aborts_its_association(place, study, orthan
 
 def test_an_object_that_is_not_what_it_says_is_refused(place, study, orthanc):
     listener, _, told = place()
-    false = Dataset()
-    false.update(study[2][-1])
-    false.file_meta = study[2][-1].file_meta
+    false = copy.deepcopy(study[2][-1])
     del false.SeriesInstanceUID
     with running(listener, told), associated(orthanc) as sender:
         assert stored(sender, [false]) == [0xC211]
@@ -334,9 +333,7 @@ def answered(place, study):
         settled(listener)
         case = workflow.store.newest()[0].id
         folder = workflow.store.version_folder(case, 1) if signed else workflow.store.folder(case)
-        result = Dataset()
-        result.update(study[2][0])
-        result.file_meta = study[2][0].file_meta
+        result = copy.deepcopy(study[2][0])
         result.SOPInstanceUID = result.file_meta.MediaStorageSOPInstanceUID = generate_uid()
         result.SeriesInstanceUID = generate_uid()
         (folder / RESULTS).mkdir(parents=True)
@@ -365,11 +362,11 @@ def sign(workflow, case):
 
 def test_results_go_back_once_they_are_ready(answered, study, orthanc):
     listener, workflow, told, case, uid = answered(send_back="ready")
-    listener.step()
+    listener.send_back()
     assert uid not in orthanc.instances(study[0])
     finish(workflow, case)
-    listener.step()
-    listener.step()
+    listener.send_back()
+    listener.send_back()
     assert uid in orthanc.instances(study[0])
     assert [(one.kind, one.case) for one in told] == [("sent", case)]
     note = json.loads((workflow.store.folder(case) / "dicom.sent.json").read_text())
@@ -381,10 +378,10 @@ def test_results_go_back_once_they_are_ready(answered, study, orthanc):
 @pytest.mark.parametrize(("send_back", "goes"), [("signed", True), ("ready", True), ("no", False)])
 def test_signed_results_go_back_where_it_is_wanted(answered, study, orthanc, send_back, goes):
     listener, workflow, told, case, uid = answered(signed=True, send_back=send_back)
-    listener.step()
+    listener.send_back()
     assert told == []
     sign(workflow, case)
-    listener.step()
+    listener.send_back()
     assert (uid in orthanc.instances(study[0])) is goes
     assert [one.kind for one in told] == ["sent"] * goes
 
@@ -392,7 +389,7 @@ def test_signed_results_go_back_where_it_is_wanted(answered, study, orthanc, sen
 def test_results_that_are_only_ready_do_not_go_before_they_are_signed(answered, study, orthanc):
     listener, workflow, told, case, uid = answered(send_back="signed")
     finish(workflow, case)
-    listener.step()
+    listener.send_back()
     assert (uid in orthanc.instances(study[0]), told) == (False, [])
 
 
@@ -401,12 +398,12 @@ def test_results_that_could_not_be_sent_are_sent_later(answered, orthanc, study)
     finish(workflow, case)
     reachable = listener._pacs.settings
     listener._pacs.settings = reachable.model_copy(update={"port": orthanc.free_port()})
-    listener.step()
+    listener.send_back()
     listener.step()  # not due yet
     assert [one.kind for one in told] == ["unsent"]
     listener._pacs.settings = reachable
     listener._unsent = {folder: (0.0, wait) for folder, (_, wait) in listener._unsent.items()}
-    listener.step()
+    listener.send_back()
     assert [one.kind for one in told] == ["unsent", "sent"]
     assert uid in orthanc.instances(study[0])
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import http.server
 import json
+import socket
 import ssl
 import threading
 import urllib.error
@@ -14,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, SegmentationStorage
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
@@ -23,11 +25,12 @@ from pynetdicom.sop_class import (
 )
 
 from app.pacs_dimse import DimsePacs
+from app.pacs_errors import certified
 from app.pacs_query import Query
 from app.pacs_storage import storage_scp
 from app.pacs_transfer import fetch_study, send_files
 from app.pacs_web import WebPacs
-from fedpet.errors import PacsError, PacsUnavailable
+from fedpet.errors import PacsError, PacsUnavailable, UnreadableStudy
 from fedpet.pacs_settings import PacsListenSettings, PacsSettings
 from imaging.intake import IntakeLimits
 
@@ -65,9 +68,8 @@ class Flaky:
             if what is None:
                 yield 0xFF00, one
             elif what == "other":
-                other = Dataset()
-                other.update(one)
-                other.file_meta, other.StudyInstanceUID = one.file_meta, "1.2.3"
+                other = copy.deepcopy(one)
+                other.StudyInstanceUID = "1.2.3"
                 yield 0xFF00, other
             else:
                 yield what, None
@@ -167,8 +169,8 @@ def test_a_wait_between_attempts_doubles(slices, tmp_path, monkeypatch):
     monkeypatch.setattr("app.pacs_transfer.time.sleep", waits.append)
     flaky = Flaky(slices, lambda *_: 0xA701)
     with served(flaky) as port, pytest.raises(PacsError):
-        fetched(dimse(port, retries=3, backoff_s=7.0), slices, tmp_path)
-    assert [wait for wait in waits if wait >= 7.0] == [7.0, 14.0, 28.0]
+        fetched(dimse(port, retries=2, backoff_s=7.0), slices, tmp_path)
+    assert [wait for wait in waits if wait >= 7.0] == [7.0, 14.0]
 
 
 def test_an_unknown_move_destination_is_said_and_not_tried_again(slices, tmp_path, orthanc):
@@ -204,6 +206,16 @@ def test_a_warning_counts_as_stored(slices, tmp_path):
     flaky = Flaky(slices, lambda *_: 0xB000)
     with served(flaky) as port:
         assert send_files(dimse(port), tmp_path / "source").objects == len(slices)
+
+
+def test_kinds_that_are_not_accepted_are_counted_and_the_others_stored(slices, tmp_path):
+    odd = copy.deepcopy(slices[0])
+    odd.SOPClassUID = odd.file_meta.MediaStorageSOPClassUID = SegmentationStorage
+    odd.save_as(tmp_path / "source" / "0-first", enforce_file_format=True)
+    flaky = Flaky(slices, lambda *_: None)
+    with served(flaky) as port, pytest.raises(PacsError, match=r"did not store 1 of 7 objects \(status 0122\)"):
+        send_files(dimse(port), tmp_path / "source")
+    assert len(flaky.stored) == SLICES
 
 
 def test_a_kind_that_is_not_accepted_is_said_without_another_try(slices, tmp_path):
@@ -366,13 +378,14 @@ def test_an_answer_without_end_is_broken_off(held, proxy, tmp_path, monkeypatch)
 
 def test_a_service_that_gives_the_same_page_for_ever_is_asked_twice(proxy):
     asked = []
+    one = {"0020000E": {"vr": "UI", "Value": ["1.3"]}, "00080018": {"vr": "UI", "Value": ["1.2.3"]}}
 
     def same(path, *_):
         asked.append(path)
-        return 200, json.dumps([{"00080018": {"vr": "UI", "Value": ["1.2.3"]}}]).encode(), {}
+        return 200, json.dumps([one]).encode(), {}
 
-    assert list(proxy(same).images("1.2", "1.3")) == ["1.2.3"]
-    assert len(asked) == 2
+    assert proxy(same).images("1.2") == {"1.3": {"1.2.3": ""}}
+    assert len(asked) == 3
 
 
 def refuse_one(path, status, body):
@@ -449,7 +462,7 @@ def _certified(folder, name):
 
 @contextmanager
 def encrypted(listening):
-    tls = PacsListenSettings(**listening).listener_context()
+    tls = certified("pacs_listen", PacsListenSettings(**listening).listener_context)
     assert isinstance(tls, ssl.SSLContext)
     with storage_scp(
         lambda *_: 0, ae_title="FLAKY", address=("127.0.0.1", 0), max_bytes=2**20, timeout_s=5, tls=tls
@@ -479,3 +492,35 @@ def test_a_receiver_can_ask_for_certificates(certificates):
             with pytest.raises(PacsUnavailable):
                 dimse(port, host="localhost", tls=True, ca_file=ours["ca_file"], timeout_s=1, **wrong).echo()
         dimse(port, host="localhost", tls=True, ca_file=ours["ca_file"], **shown).echo()
+
+
+def test_certificates_that_are_missing_or_damaged_are_said(certificates, tmp_path, proxy):
+    damaged = tmp_path / "damaged"
+    damaged.write_text("no certificate")
+    for wrong in ({"ca_file": tmp_path / "none"}, {"ca_file": damaged}, {"cert_file": damaged}):
+        with pytest.raises(PacsError, match="certificates of the PACS"):
+            dimse(1, tls=True, **wrong).echo()
+    with pytest.raises(PacsError):
+        proxy(unspoiled, url="https://localhost:1", ca_file=tmp_path / "none").echo()
+    with pytest.raises(PacsError, match="certificates"), encrypted({"cert_file": damaged}):
+        pass
+    assert certificates
+
+
+def test_a_host_that_has_no_address_is_said(monkeypatch, proxy):
+    monkeypatch.setattr("socket.getaddrinfo", no_address)
+    for pacs in (dimse(104, host="pacs.invalid"), proxy(unspoiled, url="https://pacs.invalid")):
+        with pytest.raises(PacsUnavailable, match="does not answer"):
+            pacs.echo()
+
+
+def no_address(*_, **__):
+    raise socket.gaierror
+
+
+def test_an_object_larger_than_a_study_may_be_is_cut_off_at_once(slices, tmp_path):
+    slices[2].PixelData = bytes(2**19)
+    flaky = Flaky(slices, lambda *_: None)
+    with served(flaky) as port, pytest.raises(UnreadableStudy):
+        fetch_study(dimse(port), slices[0].StudyInstanceUID, tmp_path / "x", limits=IntakeLimits(max_bytes=2**18))
+    assert flaky.attempts == 1

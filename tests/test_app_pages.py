@@ -207,14 +207,6 @@ def test_an_unreliable_map_is_announced(page, services):
     assert "elle n’est pas affichée" in said
 
 
-def test_the_page_of_a_case_grants_its_files_to_the_session(page, services):
-    case, other = _ready(services), _ready(services)
-    _open(page, "case", case)
-    session = services.access.session(ContextProxy.cookies)
-    assert services.access.allows(session, case.id)
-    assert not services.access.allows(session, other.id)
-
-
 def test_a_refused_case_says_why_and_a_failed_one_can_be_started_again(page, services):
     case = services.store.create("fr")
     services.store.start(case.id)

@@ -1,32 +1,143 @@
 from __future__ import annotations
 
+import io
+from collections import deque
+
 import gdcm
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import ExplicitVRBigEndian, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    JPEG2000,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+from scipy import ndimage
 
-from fedpet.errors import GeometryRefused
+from fedpet.errors import GeometryRefused, UnreadableStudy
 from fedpet.progress import silent
 from imaging.intake import IntakeLimits, taken_in
 from imaging.loading import load_study
 from imaging.pixels import read_ct
 from imaging.stacks import grouped
+from imaging.study import Level
 
 SUV = np.random.default_rng(7).uniform(0.1, 6, (6, 64, 72))
 
 
-@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
-def test_lossless_compression_gives_the_same_volume(tmp_path, dicom, syntax):
-    plain = load_study(dicom.save(dicom.pet(SUV), tmp_path / "plain"), pseudonym_key=b"k")
-    folder = tmp_path / "compressed"
-    folder.mkdir()
-    for k, path in enumerate(sorted((tmp_path / "plain").iterdir())):
-        dataset = pydicom.dcmread(path)
+def by_pydicom(path, syntax):
+    """The file at `path` in another transfer syntax, written by pydicom."""
+    dataset = pydicom.dcmread(path)
+    if syntax.is_encapsulated:
         dataset.compress(syntax, generate_instance_uid=False)
-        dataset.save_as(folder / str(k))
-    compressed = load_study(folder, pseudonym_key=b"k")
-    np.testing.assert_array_equal(compressed.pet.array, plain.pet.array)
+    elif not syntax.is_little_endian:
+        dataset.PixelData = np.frombuffer(dataset.PixelData, "<i2").astype(">i2").tobytes()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    deque(dataset.iterall(), maxlen=0)  # elements not yet converted cannot change their byte order
+    dataset.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian)
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    path.write_bytes(stream.getvalue())
+
+
+def by_gdcm(path, syntax):
+    """The same, written by GDCM."""
+    kinds = {
+        JPEGLossless: gdcm.TransferSyntax.JPEGLosslessProcess14,
+        JPEGLosslessSV1: gdcm.TransferSyntax.JPEGLosslessProcess14_1,
+        JPEG2000Lossless: gdcm.TransferSyntax.JPEG2000Lossless,
+    }
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(kinds[syntax]))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFileName(str(path))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+
+
+def transcoded(folder, syntax, write):
+    for path in sorted(folder.iterdir()):
+        write(path, syntax)
+        assert pydicom.dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID == syntax
+    return folder
+
+
+SYNTAXES = [
+    (ImplicitVRLittleEndian, by_pydicom),
+    (ExplicitVRLittleEndian, by_pydicom),
+    (ExplicitVRBigEndian, by_pydicom),
+    (DeflatedExplicitVRLittleEndian, by_pydicom),
+    (RLELossless, by_pydicom),
+    (JPEGLosslessSV1, by_gdcm),
+    (JPEGLossless, by_gdcm),
+    (JPEGLSLossless, by_pydicom),
+    (JPEG2000Lossless, by_pydicom),
+    (JPEG2000Lossless, by_gdcm),
+]
+
+
+@pytest.mark.parametrize(("syntax", "write"), SYNTAXES)
+def test_every_lossless_transfer_syntax_gives_the_same_pet(tmp_path, dicom, syntax, write):
+    plain = load_study(dicom.save(dicom.pet(SUV), tmp_path / "plain"), pseudonym_key=b"k")
+    folder = transcoded(dicom.save(dicom.pet(SUV), tmp_path / "other"), syntax, write)
+    other = load_study(folder, pseudonym_key=b"k")
+    np.testing.assert_array_equal(other.pet.array, plain.pet.array)
+    assert {check.name: check.level for check in other.checks}["compression"] is Level.PASS
+
+
+@pytest.mark.parametrize(("syntax", "write"), SYNTAXES)
+@pytest.mark.parametrize("signed", [0, 1])
+def test_every_lossless_transfer_syntax_gives_the_same_ct(tmp_path, dicom, syntax, write, signed):
+    hu = np.random.default_rng(3).integers(-1024, 3000, (6, 40, 37))
+    slices = dicom.ct(hu, PixelRepresentation=signed)
+    for one, image in zip(slices, hu, strict=True):
+        one.RescaleIntercept = "0" if signed else "-1024"
+        one.PixelData = (image if signed else image + 1024).astype("<i2" if signed else "<u2").tobytes()
+    np.testing.assert_array_equal(ct_of(transcoded(dicom.save(slices, tmp_path / "ct"), syntax, write)).array, hu)
+
+
+def ct_of(folder):
+    """The one CT of a folder."""
+    with taken_in(folder, IntakeLimits(), silent) as pile:
+        (series,) = grouped(pile.instances)
+        assert not isinstance(series.geometry, GeometryRefused)
+        return read_ct(series.ordered(), series.geometry, progress=silent)
+
+
+@pytest.mark.parametrize(("options", "most"), [({"jls_error": 3}, 3), ({"j2k_cr": [4]}, 500)])
+def test_compression_with_loss_is_a_warning(tmp_path, dicom, options, most):
+    syntax = JPEGLSNearLossless if "jls_error" in options else JPEG2000
+    suv = ndimage.gaussian_filter(SUV, 3)
+    plain = load_study(dicom.save(dicom.pet(suv), tmp_path / "plain"), pseudonym_key=b"k")
+    folder = dicom.save(dicom.pet(suv), tmp_path / "lossy")
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.compress(syntax, generate_instance_uid=False, **options)
+        dataset.save_as(path)
+    lossy = load_study(folder, pseudonym_key=b"k")
+    away = np.abs(lossy.pet.array - plain.pet.array).max() / (plain.pet.array.max() / 30_000)
+    assert 0 < away <= most + 0.5
+    (check,) = [one for one in lossy.checks if one.name == "compression"]
+    assert check.level is Level.WARN
+    assert "(PET)" in str(check.reason)
+
+
+def test_loss_before_an_uncompressed_export_is_a_warning(tmp_path, dicom):
+    slices = dicom.pet(SUV, LossyImageCompression="01")
+    study = load_study(dicom.save(slices, tmp_path / "p"), pseudonym_key=b"k")
+    assert {check.name: check.level for check in study.checks}["compression"] is Level.WARN
 
 
 def test_big_endian_and_bare_files(tmp_path, dicom):
@@ -57,35 +168,61 @@ def test_unused_high_bits_are_ignored(tmp_path, dicom, signed):
     np.testing.assert_array_equal(study.ct.array, hu)
 
 
-def test_jpeg_lossless_of_older_scanners_decodes(tmp_path, dicom):
-    """Process 14, selection value 1: written by GDCM from a plain file."""
-    plain = dicom.save(dicom.pet(SUV), tmp_path / "plain")
-    folder = tmp_path / "compressed"
-    folder.mkdir()
-    for path in sorted(plain.iterdir()):
-        reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
-        reader.SetFileName(str(path))
-        assert reader.Read()
-        change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
-        change.SetInput(reader.GetImage())
-        assert change.Change()
-        writer.SetFileName(str(folder / path.name))
-        writer.SetFile(reader.GetFile())
-        writer.SetImage(change.GetOutput())
-        assert writer.Write()
-    assert pydicom.dcmread(folder / "00000").file_meta.TransferSyntaxUID == JPEGLosslessSV1
-    expected = load_study(plain, pseudonym_key=b"k").pet.array
-    np.testing.assert_array_equal(load_study(folder, pseudonym_key=b"k").pet.array, expected)
-
-
 @pytest.mark.reference_data
 def test_a_real_jpeg_2000_ct_decodes(reference_data):
-    with taken_in(reference_data / "small" / "ct_mct_j2klossless_20slices", IntakeLimits(), silent) as pile:
-        (series,) = grouped(pile.instances)
-        assert not isinstance(series.geometry, GeometryRefused)
-        volume = read_ct(series.ordered(), series.geometry, progress=silent)
+    volume = ct_of(reference_data / "small" / "ct_mct_j2klossless_20slices")
     assert volume.shape == (20, 512, 512)
     assert volume.array.dtype == np.int16
     centre = volume.array[:, 200:312, 200:312]
     assert volume.array.min() == -1024
     assert 0 < np.median(centre) < 80  # soft tissue
+
+
+def test_a_file_that_vanishes_before_its_pixels_are_read_is_refused(tmp_path, dicom):
+    folder = dicom.save(dicom.ct(np.zeros((6, 8, 8), int)), tmp_path / "ct")
+    with taken_in(folder, IntakeLimits(), silent) as pile:
+        (series,) = grouped(pile.instances)
+        (folder / "00003").unlink()
+        with pytest.raises(UnreadableStudy, match="cannot be decoded"):
+            read_ct(series.ordered(), series.geometry, progress=silent)
+
+
+@pytest.mark.parametrize("tags", [{"Rows": 65535, "Columns": 65535}, {"Rows": 20000, "Columns": 20000}])
+def test_a_header_that_claims_a_huge_matrix_allocates_nothing(tmp_path, dicom, tags):
+    folder = dicom.save(dicom.pet(SUV, **tags), tmp_path / "p")
+    with pytest.raises(GeometryRefused, match="claims"):
+        load_study(folder, pseudonym_key=b"k")
+
+
+@pytest.mark.parametrize("spoil", ["cut", "short", "missing", "compressed by an unknown method"])
+def test_damaged_pixels_are_refused(tmp_path, dicom, spoil):
+    slices = dicom.pet(SUV)
+    folder = dicom.save(slices, tmp_path / "p")
+    path = folder / "00002"
+    if spoil == "cut":
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif spoil == "compressed by an unknown method":
+        content = path.read_bytes()
+        path.write_bytes(content.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.4.104\0"[:20]))
+    else:
+        if spoil == "missing":
+            del slices[2].PixelData
+        else:
+            slices[2].PixelData = slices[2].PixelData[:-2]
+        path.write_bytes(dicom.to_bytes(slices[2]))
+    with pytest.raises(UnreadableStudy, match="cannot be decoded"):
+        load_study(folder, pseudonym_key=b"k")
+
+
+@pytest.mark.parametrize(
+    ("bits", "stored", "high"), [(8, 8, 7), (16, 12, 11), (16, 12, 15), (16, 16, 15), (32, 20, 19)]
+)
+def test_allocated_stored_and_high_bit(tmp_path, dicom, bits, stored, high):
+    """PS3.5 8.1.1: the value sits below the high bit; old scanners put it at the top of the word."""
+    values = np.random.default_rng(5).integers(0, 2 ** min(stored, 11), (6, 9, 7))
+    slices = dicom.ct(values, BitsAllocated=bits, BitsStored=stored, HighBit=high, PixelRepresentation=0)
+    for one, image in zip(slices, values, strict=True):
+        one.RescaleIntercept = "0"
+        packed = (image << (high - stored + 1)).astype(f"<u{bits // 8}").tobytes()
+        one.PixelData = packed + bytes(len(packed) % 2)
+    np.testing.assert_array_equal(ct_of(dicom.save(slices, tmp_path / "ct")).array, values)

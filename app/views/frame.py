@@ -9,10 +9,12 @@ import streamlit as st
 
 from app.services import services
 from app.tables import Status
+from app.views import sign_in
 from app.views.speech import LANGUAGE_KEY, speech
 from fedpet.messages import LANGUAGES, Message
 
 if TYPE_CHECKING:
+    from app.access import User
     from app.tables import Case
     from app.views.speech import Speech
     from fedpet.errors import FedpetError
@@ -42,11 +44,11 @@ _set_language = st.components.v2.component(
 )
 
 
-def open_frame() -> Speech:
-    """Draw what comes above every page."""
+def open_frame() -> tuple[Speech, User]:
+    """Draw what comes above every page; without a user the page ends with the way to sign in."""
     st.html(f"<style>{(resources.files('app.views') / 'style.css').read_text()}</style>")
     with st.container(horizontal=True, vertical_alignment="center", key="frame"):
-        banner = st.container()
+        banner, corner = st.container(), st.container(width="content")
         st.segmented_control(
             "Langue / Language",
             LANGUAGES,
@@ -64,7 +66,7 @@ def open_frame() -> Speech:
         st.html(f"<p class='fp-banner' role='note'>{words}</p>")
     _upload_texts(spoken)
     _set_language(data=spoken.language, key="html_language", height=1)
-    return spoken
+    return spoken, sign_in.draw(session(), corner, spoken)
 
 
 def synthetic_banner(spoken: Speech) -> None:
@@ -84,18 +86,27 @@ def session() -> str:
     return known
 
 
-def chosen_case() -> Case | None:
-    """The case that the page's address names, granted to the session that reads it."""
-    opened = services()
-    case = opened.store.get(st.query_params.get(CASE, ""))
-    if case is not None:
-        opened.access.grant(session(), case.id)
-    return case
+def signed_in() -> User:
+    """Who uses this page; where nobody does any more, the whole page is drawn again and asks to sign in."""
+    known = services().access.user(session())
+    if known is None:
+        st.rerun()
+    return known
 
 
 def user() -> str:
-    """Who uses this page, for the audit trail."""
-    return services().access.user(session())
+    """The name of who uses this page, for the audit trail."""
+    return signed_in().name
+
+
+def chosen_case() -> Case | None:
+    """The case that the page's address names, where its user may see it."""
+    opened = services()
+    case = opened.store.get(st.query_params.get(CASE, ""))
+    if case is None or signed_in().sees(case):
+        return case
+    opened.access.refuse(session(), "case", case=case.id)
+    return None
 
 
 def follow_progress(case_id: str, status: Status, spoken: Speech) -> None:

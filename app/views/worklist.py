@@ -8,7 +8,7 @@ import streamlit as st
 
 from app.services import services
 from app.tables import BUSY
-from app.views.frame import CASE, RISK, STATUS, user
+from app.views.frame import CASE, RISK, STATUS, signed_in
 from app.views.speech import speech
 from fedpet.messages import Message
 
@@ -33,7 +33,7 @@ def draw(*, new_case: StreamlitPage, case: StreamlitPage) -> None:
         st.title(_("Cases"), anchor=False)
         if st.button(_("New case"), type="primary", icon=":material/add:"):
             st.switch_page(new_case)
-    if not services().store.newest(1):
+    if not services().store.listed(only=signed_in().only, limit=1):
         st.info(_("No case yet. Start with “New case”: a PET/CT study and a clinical record."))
         return
     cases, busy = _filtered(spoken)
@@ -62,7 +62,8 @@ def _filtered(spoken: Speech) -> tuple[Sequence[Case], bool]:
             _("Status"), list(STATUS), format_func=lambda status: spoken.say(STATUS[status][0]), placeholder=_("all")
         )
         mine = st.toggle(_("My cases only"), width="content")
-    cases = services().store.listed(words=wanted, statuses=statuses, owner=user() if mine else None)
+    me = signed_in()
+    cases = services().store.listed(words=wanted, statuses=statuses, owner=me.name if mine else None, only=me.only)
     return cases, any(one.status in BUSY for one in cases)
 
 
