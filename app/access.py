@@ -186,11 +186,12 @@ class Access:
 
     def sign_out(self, session: str | None) -> None:
         """End the sign-in of a session, in every browser that uses it."""
-        user = self.user(session)
-        if user is None or self.local:
-            return
-        self._sign_ins[self._sessions[session or ""]].ended = True
-        self._audit.record(user.name, "user.signed_out")
+        with self._lock:
+            found = self._sign_ins.get(self._sessions.get(session or "", ""))
+            if found is None or not self._lasts(found):
+                return
+            found.ended = True
+        self._audit.record(found.user.name, "user.signed_out")
 
     def refuse(self, session: str | None, what: str, *, case: str = "") -> None:
         """Leave a line of a refused access: one a minute for each user and kind, with the number since the last."""

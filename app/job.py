@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from app.preview import store_preview
 from app.result import explanation_from, inspection_json, plain
 from app.store import Store
 from app.tables import Decision, Status, Version
+from app.telling import reason, reporter
 from app.viewer.volumes import store_answer, store_images
 from clinical.reading import record_from_mapping
 from fedpet.errors import FedpetError, RecordRefused, StudyRefused
@@ -34,11 +34,9 @@ if TYPE_CHECKING:
 
     from app.tables import Case
     from fedpet.messages import Language
-    from fedpet.progress import Progress
     from imaging.study import Study
     from reports.content import ReportContent
 
-_REPORT_SECONDS = 0.5  # the database is told no more often
 _CHANGED = Message("The answer computed now differs from the one that was read: compute the case again, then sign.")
 
 
@@ -58,14 +56,14 @@ def compute(store: Store, audit: Audit, case: Case, settings: Settings) -> None:
         if case.status is Status.RUNNING:
             _answer(store, audit, case, settings, study)
     except (StudyRefused, RecordRefused) as refused:
-        store.stop(case.id, Status.REFUSED, _reason(refused))
+        store.stop(case.id, Status.REFUSED, reason(refused))
     except FedpetError as error:
-        store.stop(case.id, Status.FAILED, _reason(error))
+        store.stop(case.id, Status.FAILED, reason(error))
 
 
 def _check(store: Store, case: Case, settings: Settings) -> Study:
     """Read and check the images, and let them be seen; also where the SUV cannot be computed."""
-    progress = _reporter(store, case.id)
+    progress = reporter(store, case.id)
     study = read_study(
         source_of(store, case.id),
         settings,
@@ -80,7 +78,7 @@ def _check(store: Store, case: Case, settings: Settings) -> Study:
 
 
 def _answer(store: Store, audit: Audit, case: Case, settings: Settings, study: Study | None) -> None:
-    folder, progress = store.folder(case.id), _reporter(store, case.id)
+    folder, progress = store.folder(case.id), reporter(store, case.id)
     options, bundle = CaseOptions.from_json(case.options), Bundle.chosen(settings.model)
     if study is None:
         study = read_study(source_of(store, case.id), settings, options=options, progress=part(progress, 0.0, 0.2))
@@ -115,7 +113,7 @@ def _sign(store: Store, audit: Audit, case: Case, settings: Settings) -> None:
     try:
         result, bundle = _as_read(store, case, settings)
     except FedpetError as error:
-        store.not_signed(case.id, _reason(error))
+        store.not_signed(case.id, reason(error))
         return
     if plain(result.prediction) != (case.result or {})["prediction"]:
         store.not_signed(case.id, _CHANGED)
@@ -172,23 +170,6 @@ def source_of(store: Store, case_id: str) -> Path:
     folder = store.source(case_id)
     files = list(folder.iterdir())
     return files[0] if len(files) == 1 else folder
-
-
-def _reporter(store: Store, case_id: str) -> Progress:
-    """A progress that writes to the database, but not at every step."""
-    told = float("-inf")
-
-    def report(fraction: float, message: Message, /) -> None:
-        nonlocal told
-        if time.monotonic() - told > _REPORT_SECONDS:
-            told = time.monotonic()
-            store.progress(case_id, fraction, message)
-
-    return report
-
-
-def _reason(error: FedpetError) -> Message:
-    return Message("{found} {needed} {advice}", found=error.found, needed=error.needed, advice=error.advice)
 
 
 def _main() -> None:

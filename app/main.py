@@ -28,7 +28,10 @@ def run() -> None:
             default=True,
         )
         pages["new"] = st.Page(
-            lambda: new_case.draw(case=pages["case"]), title=_("New case"), icon=":material/add_circle:", url_path="new"
+            lambda: new_case.draw(case=pages["case"], worklist=pages["worklist"]),
+            title=_("New case"),
+            icon=":material/add_circle:",
+            url_path="new",
         )
         pages["case"] = st.Page(
             lambda: case.draw(worklist=pages["worklist"]),

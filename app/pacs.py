@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from pydicom import dcmread
+
 from app.pacs_dimse import DimsePacs
 from app.pacs_transfer import fetch_study, send_files
 from app.pacs_web import WebPacs
@@ -20,6 +22,7 @@ from imaging.intake import IntakeLimits
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from app.audit import Audit
     from app.pacs_transfer import Pacs, Shipped
     from app.workflow import Workflow
     from fedpet.messages import Language
@@ -88,7 +91,7 @@ def import_case(
 
 
 def send_results(
-    workflow: Workflow, pacs: Pacs, case_id: str, folder: Path, *, actor: str, progress: Progress = silent
+    audit: Audit, pacs: Pacs, case_id: str, folder: Path, *, actor: str, progress: Progress = silent
 ) -> Shipped:
     """Send a folder of DICOM objects of a case, and write beside it (`<folder>.sent.json`) that this was done.
 
@@ -97,10 +100,16 @@ def send_results(
     """
     shipped = send_files(pacs, folder, progress=progress)
     detail = {"pacs": pacs.name, "objects": shipped.objects}
-    workflow.audit.record(actor, "results.sent", case=case_id, detail=detail)
+    audit.record(actor, "results.sent", case=case_id, detail=detail)
     note = {**detail, "when": datetime.now(UTC).isoformat(timespec="seconds")}
     sent_note(folder).write_text(json.dumps(note), encoding="utf-8")
     return shipped
+
+
+def study_of(folder: Path) -> str:
+    """Study Instance UID of a folder of DICOM objects."""
+    first = min(folder.iterdir())
+    return str(dcmread(first, specific_tags=["StudyInstanceUID"]).StudyInstanceUID)
 
 
 def sent_note(folder: Path) -> Path:

@@ -107,7 +107,7 @@ class Listener:
         """Finish what a former process began, and forget the studies whose case was erased."""
         store = self._workflow.store
         for case in store.interrupted():
-            if case.origin == self._origin:
+            if case.origin == self._origin and case.status is not Status.FETCHING:
                 self._workflow.jobs.submit(case.id)
         with self.inbox.lock:
             for parcel in list(self.inbox.parcels.values()):
@@ -218,7 +218,7 @@ class Listener:
         if pacs.sent_note(folder).exists() or time.monotonic() < due:
             return
         try:
-            shipped = pacs.send_results(self._workflow, archive, case_id, folder, actor=_ACTOR)
+            shipped = pacs.send_results(self._workflow.audit, archive, case_id, folder, actor=_ACTOR)
         except FedpetError as error:
             self._unsent[folder] = (time.monotonic() + wait, min(2 * wait, _LONGEST_WAIT))
             self._tell(Notice("unsent", error.found, case_id))

@@ -16,7 +16,7 @@ from alembic.config import Config
 from sqlalchemy import Engine, create_engine, delete, event, select, update
 from sqlalchemy.orm import Session
 
-from app.tables import ANSWERED, BUSY, Case, Decision, Status, Version
+from app.tables import ANSWERED, BUSY, Case, Decision, Delivery, Status, Version
 from fedpet.messages import Message
 
 if TYPE_CHECKING:
@@ -145,13 +145,29 @@ class Store:
         with self._session() as session:
             return session.scalars(select(Case).where(Case.created < moment).order_by(Case.created)).all()
 
+    def request(self, case_id: str, *, pacs: str, study_uid: str) -> bool:
+        """Queue the transfer of the images from a PACS."""
+        asked = {"pacs": pacs, "study_uid": study_uid}
+        return self._queue(case_id, {Status.RECEIVED}, Status.FETCHING, received=asked)
+
+    def request_again(self, case_id: str) -> bool:
+        """Queue a transfer that failed once more; False where the images are here, or no PACS was asked for them."""
+        case = self.get(case_id)
+        asked = case is not None and "study_uid" in case.received
+        return asked and self._queue(case_id, {Status.FAILED}, Status.FETCHING)
+
+    def fetched(self, case_id: str, *, files: int, size: int) -> bool:
+        """The images came from the PACS; False where the case was given up meanwhile."""
+        here = {"files": files, "bytes": size}
+        return self._change(case_id, {Status.FETCHING}, status=Status.RECEIVED, received=here, message=None)
+
     def receive(self, case_id: str, *, files: int, size: int) -> None:
         """The images are on disk."""
         self._change(case_id, {Status.RECEIVED}, received={"files": files, "bytes": size})
 
     def draft(self, case_id: str, record: Mapping[str, Any], language: Language) -> None:
         """Keep the clinical values entered so far."""
-        drafting = {Status.RECEIVED, Status.CHECKING, Status.CHECKED, Status.FAILED}
+        drafting = {Status.FETCHING, Status.RECEIVED, Status.CHECKING, Status.CHECKED, Status.FAILED}
         self._change(case_id, drafting, record=dict(record), language=language)
 
     def start(self, case_id: str) -> bool:
@@ -244,6 +260,7 @@ class Store:
     def delete(self, case_id: str) -> None:
         """Forget a case with its versions and remove its files."""
         with self._session() as session, session.begin():
+            session.execute(delete(Delivery).where(Delivery.case == case_id))
             session.execute(delete(Version).where(Version.case == case_id))
             session.execute(delete(Case).where(Case.id == case_id))
         shutil.rmtree(self.folder(case_id), ignore_errors=True)

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 
 class Status(StrEnum):
-    """Where a case stands: received, checking, checked, running, ready, read, signing, signed.
+    """Where a case stands: (fetching,) received, checking, checked, running, ready, read, signing, signed.
 
-    Only a case that is being checked or computed can be refused or fail. A change to what a case rests on (another
-    series, a correction, the record) brings it back to "received"; what was signed stays as a version.
+    Only a case that is being fetched, checked or computed can be refused or fail. A change to what a case rests on
+    (another series, a correction, the record) brings it back to "received"; what was signed stays as a version.
     """
 
+    FETCHING = "fetching"  # the images are coming from a PACS
     RECEIVED = "received"  # the images are stored
     CHECKING = "checking"  # the images are being read and checked
     CHECKED = "checked"  # the checks are there; the clinical record is to be confirmed
@@ -35,8 +36,16 @@ class Status(StrEnum):
     FAILED = "failed"  # the computation stopped; it may be started again
 
 
-BUSY = frozenset({Status.CHECKING, Status.RUNNING, Status.SIGNING})
+BUSY = frozenset({Status.FETCHING, Status.CHECKING, Status.RUNNING, Status.SIGNING})
 ANSWERED = frozenset({Status.READY, Status.READ, Status.SIGNING, Status.SIGNED})
+
+
+class Sending(StrEnum):
+    """How far the results of a signed version are on their way to a PACS."""
+
+    UNDER_WAY = "sending"
+    DONE = "sent"
+    REFUSED = "refused"  # and why is said; it may be tried again
 
 
 class Decision(StrEnum):
@@ -70,6 +79,7 @@ class Case(Base):
     Attributes:
         owner: who made it; "" before users sign in.
         origin: "upload", or "pacs:" and the name of the PACS.
+        received: {"files": n, "bytes": n}; until the images are here, {"pacs": name, "study_uid": UID} asks for them.
         record: clinical values by field name, as far as they are known.
         confirmed: whether the record is complete for its reader, so that the answer may be computed.
         options: the reader's choices (`app.options.CaseOptions`).
@@ -93,7 +103,7 @@ class Case(Base):
     fraction: Mapped[float] = mapped_column(default=0.0)
     message: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     record: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    received: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)  # {"files": n, "bytes": n}
+    received: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     result: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     owner: Mapped[str] = mapped_column(String(128), default="")
     origin: Mapped[str] = mapped_column(String(64), default="upload")
@@ -126,6 +136,27 @@ class Version(Base):
     report_uid: Mapped[str] = mapped_column(String(64))
     content_hash: Mapped[str] = mapped_column(String(64))  # of the report, as printed on it
     result: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class Delivery(Base):
+    """The DICOM objects of a signed version that a reader sends to a PACS; the last attempt."""
+
+    __tablename__ = "deliveries"
+
+    case: Mapped[str] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)  # of the version
+    pacs: Mapped[str] = mapped_column(String(32))
+    actor: Mapped[str] = mapped_column(String(128))
+    moment: Mapped[datetime] = mapped_column(_UtcTime)  # of the last change
+    state: Mapped[Sending] = mapped_column(
+        Enum(Sending, native_enum=False, length=16, values_callable=lambda kind: [item.value for item in kind])
+    )
+    message: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+
+    @property
+    def sentence(self) -> Message | None:
+        """Why the PACS did not take them."""
+        return None if self.message is None else Message.from_json(self.message)
 
 
 class Entry(Base):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.options import CaseOptions
+from app.outbox import Outbox
 from app.tables import BUSY, Status
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from app.audit import Audit
     from app.jobs import Jobs
+    from app.pacs_query import Query, Row
+    from app.pacs_transfer import Pacs
     from app.store import Store
     from app.tables import Case, Decision, Entry
     from fedpet.messages import Language
@@ -41,6 +44,23 @@ class Workflow:
         self.audit.record(actor, "case.created", case=case.id, detail={"origin": origin})
         return case
 
+    def fetch(self, language: Language, *, pacs: str, study_uid: str, actor: str) -> Case:
+        """A new case whose images are asked of a PACS; they come outside of the page, then they are checked."""
+        case = self.create(language, actor=actor, origin=f"pacs:{pacs}")
+        self.store.request(case.id, pacs=pacs, study_uid=study_uid)
+        self.jobs.submit(case.id)
+        return case
+
+    def search(self, archive: Pacs, query: Query, *, limit: int, actor: str) -> list[Row]:
+        """Ask a PACS for studies. The trail keeps that it was asked, not what for.
+
+        Raises:
+            PacsError: it cannot be reached, or refuses.
+        """
+        found = archive.find(query, "study", limit)
+        self.audit.record(actor, "pacs.searched", detail={"pacs": archive.name, "answers": len(found)})
+        return found
+
     def received(self, case_id: str, *, files: int, size: int, actor: str) -> None:
         """The images are in `Store.source`: keep how many, and let them be checked."""
         self.store.receive(case_id, files=files, size=size)
@@ -48,8 +68,8 @@ class Workflow:
         self.check(case_id)
 
     def check(self, case_id: str) -> None:
-        """Let the images be read and checked; also after a failure."""
-        if self.store.start(case_id):
+        """Let the images be fetched where they are still to come, else read and checked; also after a failure."""
+        if self.store.request_again(case_id) or self.store.start(case_id):
             self.jobs.submit(case_id)
 
     def confirm(self, case_id: str, *, actor: str) -> None:
@@ -94,6 +114,16 @@ class Workflow:
         queued = self.store.sign(case_id, decision=decision, comment=comment.strip(), reader=actor)
         if queued:
             self.jobs.submit(case_id)
+        return queued
+
+    def send(self, case_id: str, version: int, *, pacs: str, actor: str) -> bool:
+        """Send the DICOM objects of a signed version to a PACS; False while they are on their way.
+
+        The line in the audit trail is written when the PACS has answered (`app.transfer`).
+        """
+        queued = Outbox(self.store.engine).queue(case_id, version, pacs=pacs, actor=actor)
+        if queued:
+            self.jobs.send(case_id, version)
         return queued
 
     def amend(self, case_id: str, *, actor: str) -> bool:

@@ -11,14 +11,14 @@ import numpy as np
 from scipy import ndimage
 
 from imaging.anatomy import LEFT, RIGHT
-from imaging.coarse import COARSE_MM, VOXEL_ML, box_of, closed, components, dilated, eroded, largest, opened, voxels
+from imaging.coarse import VOXEL_ML, box_of, closed, components, dilated, eroded, largest, opened, voxels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from imaging.coarse import Mask
     from imaging.scene import Scene
 
-    Mask = NDArray[np.bool_]
 
 SOFT_HU = -20.0, 220.0
 _ALIKE_HU, _RIM_HU = 20.0, 45.0  # half-width of the window around an organ's median density: smoothed, at its rim
@@ -173,7 +173,7 @@ def find_ureter(scene: Scene, kidney: Mask, bladder: Mask, *, side: int) -> Mask
 
 
 def find_bowel(scene: Scene, free: Mask, *, bottom: float | None) -> Mask:
-    """Soft tissue and gas inside the wall of the abdomen that is no other organ: stomach, bowel, pancreas, mesentery."""
+    """Soft tissue and gas inside the wall of the abdomen that is no other organ: stomach, bowel, pancreas."""
     above, aside, behind = scene.above_floor(), np.abs(scene.left()), scene.behind()
     inside = _cavity(scene) & free & np.where(aside < 65, behind < -22, behind < 30)
     inside &= (above < 0) if above is not None else scene.has_spine[:, None, None]

@@ -21,6 +21,8 @@ from imaging.volume import Volume
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from imaging.coarse import Mask
+
 RIGHT, LEFT = 1, 2
 _AIR_HU = -500.0
 _LUNG_HU = -940.0, -650.0
@@ -46,9 +48,9 @@ class Anatomy:
     """
 
     ct: Volume
-    body: NDArray[np.bool_]
-    bone: NDArray[np.bool_]
-    brain: NDArray[np.bool_]
+    body: Mask
+    bone: Mask
+    brain: Mask
     spine: Spine
     lungs: NDArray[np.uint8]
 
@@ -98,8 +100,14 @@ def _find(coarse: Volume) -> Anatomy:
         np.pad(track + part.start, outside[0], constant_values=np.nan)
         for track, part in zip((spine.row, spine.column), box[1:], strict=True)
     )
-    bone, brain, lungs = (np.pad(mask, outside) for mask in (bone, brain, lungs))
-    return Anatomy(coarse, body, bone, brain, Spine(row, column), lungs)
+    return Anatomy(
+        ct=coarse,
+        body=body,
+        bone=np.pad(bone, outside),
+        brain=np.pad(brain, outside),
+        spine=Spine(row, column),
+        lungs=np.pad(lungs, outside),
+    )
 
 
 def _thinned(ct: Volume) -> Volume:
@@ -109,7 +117,7 @@ def _thinned(ct: Volume) -> Volume:
     return Volume(np.ascontiguousarray(ct.array[::slices, ::rows, ::columns]), affine, ct.unit)
 
 
-def _body(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
+def _body(hu: NDArray[np.int16]) -> Mask:
     """Largest component denser than air once the table is cut off, thin walls put back, each axial slice filled."""
     dense = hu > _AIR_HU
     body = largest(opened(dense, 2))
@@ -119,7 +127,7 @@ def _body(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
     return eroded(ring, (1, 3, 3)) | body
 
 
-def _lungs(hu: NDArray[np.int16], body: NDArray[np.bool_], spine: Spine) -> NDArray[np.uint8]:
+def _lungs(hu: NDArray[np.int16], body: Mask, spine: Spine) -> NDArray[np.uint8]:
     """Air inside the body that is neither gas nor trachea; each axial part has its side."""
     air = (hu < _AIR_HU) & body
     middle = _continued(spine.column, _centre(body, axis=2))
@@ -137,10 +145,12 @@ def _lungs(hu: NDArray[np.int16], body: NDArray[np.bool_], spine: Spine) -> NDAr
 
 
 def _axial_parts(
-    air: NDArray[np.bool_], middle: NDArray[np.float64]
-) -> tuple[NDArray[np.int32], NDArray[np.int_], NDArray[np.float64], NDArray[np.float64]]:
-    """Axial components: of each voxel its number; of each number its size, and mean and mean absolute distance (voxels,
-    positive to the left) from the patient's middle."""
+    air: Mask, middle: NDArray[np.float64]
+) -> tuple[NDArray[np.signedinteger], NDArray[np.int_], NDArray[np.float64], NDArray[np.float64]]:
+    """Axial components: of each voxel its number; of each number its size, and how far it lies from the middle.
+
+    The last two are the mean and the mean absolute distance to the left of the patient's middle, voxels.
+    """
     labels, sizes = components(air, in_plane=True)
     slices, _, columns = np.nonzero(air)
     part, away = labels[air], columns - middle[slices]
@@ -149,7 +159,7 @@ def _axial_parts(
     return part, sizes, aside / voxel_count, spread / voxel_count
 
 
-def _lung_like(air: NDArray[np.bool_], hu: NDArray[np.int16], body: NDArray[np.bool_], spine: Spine) -> NDArray[np.bool_]:
+def _lung_like(air: Mask, hu: NDArray[np.int16], body: Mask, spine: Spine) -> Mask:
     """Parts of at least 40 ml, inside and at the height of the largest, with tissue in them or behind the spine.
 
     Gas of the bowel and air between arms and head have next to no tissue; air under the back lies at the skin.
@@ -163,7 +173,7 @@ def _lung_like(air: NDArray[np.bool_], hu: NDArray[np.int16], body: NDArray[np.b
         behind = np.mean(place[1] > spine.row[place[0]])
         kept[part] = like >= _LUNG_LIKE or (like >= _EMPHYSEMA and behind >= _BEHIND_SPINE)
     if kept.any():
-        base = places[int((sizes * kept).argmax())][0].min()
+        base = places[(sizes * kept).argmax()][0].min()
         for part in np.flatnonzero(kept):
             kept[part] = places[part][0].max() >= base
     return np.asarray(kept[labels])
@@ -177,7 +187,7 @@ def _continued(track: NDArray[np.float64], otherwise: float) -> NDArray[np.float
     return np.asarray(np.interp(np.arange(len(track)), known, track[known]))
 
 
-def _centre(body: NDArray[np.bool_], *, axis: int) -> float:
+def _centre(body: Mask, *, axis: int) -> float:
     """Mean position of the body along an axis; of an empty body, the middle of the array."""
     profile = body.sum(axis=tuple({0, 1, 2} - {axis}))
     return float(np.average(np.arange(len(profile)), weights=profile + 1e-9))

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from imaging.anatomy import Anatomy
+    from imaging.coarse import Mask
     from imaging.landmarks import Landmarks
     from imaging.organs import Organs
 
-    Mask = NDArray[np.bool_]
     Floats = NDArray[np.float64]
     Places = NDArray[np.int_]
     Keys = NDArray[np.str_]

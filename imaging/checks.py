@@ -12,7 +12,9 @@ from scipy import ndimage
 
 from fedpet.messages import Message
 from imaging.anatomy import LEFT, RIGHT, anatomy_of
+from imaging.circumstances import circumstance_checks
 from imaging.coarse import COARSE_MM
+from imaging.references import liver_sphere
 from imaging.resampling import Grid, resample
 from imaging.study import Level, QualityCheck
 from imaging.tracer import tracer_check
@@ -30,6 +32,8 @@ _ONE_LUNG_ML = 250.0
 def image_checks(pet: Volume, ct: Volume | None, *, ct_frame_assumed: bool = False) -> list[QualityCheck]:
     """What the images themselves show: coverage, extent, alignment, plausible SUV (where there is SUV), orientation.
 
+    With a CT, also what `imaging.circumstances` can judge.
+
     `ct_frame_assumed`: see `imaging.choice.Choice`.
     """
     anatomy = anatomy_of(ct) if ct is not None else None
@@ -38,8 +42,9 @@ def image_checks(pet: Volume, ct: Volume | None, *, ct_frame_assumed: bool = Fal
         _chest_covered(anatomy),
         _pet_extent(pet),
         _alignment(pet, ct),
-        *([_suv_plausible(pet, anatomy)] if pet.unit == "g/ml" else []),
+        *([_suv_plausible(pet, ct)] if pet.unit == "g/ml" else []),
         _orientation(anatomy),
+        *(circumstance_checks(pet, ct) if ct is not None else []),
     ]
 
 
@@ -78,7 +83,11 @@ def _chest_covered(anatomy: Anatomy | None) -> QualityCheck:
         return _fail(name, Message("Without a CT the lungs cannot be found."))
     right, left = anatomy.lung_ml(RIGHT), anatomy.lung_ml(LEFT)
     volumes = Message("right lung {right:.0f} ml, left lung {left:.0f} ml", right=right, left=left)
-    if right + left < _LUNGS_ML or min(right, left) < _ONE_LUNG_ML:
+    if right + left >= _LUNGS_ML and min(right, left) < _ONE_LUNG_ML:
+        return _warn(
+            name, Message("One lung holds hardly any air (effusion, collapse, removal): {volumes}.", volumes=volumes)
+        )
+    if right + left < _LUNGS_ML:
         return _fail(
             name,
             Message(
@@ -119,37 +128,24 @@ def _body_agreement(pet: Volume, anatomy: Anatomy) -> float:
     return float(suv[body].sum()) / total if total > 0 else 0.0
 
 
-def _suv_plausible(pet: Volume, anatomy: Anatomy | None) -> QualityCheck:
-    name = "suv_plausible"
-    if anatomy is None:
+def _suv_plausible(pet: Volume, ct: Volume | None) -> QualityCheck:
+    if ct is None:
         inside = pet.array[pet.array > 0.1]
         liver = None
     else:
-        suv = resample(pet, Grid.of(anatomy.ct), outside=np.nan)
-        inside = suv.array[anatomy.body & np.isfinite(suv.array)]
-        liver = _liver_suv(suv, anatomy)
+        anatomy = anatomy_of(ct)
+        suv = resample(pet, Grid.of(anatomy.ct), outside=np.nan).array
+        inside = suv[anatomy.body & np.isfinite(suv)]
+        sphere = liver_sphere(pet, ct)
+        liver = None if isinstance(sphere, Message) else sphere.suv_mean
     mean = float(inside.mean()) if len(inside) else 0.0
     reason = Message(
         "Mean SUV of the body {mean:.2f} (0.3 to 3 expected){liver}.",
         mean=mean,
-        liver="" if liver is None else Message(", of the liver region {suv:.1f} (1 to 5 expected)", suv=liver),
+        liver="" if liver is None else Message(", of the liver {suv:.1f} (1 to 5 expected)", suv=liver),
     )
     good = 0.3 <= mean <= 3 and (liver is None or 1 <= liver <= 5)
-    return _graded(name, reason, good=good, bearable=0.1 <= mean <= 10)
-
-
-def _liver_suv(suv: Volume, anatomy: Anatomy) -> float | None:
-    """Median SUV of the soft tissue 3 to 6 cm under the base of the right lung, or None where that was not scanned."""
-    right = anatomy.lungs == RIGHT
-    rows, columns = np.nonzero(right.any(axis=0))
-    if not len(rows):
-        return None
-    base = right[:, rows, columns].argmax(axis=0)
-    below = base[None] - np.arange(round(30 / COARSE_MM), round(60 / COARSE_MM))[:, None]
-    place = np.maximum(below, 0), np.broadcast_to(rows, below.shape), np.broadcast_to(columns, below.shape)
-    values, hu = suv.array[place], anatomy.ct.array[place]
-    usable = values[(below >= 0) & (hu > 20) & (hu < 200) & np.isfinite(values)]
-    return float(np.median(usable)) if len(usable) >= 100 else None
+    return _graded("suv_plausible", reason, good=good, bearable=0.1 <= mean <= 10)
 
 
 def _orientation(anatomy: Anatomy | None) -> QualityCheck:

@@ -12,9 +12,9 @@ from imaging.coarse import COARSE_MM, VOXEL_ML, largest, opened, voxels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from imaging.coarse import Mask
     from imaging.scene import Scene
 
-    Mask = NDArray[np.bool_]
 
 _SOFT_HU = -20.0
 _HEART_ML = 80.0
@@ -79,9 +79,7 @@ def _inner_distance(scene: Scene, soft: Mask, levels: NDArray[np.intp]) -> NDArr
 def _best_path(width: NDArray[np.float64]) -> list[tuple[int, int]]:
     """The widest way from the lowest to the highest slice that moves by at most one voxel a slice (Viterbi)."""
     rows, columns = (np.arange(n) for n in width.shape[1:])
-    away = np.hypot(
-        rows[:, None] + _AORTA_ROWS[0] - _AORTA_PLACE[0], columns + _AORTA_COLUMNS[0] - _AORTA_PLACE[1]
-    )
+    away = np.hypot(rows[:, None] + _AORTA_ROWS[0] - _AORTA_PLACE[0], columns + _AORTA_COLUMNS[0] - _AORTA_PLACE[1])
     gain = width - 0.15 * away**2
     total = gain.copy()
     for level in range(1, len(total)):

@@ -5,17 +5,12 @@ Openings and closings use a cube: separable, so that a whole body costs millisec
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Mask = NDArray[np.bool_]
-    Box = tuple[slice, slice, slice]
-
+Mask = NDArray[np.bool_]
+Box = tuple[slice, slice, slice]
 COARSE_MM = 4.0
 VOXEL_ML = COARSE_MM**3 / 1000.0
 _IN_PLANE = np.zeros((3, 3, 3), bool)
@@ -37,7 +32,7 @@ def box_of(mask: Mask, *, margin: int = 0) -> Box:
     return ranges[0], ranges[1], ranges[2]
 
 
-def components(mask: Mask, *, in_plane: bool = False) -> tuple[NDArray[np.int32], NDArray[np.int_]]:
+def components(mask: Mask, *, in_plane: bool = False) -> tuple[NDArray[np.signedinteger], NDArray[np.int_]]:
     """Face-connected components, of the volume or of each axial slice, and their sizes in voxels (0 for background)."""
     labels, count = ndimage.label(mask, structure=_IN_PLANE if in_plane else None)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
@@ -48,7 +43,7 @@ def components(mask: Mask, *, in_plane: bool = False) -> tuple[NDArray[np.int32]
 def largest(mask: Mask) -> Mask:
     """The largest component, or nothing."""
     labels, sizes = components(mask)
-    return (labels == sizes.argmax()) & mask
+    return np.asarray((labels == sizes.argmax()) & mask)
 
 
 def filled(mask: Mask, *, largest_cm2: float = np.inf) -> Mask:

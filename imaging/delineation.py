@@ -17,7 +17,6 @@ from fedpet.messages import Message
 from imaging.basins import basins_of
 from imaging.isocontour import outlined
 from imaging.physiology import Verdict, judge
-from imaging.regions import lesion_regions
 from imaging.thresholds import threshold_of
 
 if TYPE_CHECKING:
@@ -111,17 +110,18 @@ def delineate(
     labels = _merged(pet, basins, verdicts)
     if method == "suv41pct":
         labels = _outlined(pet, basins, verdicts, labels)
-    components = _described(pet, ct, labels, basins, verdicts)
+    components = _described(pet, labels, basins, verdicts)
     name = threshold.method if lesion_map is None else f"{threshold.method}_model_map"
     return Delineation(name, threshold.suv, labels, _switched(components, include, exclude))
 
 
 def _merged(pet: Volume, basins: NDArray[np.int32], verdicts: Sequence[Verdict]) -> Volume:
     """Touching basins taken for the same thing become one component; what is too small goes."""
-    places = sorted({verdict.place for verdict in verdicts})
-    kind = np.array([0, *(1 + places.index(verdict.place) for verdict in verdicts)])[basins]
+    kinds = ["" if verdict.lesion else verdict.place for verdict in verdicts]
+    distinct = sorted(set(kinds))
+    kind = np.array([0, *(1 + distinct.index(one) for one in kinds)])[basins]
     parts = np.zeros(basins.shape, np.int32)
-    for number in range(1, len(places) + 1):
+    for number in range(1, len(distinct) + 1):
         cut = ndimage.label(kind == number, structure=_TOUCH)[0]
         parts[cut > 0] = cut[cut > 0] + parts.max()
     return numbered(pet.like(parts, "label"), minimum_ml=SMALLEST_ML)
@@ -129,7 +129,7 @@ def _merged(pet: Volume, basins: NDArray[np.int32], verdicts: Sequence[Verdict])
 
 def _outlined(pet: Volume, basins: NDArray[np.int32], verdicts: Sequence[Verdict], labels: Volume) -> Volume:
     """Lesions outlined at a share of their own maximum instead; an outline takes nothing from another component."""
-    lesion = np.array([False, *(not verdict.place for verdict in verdicts)])
+    lesion = np.array([False, *(verdict.lesion for verdict in verdicts)])
     lesion[1:] &= np.isin(np.arange(1, len(lesion)), basins[labels.array > 0])
     physiology = np.where(lesion[basins], 0, labels.array).astype(np.int32)
     outlines = outlined(pet, basins, lesion[1:])
@@ -138,10 +138,9 @@ def _outlined(pet: Volume, basins: NDArray[np.int32], verdicts: Sequence[Verdict
 
 
 def _described(
-    pet: Volume, ct: Volume | None, labels: Volume, basins: NDArray[np.int32], verdicts: Sequence[Verdict]
+    pet: Volume, labels: Volume, basins: NDArray[np.int32], verdicts: Sequence[Verdict]
 ) -> tuple[Component, ...]:
     """A component of each label; its verdict is that of the basin it shares most voxels with."""
-    regions = lesion_regions(labels, ct, pet)
     found = []
     for number, box in enumerate(ndimage.find_objects(labels.array), start=1):
         inside = labels.array[box] == number
@@ -153,8 +152,8 @@ def _described(
         found.append(
             Component(
                 id=number,
-                included=not verdict.place,
-                place=verdict.place or regions[number],
+                included=verdict.lesion,
+                place=verdict.place,
                 reason=verdict.reason,
                 switched=False,
                 suv_max=float(pet.array[box][inside].max()),

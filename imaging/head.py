@@ -9,11 +9,8 @@ import numpy as np
 from imaging.coarse import COARSE_MM
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from imaging.coarse import Mask
     from imaging.scene import Scene
-
-    Mask = NDArray[np.bool_]
 
 
 _VERTEBRA_HU = 110.0  # mean over 12 mm
@@ -29,7 +26,8 @@ def find_salivary_glands(scene: Scene, free: Mask) -> Mask:
     aside = np.abs((np.arange(free.shape[2]) - columns.mean()) * COARSE_MM)[None, None, :]
     parotid = (up > -70) & (up < 5) & (aside > 38) & (aside < 75) & (back > -45) & (back < 25)
     submandibular = (up > -95) & (up < -25) & (aside > 12) & (aside < 45) & (back > -75) & (back < -10)
-    return free & (parotid | submandibular) & (scene.smooth > -40) & (scene.smooth < 150)
+    glands: Mask = free & (parotid | submandibular)
+    return glands & (scene.smooth > -40) & (scene.smooth < 150)
 
 
 def find_vertebrae(scene: Scene) -> Mask:
@@ -38,4 +36,5 @@ def find_vertebrae(scene: Scene) -> Mask:
     core = scene.bone & near & (np.abs(scene.left()) < 10)
     front = np.where(core.any(axis=(1, 2)), core.any(axis=2).argmax(axis=1), near.shape[1])
     depth = ((np.arange(near.shape[1]) - front[:, None]) * COARSE_MM)[:, :, None]
-    return near & (scene.bone | (scene.smooth > _VERTEBRA_HU)) & (depth >= 0) & (depth < 28)
+    marrow = (scene.smooth > _VERTEBRA_HU) & (np.abs(scene.left()) < 16)
+    return near & (scene.bone | marrow) & (depth >= 0) & (depth < 28)

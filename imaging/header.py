@@ -112,7 +112,7 @@ def _split(value: bytes) -> tuple[str, ...]:
 
 
 def _clean(value: str) -> str:
-    """A value up to its first control character: a wrong length lets it run into the elements that follow, names too."""
+    """A value up to its first control character: with a wrong length it runs into what follows, names too."""
     return _CONTROL.split(value.strip(" \0\t\r\n"), maxsplit=1)[0].rstrip()
 
 

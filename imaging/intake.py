@@ -43,6 +43,7 @@ DAMAGED = (
     InvalidDicomError, BytesLengthException, EOFError, ValueError, LookupError, AttributeError, TypeError,
     NotImplementedError, OverflowError, RecursionError, MemoryError, AssertionError, struct.error, zlib.error,
 )  # fmt: skip
+_DEEPEST = 16  # levels of a sequence that is kept; that of the radiopharmaceutical has 3
 
 
 @dataclass(frozen=True)
@@ -252,15 +253,15 @@ def _is_zip(file: Path) -> bool:
     return start.startswith(b"PK") and not start.endswith(b"DICM")
 
 
-def _parse_sequence(dataset: Dataset, tag: BaseTag) -> None:
+def _parse_sequence(dataset: Dataset, tag: BaseTag, level: int = 1) -> None:
     """Down to the innermost items."""
     items = dataset[tag].value
-    if not isinstance(items, Sequence):
-        raise TypeError("a sequence of another representation")
+    if not isinstance(items, Sequence) or level > _DEEPEST:
+        raise ValueError("a sequence of another representation or nested too deeply")
     for item in items:
         for inner in [*item.keys()]:
             if dictionary_has_tag(inner) and dictionary_VR(inner) == "SQ":
-                _parse_sequence(item, inner)
+                _parse_sequence(item, inner, level + 1)
 
 
 def _counted_already(count: int) -> None:

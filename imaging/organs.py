@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from imaging.coarse import Mask
     from imaging.scene import Scene
 
 ORGANS: Final[Mapping[str, int]] = MappingProxyType(
@@ -74,7 +75,7 @@ class Organs:
     found: Mapping[str, float]
     landmarks: Landmarks
 
-    def mask(self, name: str) -> NDArray[np.bool_]:
+    def mask(self, name: str) -> Mask:
         """Where an organ lies, shape of `labels`; empty where it was not recognised."""
         return np.asarray(self.labels.array == ORGANS[name])
 
@@ -107,10 +108,10 @@ def _paint(scene: Scene, landmarks: Landmarks) -> NDArray[np.uint8]:
     """Organs one after the other, the surest first; none takes what another has."""
     labels = np.zeros(scene.hu.shape, np.uint8)
 
-    def paint(name: str, mask: NDArray[np.bool_]) -> None:
+    def paint(name: str, mask: Mask) -> None:
         labels[mask & (labels == 0)] = ORGANS[name]
 
-    def free() -> NDArray[np.bool_]:
+    def free() -> Mask:
         return scene.body & (labels == 0)
 
     paint("lung_right", scene.lungs == RIGHT)

@@ -125,8 +125,10 @@ def _stored(instance: Instance, geometry: Geometry, room: bytearray | None = Non
                 pixels = _decoded(stream, instance)
             else:
                 pixels = _native(stream, instance, geometry, length, room if room is not None else bytearray())
-    except _UNDECODABLE as error:
-        raise _undecodable() from error
+    except BaseException as error:
+        if isinstance(error, _UNDECODABLE) or type(error).__name__ == "PanicException":  # of the RLE decoder, in Rust
+            raise _undecodable() from error
+        raise
     if pixels.shape != geometry.shape[1:]:
         raise _undecodable()
     return pixels

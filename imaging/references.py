@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from fedpet.messages import Message
 from imaging.anatomy import anatomy_of
-from imaging.coarse import COARSE_MM, VOXEL_ML, box_of, eroded, voxels
+from imaging.coarse import VOXEL_ML, box_of, eroded, voxels
 from imaging.organs import organs_of
 from imaging.resampling import Grid, resample
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from imaging.coarse import Mask
     from imaging.organs import Organs
     from imaging.volume import Point, Volume
 
-    Mask = NDArray[np.bool_]
 
 Name = Literal["liver", "blood_pool", "spleen", "marrow"]
 _SPHERES = {"liver": (15.0, "sphere_3cm_right_lobe"), "spleen": (10.0, "sphere_2cm")}
@@ -38,7 +38,7 @@ _USUAL = 0.10  # how far the mean of a sphere may lie from the organ's usual mea
 _DISEASED_SHARE, _HOT = 0.15, 1.5  # share of the liver above so many times the reference: diseased
 _MOST_VARIATION = 0.35  # coefficient of variation in the sphere
 _NORMAL_LIVER = 0.7, 6.0  # SUVmean
-_MARROW_ML = 10.0
+_MARROW_ML = 4.0
 _MARROW_MM = -160.0, 80.0  # above the diaphragm: from the lower thoracic to the lumbar spine
 
 
@@ -92,11 +92,13 @@ def organ_references(pet: Volume, ct: Volume) -> OrganReferences:
         ct: HU, any grid.
     """
     organs = organs_of(ct, pet)
-    suv = resample(pet, Grid.of(organs.labels), outside=0.0).array.astype(np.float32)
+    liver = liver_sphere(pet, ct)
     found: dict[Name, Reference | Message] = {
-        "liver": _liver(pet, ct, organs, suv),
+        "liver": liver
+        if isinstance(liver, Message)
+        else _disease(liver, _on_grid(pet, organs)[organs.mask("liver")]) or liver,
         "blood_pool": _blood_pool(pet, ct, organs),
-        "spleen": _sphere(pet, organs.labels, organs.mask("spleen"), suv, "spleen"),
+        "spleen": _sphere(pet, organs, organs.mask("spleen"), "spleen"),
         "marrow": _marrow(pet, ct, organs),
     }
     measured = {name: one for name, one in found.items() if isinstance(one, Reference)}
@@ -109,13 +111,16 @@ def organ_references(pet: Volume, ct: Volume) -> OrganReferences:
     )
 
 
-def _liver(pet: Volume, ct: Volume, organs: Organs, suv: NDArray[np.float32]) -> Reference | Message:
+def liver_sphere(pet: Volume, ct: Volume) -> Reference | Message:
+    """The sphere in the right lobe, healthy or not; why there is none."""
+    organs = organs_of(ct, pet)
     liver = organs.mask("liver")
     right = np.arange(liver.shape[2]) < anatomy_of(ct).middle[:, None] - voxels(25)
-    reference = _sphere(pet, organs.labels, liver & right[:, None, :], suv, "liver")
-    if isinstance(reference, Message):
-        return reference
-    return _disease(reference, suv[liver]) or reference
+    return _sphere(pet, organs, liver & right[:, None, :], "liver")
+
+
+def _on_grid(pet: Volume, organs: Organs) -> NDArray[np.float32]:
+    return resample(pet, Grid.of(organs.labels), outside=0.0).array.astype(np.float32)
 
 
 def _disease(reference: Reference, liver: NDArray[np.float32]) -> Message | None:
@@ -136,23 +141,22 @@ def _disease(reference: Reference, liver: NDArray[np.float32]) -> Message | None
     return None
 
 
-def _sphere(
-    pet: Volume, grid: Volume, organ: Mask, suv: NDArray[np.float32], name: Literal["liver", "spleen"]
-) -> Reference | Message:
+def _sphere(pet: Volume, organs: Organs, organ: Mask, name: Literal["liver", "spleen"]) -> Reference | Message:
     """The sphere within an organ whose SUV varies least, among those of usual SUV."""
     radius, method = _SPHERES[name]
     width = 2 * voxels(radius) + 1
     box = box_of(organ)
     inside = eroded(np.pad(organ[box], 1), width)[1:-1, 1:-1, 1:-1]
+    values = _on_grid(pet, organs)[box].astype(float)
+    inside &= ndimage.minimum_filter(values, width) > 0  # reached by the PET
     if not inside.any():
         return Message("No place for a sphere of {mm:.0f} mm was found.", mm=2 * radius)
-    values = suv[box].astype(float)
     mean = ndimage.uniform_filter(values, width)
     spread = ndimage.uniform_filter(values**2, width) - mean**2
     usual = np.median(mean[inside])
     spread[~inside | (np.abs(mean - usual) > _USUAL * usual)] = np.inf
     best = np.array(np.unravel_index(spread.argmin(), spread.shape)) + [part.start for part in box]
-    centre = grid.to_mm(best.astype(float))
+    centre = organs.labels.to_mm(best.astype(float))
     return _measured(pet, centre, name, method, radius_mm=radius, half_mm=None)
 
 
@@ -208,7 +212,7 @@ def _blood_pool(pet: Volume, ct: Volume, organs: Organs) -> Reference | Message:
 def _marrow(pet: Volume, ct: Volume, organs: Organs) -> Reference | Message:
     """Vertebral bodies of the lower thoracic and lumbar spine, their border trimmed, without what is hot."""
     lungs = anatomy_of(ct).lung_slices
-    core = eroded(organs.mask("marrow"), (1, 3, 3))
+    core = eroded(organs.mask("marrow"), (3, 5, 5))
     if lungs is not None:
         low, high = (lungs[0] + voxels(mm) for mm in _MARROW_MM)
         core[: max(low, 0)] = False

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from imaging.anatomy import Anatomy
+    from imaging.coarse import Mask
     from imaging.volume import Volume
 
 _DOME_MM = 20.0  # of a diaphragm above the median base of its lung
@@ -44,13 +45,13 @@ class Scene:
     hu: NDArray[np.int16]
     smooth: NDArray[np.float32]
     suv: NDArray[np.float32]
-    body: NDArray[np.bool_]
-    bone: NDArray[np.bool_]
-    brain: NDArray[np.bool_]
+    body: Mask
+    bone: Mask
+    brain: Mask
     lungs: NDArray[np.uint8]
     spine_row: NDArray[np.float64]
     spine_column: NDArray[np.float64]
-    has_spine: NDArray[np.bool_]
+    has_spine: Mask
     floor: NDArray[np.float64] | None
 
     def level(self) -> NDArray[np.int_]:

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from imaging.coarse import COARSE_MM, VOXEL_ML, components, dilated, eroded, filled, largest, voxels
+from imaging.coarse import COARSE_MM, VOXEL_ML, components, dilated, eroded, filled, largest, opened, voxels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from imaging.coarse import Mask
+
 _BONE_HU, _CORTEX_HU = 150.0, 300.0
+_CONTRAST_HU, _CONTRAST_ML = (110.0, 350.0), 50.0
 _SMALLEST_BONE_VOXELS = 8
 _MARROW_CM2 = 12.0  # largest hole in the axial section of a bone that is marrow and no cavity of the body
 _BRAIN_CM2 = 20.0, 320.0
@@ -42,18 +45,25 @@ class Spine:
     column: NDArray[np.float64]
 
 
-def find_bones(hu: NDArray[np.int16], body: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def find_bones(hu: NDArray[np.int16], body: Mask) -> Mask:
     """Bone with its marrow: what is dense within 8 mm of cortical bone, axial holes up to 12 cm2 filled.
 
-    The nearness keeps the contrast medium of heart and vessels out.
+    The nearness, and bounds that rise with the density of blood, keep contrast medium out.
     """
-    cortex = (hu > _CORTEX_HU) & body
-    dense = (hu > _BONE_HU) & dilated(cortex, 5) & body
+    blood = _contrast_hu(hu, body)
+    cortex = (hu > max(_CORTEX_HU, blood + 130)) & body
+    dense = (hu > max(_BONE_HU, blood + 40)) & dilated(cortex, 5) & body
     labels, sizes = components(dense)
     return filled((sizes >= _SMALLEST_BONE_VOXELS)[labels], largest_cm2=_MARROW_CM2)
 
 
-def find_brain(hu: NDArray[np.int16], bone: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _contrast_hu(hu: NDArray[np.int16], body: Mask) -> float:
+    """Density of what is denser than tissue without contrast medium and thicker than bone (heart, liver); 0 without."""
+    thick = opened((hu > _CONTRAST_HU[0]) & (hu < _CONTRAST_HU[1]) & body, 9)
+    return float(np.percentile(hu[thick], 90)) if thick.sum() * VOXEL_ML >= _CONTRAST_ML else 0.0
+
+
+def find_brain(hu: NDArray[np.int16], bone: Mask) -> Mask:
     """The cavity of the skull, or nothing where less than 60 ml of it was scanned."""
     ring = eroded(dilated(bone, (1, 3, 3)), (1, 3, 3))
     cavity = filled(ring) & ~ring
@@ -65,7 +75,7 @@ def find_brain(hu: NDArray[np.int16], bone: NDArray[np.bool_]) -> NDArray[np.boo
     return brain if brain.sum() * VOXEL_ML >= _BRAIN_ML else np.zeros_like(brain)
 
 
-def find_spine(bone: NDArray[np.bool_], body: NDArray[np.bool_], brain: NDArray[np.bool_]) -> Spine:
+def find_spine(bone: Mask, body: Mask, brain: Mask) -> Spine:
     """Follow the thickest bone near the middle of the back half of a trunk, slice by slice, smoothed over 10 cm."""
     slices, rows, columns = body.shape
     middle_row, middle_column = _middle(body, axis=1), _middle(body, axis=2)
@@ -85,7 +95,7 @@ def find_spine(bone: NDArray[np.bool_], body: NDArray[np.bool_], brain: NDArray[
     return Spine(track[:, 0], track[:, 1])
 
 
-def _middle(body: NDArray[np.bool_], *, axis: int) -> NDArray[np.float64]:
+def _middle(body: Mask, *, axis: int) -> NDArray[np.float64]:
     """Median position of the body along an axis, in each slice, smoothed; of an empty slice, the middle."""
     profile = body.sum(axis=3 - axis).cumsum(axis=1)
     half = profile[:, -1:] / 2
@@ -93,7 +103,7 @@ def _middle(body: NDArray[np.bool_], *, axis: int) -> NDArray[np.float64]:
     return np.asarray(ndimage.median_filter(middle.astype(float), 25, mode="nearest"))
 
 
-def _smoothed(track: NDArray[np.intp], found: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _smoothed(track: NDArray[np.intp], found: Mask) -> NDArray[np.float64]:
     """A running median (slices, 2) of the longest stretch without a jump, gaps up to 8 cm bridged; NaN elsewhere."""
     smooth = np.full(track.shape, np.nan)
     if not found.any():

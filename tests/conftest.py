@@ -28,6 +28,12 @@ def dicom():
 
 
 @pytest.fixture(scope="session")
+def dicom_fuzz():
+    """The module `tests/dicom_fuzz.py`: damaged studies, each made from a number."""
+    return _helper("dicom_fuzz")
+
+
+@pytest.fixture(scope="session")
 def training_nodes():
     """The module `tests/training_nodes.py`: writes small node data with a planted effect."""
     return _helper("training_nodes")

@@ -76,6 +76,7 @@ class Fuzzer:
         kind = rng.choice([*self._studies])
         contents = list(self._studies[kind])
         damage = [rng.choice(_DAMAGES) for _ in range(rng.choice((1, 1, 2, 4)))]
+        damage.sort(key=_DAMAGES.index)  # what needs a sound file first
         shared = rng.random() < 0.5  # the same damage to every file passes checks that compare the slices
         spoilt = range(len(contents)) if shared else rng.sample(range(len(contents)), rng.randint(1, len(contents)))
         for place in spoilt:
@@ -286,8 +287,8 @@ def _respoken(content, spoil, rng):
 
 
 _DAMAGES = (
-    _cut_off, _flip_bits, _flip_bits, _zero_a_block, _random_block, _change_a_length, _change_a_length,
+    _extreme_attribute, _extreme_attribute, _change_an_inner_element, _change_an_inner_element,
+    _change_an_inner_element, _flip_bits, _flip_bits, _zero_a_block, _random_block, _change_a_length, _change_a_length,
     _swap_a_representation, _double_an_element, _leave_an_element_out, _odd_value, _odd_value, _nest_deeply,
-    _nest_deeply_with_lengths, _extreme_attribute, _extreme_attribute, _change_an_inner_element,
-    _change_an_inner_element, _change_an_inner_element,
+    _nest_deeply_with_lengths, _cut_off,
 )  # fmt: skip

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-import subprocess
-import sys
 import time
 import zipfile
 from datetime import UTC, datetime, timedelta
@@ -27,7 +26,7 @@ from app.deployment import SECRET, Deployment
 from app.erasure import erase_patient, purge
 from app.services import open_services
 from app.store import Store
-from app.tables import Case, Status
+from app.tables import BUSY, Case, Decision, Status
 from fedpet.errors import SettingsError, SignInRefused
 from fedpet.settings import Settings
 from imaging.loading import pseudonym
@@ -323,6 +322,10 @@ def _go(page, name, **query):
     return page
 
 
+def _press(page, label):
+    next(button for button in page.button if button.label == label).click().run()
+
+
 def _html(page):
     return "".join(element.proto.body for element in page.html)
 
@@ -348,6 +351,15 @@ def test_each_role_has_its_pages(page, role, pages):
     shown = _pages(_as(drawn, roles=[role]))
     assert shown - {"federation"} == pages
     assert drawn.title[0].value == ("Fiche du modèle" if role == "visitor" else "Dossiers")
+
+
+def test_the_local_mode_says_so_on_every_page(tmp_path, monkeypatch):
+    local = open_services(Settings(home=tmp_path / "local"))
+    monkeypatch.setattr(ContextProxy, "cookies", {local.access.cookie: local.access.new_cookie()})
+    drawn = AppTest.from_file(str(Path(app.__path__[0]) / "main.py"), default_timeout=60).run()
+    for name in ("", "new", "case", "model", "administration"):
+        assert "Mode local mono-utilisateur" in _html(_go(drawn, name))
+    local.store.close()
 
 
 def test_another_users_case_is_no_case(page):
@@ -396,13 +408,17 @@ def test_the_administration_shows_users_trail_and_erases_a_patient_with_proof(pa
     assert "<td>chief</td>" in _html(drawn)
     parts = drawn.segmented_control[-1]
     parts.select("Journal d’audit").run()
-    next(button for button in drawn.button if button.label == "Vérifier la chaîne").click().run()
+    _press(drawn, "Vérifier la chaîne")
     assert "intacte" in drawn.success[0].value
     assert "user.signed_in" in _html(drawn)
     drawn.segmented_control[-1].select("Effacement d’un patient").run()
     drawn.text_input[0].input(MARKED_ID)
     drawn.text_input[1].input("demande du patient")
-    next(button for button in drawn.button if button.label.startswith("Effacer les dossiers")).click().run()
+    _press(drawn, "Effacer les dossiers du patient")
+    assert "confirmez" in drawn.error[0].value
+    assert services.store.get(case.id) is not None
+    drawn.checkbox[0].check()
+    _press(drawn, "Effacer les dossiers du patient")
     assert "1" in drawn.success[0].value
     assert services.store.get(case.id) is None
     (proof,) = services.proofs.iterdir()
@@ -498,8 +514,9 @@ def _marked_study(dicom, folder, target):
     suv[5:8, 8:12, 8:12] = 9.0
     frame = {"spacing": (4.0, 4.0, 4.0), "origin": (-48.0, -48.0, 0.0)}
     marks = {
-        "PatientName": MARKED_NAME, "PatientID": MARKED_ID, "PatientBirthDate": "19470812", "AccessionNumber": MARKED_ID,
+        "PatientName": MARKED_NAME, "PatientID": MARKED_ID, "PatientBirthDate": "19470812",
         "PatientAddress": f"Rue {MARKED_NAME}", "OtherPatientIDs": MARKED_ID, "PatientComments": MARKED_NAME,
+        "AccessionNumber": MARKED_ID,
     }  # fmt: skip
     slices = [*dicom.pet(suv, **frame, **marks), *dicom.ct(np.zeros(suv.shape, int), **frame, **marks)]
     dicom.save(slices, folder / "images")
@@ -509,50 +526,32 @@ def _marked_study(dicom, folder, target):
             archive.write(path, f"{MARKED_NAME}/{MARKED_ID}_{number}.dcm")
 
 
-_RUN = """
-import json, logging, sys, time
-logging.basicConfig(level=logging.DEBUG)
-from app.services import open_services
-from app.tables import BUSY, Decision, Status
-from fedpet.settings import Settings
-services = open_services(Settings(**json.load(sys.stdin)))
-(case,) = services.store.listed()
-def wait():
-    while services.store.get(case.id).status in BUSY:
+def _wait(services, case, status):
+    while (found := services.store.get(case.id)).status in BUSY | {Status.CHECKED}:
         time.sleep(0.05)
-services.workflow.received(case.id, files=24, size=1, actor="dr.a")
-services.workflow.confirm(case.id, actor="dr.a")
-wait()
-services.workflow.read(services.store.get(case.id), actor="dr.a")
-assert services.store.get(case.id).status is Status.READ, services.store.get(case.id).sentence
-assert services.workflow.sign(case.id, Decision.ACCEPT, "", actor="dr.a")
-wait()
-services.jobs.stop()
-print(services.store.get(case.id).status)
-"""
+    assert found.status is status, found.sentence
 
 
-def test_after_a_full_run_nothing_but_the_received_images_names_the_patient(
-    services, dicom, untrained_bundle, tmp_path
-):
-    """Logs at their most talkative, database, results, reports and trail; the images as received keep their headers."""
-    case = services.workflow.create("fr", actor="dr.a", record={"age": 60.0})
+def test_after_a_full_run_nothing_but_dicom_names_the_patient(services, dicom, tmp_path, capfd, caplog):
+    """Logs at their most talkative, database, results, reports, trail; images and objects for a PACS have headers."""
+    caplog.set_level(logging.DEBUG)
+    workflow = services.workflow
+    case = workflow.create("fr", actor="dr.a", record={"age": 60.0})
     _marked_study(dicom, tmp_path, services.store.source(case.id))
-    asked = services.settings.model_copy(update={"model": untrained_bundle.folder}).model_dump(mode="json")
-    done = subprocess.run(
-        [sys.executable, "-c", _RUN],
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(app.__path__[0]).parent,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.stdout.strip().endswith(Status.SIGNED), done.stderr[-2000:]
-    source = services.store.source(case.id)
-    kept = [path for path in services.settings.folder.rglob("*") if path.is_file() and not path.is_relative_to(source)]
+    workflow.received(case.id, files=1, size=1, actor="dr.a")
+    workflow.confirm(case.id, actor="dr.a")
+    _wait(services, case, Status.READY)
+    workflow.read(services.store.get(case.id), actor="dr.a")
+    assert workflow.sign(case.id, Decision.ACCEPT, "", actor="dr.a")
+    _wait(services, case, Status.SIGNED)
+    services.jobs.stop()
+    folder = services.store.folder(case.id)
+    named = (folder / "source", folder / "versions" / "1" / "dicom")  # as received, and as a PACS wants its objects
+    files = [path for path in services.settings.folder.rglob("*") if path.is_file()]
+    kept = [path for path in files if not any(path.is_relative_to(one) for one in named)]
     assert len(kept) > 15
-    spoken = {"log": (done.stdout + done.stderr).encode()} | {str(path): path.read_bytes() for path in kept}
+    written = capfd.readouterr()  # also by the processes that computed
+    spoken = {"log": (caplog.text + written.out + written.err).encode()} | {path: path.read_bytes() for path in kept}
     marks = [mark.encode() for mark in ("DUPONT", "MARKED", "4711", "19470812", "1947-08-12")]
     assert [(name, mark) for name, content in spoken.items() for mark in marks if mark in content] == []
-    assert services.workflow.audit.verify().broken is None
+    assert workflow.audit.verify().broken is None

@@ -435,7 +435,7 @@ def test_a_study_is_imported_as_a_case_or_leaves_nothing(place, study):
     assert [one.id for one in workflow.store.newest()] == [case]
     assert list((settings.folder / "pacs" / "fetched").iterdir()) == []
     with pytest.raises(PacsError):
-        send_results(workflow, pacs, case, workflow.store.folder(case) / "none", actor="reader")
+        send_results(workflow.audit, pacs, case, workflow.store.folder(case) / "none", actor="reader")
 
 
 # the command, as a process that is killed

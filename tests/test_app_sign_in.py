@@ -100,6 +100,7 @@ def browser():
     if not _CHROMIUM.exists():
         message = "Chromium is missing: apt-get install chromium"
         pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+    expect.set_options(timeout=60_000)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=_CHROMIUM, args=_ARGUMENTS)
         yield opened
@@ -112,7 +113,7 @@ def enter(browser, server):
 
     def sign_in(name):
         context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="fr-FR")
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         page = context.new_page()
         page.goto(server[0])
         page.get_by_role("button", name="Se connecter").click()
@@ -182,19 +183,25 @@ def test_two_readers_at_once_each_see_their_own_case_only(readers, cases, server
         urllib.request.urlopen(f"{url}/files/{cases[0]}/pet.bin")  # noqa: S310  our own server
 
 
-def test_an_unexpected_error_shows_our_words_and_no_traceback(readers, server):
+@pytest.fixture
+def broken(server):
+    """A case of the first reader whose answer makes every page fail that shows it."""
     store = Store.open(Settings(home=server[1]))
-    broken = store.create("fr", owner="dr.alpha")
-    store.start(broken.id)
-    store.confirm(broken.id)
-    store.checked(broken.id, pseudonym="P-1", study_date="2026-01-02", inspection={"refused": None})
-    store.finish(broken.id, result={"prediction": {"model": {}}})
+    case = store.create("fr", owner="dr.alpha")
+    store.start(case.id)
+    store.confirm(case.id)
+    store.checked(case.id, pseudonym="P-1", study_date="2026-01-02", inspection={"refused": None})
+    store.finish(case.id, result={"prediction": {"model": {}}})
+    yield case
+    store.delete(case.id)
+    store.close()
+
+
+def test_an_unexpected_error_shows_our_words_and_no_traceback(readers, server, broken):
     page = readers[0]
     page.goto(f"{server[0]}/case?case={broken.id}")
     expect(page.get_by_text("Une erreur inattendue")).to_be_visible()
     assert not re.search(r"Traceback|KeyError|\.py", page.inner_text("body"))
-    store.delete(broken.id)
-    store.close()
 
 
 def test_an_administrator_sees_everyone_and_a_visitor_no_case(enter, cases, server):

@@ -105,17 +105,19 @@ def _draw_erasure(spoken: Speech) -> None:
     _ = spoken.text
     opened = services()
     st.write(_("Every case of the patient is erased, with its images, reports and signed versions."))
-    with st.form("erasure", clear_on_submit=True):
+    with st.form("erasure"):
         given = st.text_input(
             _("Pseudonym (P-…), or the patient’s identifier in the PACS"),
             help=_("The identifier is turned into the pseudonym and forgotten."),
         ).strip()
         reason = st.text_input(_("Reason"), placeholder=_("asked by the patient; never a name"))
+        sure = st.checkbox(_("I have checked: this cannot be undone"))
         asked = st.form_submit_button(_("Erase the patient’s cases"), icon=":material/person_remove:")
     if not asked:
         return
-    if not given or not reason.strip():
-        st.error(_("Give the pseudonym or the identifier, and the reason."), icon=":material/error:")
+    if not (given and reason.strip() and sure):
+        words = _("Give the pseudonym or the identifier and the reason, and confirm that you have checked.")
+        st.error(words, icon=":material/error:")
         return
     known = given if given.startswith(_PSEUDONYM) else pseudonym(given, opened.settings.pseudonym_key())
     _tell(erase_patient(opened.workflow, known, opened.proofs, actor=user(), reason=reason.strip()), spoken)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _REFRESH_SECONDS = 1.0
 CASE = "case"  # parameter of the page's address: the random identifier of the case
 STATUS: dict[Status, tuple[Message, Literal["gray", "blue", "green", "orange", "red"]]] = {
+    Status.FETCHING: (Message("images coming in"), "blue"),
     Status.RECEIVED: (Message("received"), "gray"),
     Status.CHECKING: (Message("checking"), "blue"),
     Status.CHECKED: (Message("to be completed"), "gray"),

@@ -22,8 +22,8 @@ def draw(case: Case, spoken: Speech) -> None:
     """Draw the checks as soon as they are there, the record meanwhile, and the start of the computation."""
     _ = spoken.text
     st.header(_("1. PET/CT study"), anchor=False)
-    if case.status is Status.CHECKING:
-        follow_progress(case.id, Status.CHECKING, spoken)
+    if case.status in {Status.FETCHING, Status.CHECKING}:
+        follow_progress(case.id, case.status, spoken)
     elif case.inspection is not None:
         _draw_checks(case, case.inspection, spoken)
     st.header(_("2. Clinical record"), anchor=False)

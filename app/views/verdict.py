@@ -9,6 +9,7 @@ import streamlit as st
 
 from app.services import FILES, services
 from app.tables import Decision, Status
+from app.views import sending
 from app.views.frame import follow_progress, user
 from fedpet.messages import LANGUAGES, Message
 
@@ -82,6 +83,7 @@ def _draw_signed(case: Case, version: Version, spoken: Speech) -> None:
         st.html(f"<blockquote class='fp-comment'>{escape(version.comment)}</blockquote>")
     st.caption(f"{_('Content hash')} : `{version.content_hash}`")
     _draw_links(case, version, spoken)
+    sending.draw(case, version, spoken)
     if st.button(_("Open a new version"), icon=":material/edit:"):
         services().workflow.amend(case.id, actor=user())
         st.rerun()

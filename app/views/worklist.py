@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app.services import services
-from app.tables import BUSY
+from app.tables import BUSY, Status
 from app.views.frame import CASE, RISK, STATUS, signed_in
 from app.views.speech import speech
 from fedpet.messages import Message
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _WIDTHS = (1.5, 2.2, 1.3, 1.3, 1.5, 1.5, 1.0)
 _PAGE = 20
 _REFRESH_SECONDS = 2.0
+_STOPPED = frozenset({Status.REFUSED, Status.FAILED})
 
 
 def draw(*, new_case: StreamlitPage, case: StreamlitPage) -> None:
@@ -86,17 +87,34 @@ def _draw_row(listed: Case, spoken: Speech, *, case: StreamlitPage) -> None:
     _ = spoken.text
     columns = st.columns(_WIDTHS, vertical_alignment="center", wrap=False)
     columns[0].write(spoken.moment(listed.created))
-    columns[1].write(f"`{listed.pseudonym}`" if listed.pseudonym else "–")
+    columns[1].write(f"`{listed.pseudonym}`" if listed.pseudonym else _origin(listed, spoken))
     columns[2].write(spoken.day(listed.study_date))
     label, colour = STATUS[listed.status]
     columns[3].badge(spoken.say(label), color=colour)
-    if listed.status in BUSY:
-        columns[3].progress(listed.fraction)
     probability, group = _answer(listed, spoken)
     columns[4].write(probability)
     columns[5].write(group)
     if columns[6].button(_("Open"), key=f"open_{listed.id}", width="stretch"):
         st.switch_page(case, query_params={CASE: listed.id})
+    if listed.status in BUSY:
+        st.progress(listed.fraction, spoken.say(listed.sentence) if listed.sentence else None)
+    elif listed.status in _STOPPED and listed.sentence is not None:
+        _draw_stopped(listed, spoken.say(listed.sentence), spoken)
+
+
+def _draw_stopped(listed: Case, why: str, spoken: Speech) -> None:
+    """Why a case stopped and what to do, in the list already."""
+    with st.container(horizontal=True, vertical_alignment="center", key=f"why_{listed.id}"):
+        st.caption(f":material/error: {why}")
+        if listed.status is Status.FAILED and st.button(spoken.text("Try again"), key=f"again_{listed.id}"):
+            services().workflow.check(listed.id)
+            st.rerun()
+
+
+def _origin(listed: Case, spoken: Speech) -> str:
+    """Where the images of a case come from, while nothing else is known of it."""
+    kind, _, pacs = listed.origin.partition(":")
+    return spoken.say(Message("from the PACS {name}", name=pacs)) if kind == "pacs" and pacs else "–"
 
 
 def _answer(listed: Case, spoken: Speech) -> tuple[str, str]:
