@@ -14,7 +14,7 @@ from imaging.normalization import lean_body_mass_kg, needed_weight_and_height
 from imaging.organs import organs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -72,8 +72,8 @@ class Examination:
     body: Box
 
     @classmethod
-    def read(cls, result: Mapping[str, Any], body: Box) -> Self:
-        """From the result of a case, and the box of its viewer."""
+    def read(cls, result: Mapping[str, Any], body: Sequence[Sequence[float]]) -> Self:
+        """From the result of a case, and the box of its viewer: low and high (x, y, z)."""
         quantities, pet = result["prediction"]["quantities"], result["study"]["pet"]
         names = ("id", "region", "suv_max", "suv_peak", "mtv_ml")
         return cls(
@@ -83,14 +83,14 @@ class Examination:
             uptake_min=pet["uptake_min"],
             **{name: quantities[name] for name in ("tmtv_ml", "tlg", "suv_max", "suv_peak")},
             sites=tuple(
-                Site(point=tuple(one["centroid_mm"]), **{name: one[name] for name in names})
+                Site(point=_point(one["centroid_mm"]), **{name: one[name] for name in names})
                 for one in quantities["lesions"]
             ),
             sul_per_suv=_sul_per_suv(pet),
             liver=_reference(result, "liver"),
             blood_pool=_reference(result, "blood_pool"),
-            landmarks={name: tuple(point) for name, point in (result.get("landmarks_mm") or {}).items()},
-            body=body,
+            landmarks={name: _point(point) for name, point in (result.get("landmarks_mm") or {}).items()},
+            body=(_point(body[0]), _point(body[1])),
         )
 
     @property
@@ -99,6 +99,11 @@ class Examination:
         if self.liver is not None:
             return 1.5 * self.liver[0] + 2.0 * self.liver[1]
         return None if self.blood_pool is None else 2.0 * self.blood_pool[0] + 2.0 * self.blood_pool[1]
+
+
+def _point(written: Sequence[float]) -> tuple[float, float, float]:
+    x, y, z = written
+    return float(x), float(y), float(z)
 
 
 def _sul_per_suv(pet: Mapping[str, Any]) -> float | None:

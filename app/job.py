@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.audit import Audit
 from app.casework import CaseResult, answer, read_study, run_case, write_objects, write_reports
+from app.comparison import landmarks_mm
 from app.options import CaseOptions
 from app.preview import store_preview
 from app.result import explanation_from, inspection_json, plain
@@ -20,13 +21,16 @@ from app.store import Store
 from app.tables import Decision, Status, Version
 from app.telling import reason, reporter
 from app.viewer.volumes import store_answer, store_images
+from app.whatif import what_if
 from clinical.reading import record_from_mapping
 from fedpet.errors import FedpetError, RecordRefused, StudyRefused
 from fedpet.messages import LANGUAGES, Message
 from fedpet.progress import part
 from fedpet.settings import Settings
 from imaging.masks import read_nifti
+from imaging.references import organ_references
 from inference.bundle import Bundle
+from inference.engine import Engine
 from reports.content import ReaderVerdict
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
     from app.tables import Case
     from fedpet.messages import Language
+    from fedpet.progress import Progress
     from imaging.study import Study
     from reports.content import ReportContent
 
@@ -92,9 +97,10 @@ def _answer(store: Store, audit: Audit, case: Case, settings: Settings, study: S
         settings=settings,
         language="en" if case.language == "en" else "fr",
         options=options,
-        progress=part(progress, 0.2, 0.9),
+        progress=part(progress, 0.2, 0.8),
     )
     store_answer(result, folder)
+    kept = _complete(result, bundle, settings, part(progress, 0.8, 0.93))
     progress(0.95, Message("Writing the reports"))
     paths = {language: folder / f"report.{language}.pdf" for language in LANGUAGES}
     content, _ = write_reports(result, bundle, settings, paths=paths, version=case.version)
@@ -103,8 +109,23 @@ def _answer(store: Store, audit: Audit, case: Case, settings: Settings, study: S
     if settings.pacs:
         progress(0.97, Message("Writing the DICOM objects"))
         _write_objects(store, content, case, settings, folder)
-    if store.finish(case.id, result=json.loads((folder / "result.json").read_text(encoding="utf-8"))):
+    if store.finish(case.id, result=kept):
         audit.record("fedpet", "answer.computed", case=case.id, model=bundle.digest, detail={"version": case.version})
+
+
+def _complete(result: CaseResult, bundle: Bundle, settings: Settings, progress: Progress) -> dict[str, Any]:
+    """Add to `result.json` what the pages set beside the answer: it without each lesion, healthy organs, landmarks."""
+    study, path = result.study, result.folder / "result.json"
+    engine = Engine(bundle, provider=settings.provider, threads=settings.threads)
+    tried = what_if(study, result.record, bundle, result.prediction, engine=engine, progress=progress)
+    more = {
+        "what_if": plain(tried),
+        "references": None if study.ct is None else plain(organ_references(study.pet, study.ct)),
+        "landmarks_mm": landmarks_mm(study),
+    }
+    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) | more
+    path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return kept
 
 
 def _sign(store: Store, audit: Audit, case: Case, settings: Settings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.views import administration, case, model, new_case, worklist
+from app.views import administration, case, comparison, model, new_case, worklist
 from app.views.frame import open_frame
 
 _ICON = (
@@ -34,9 +34,15 @@ def run() -> None:
             url_path="new",
         )
         pages["case"] = st.Page(
-            lambda: case.draw(worklist=pages["worklist"]),
+            lambda: case.draw(pages),
             title=_("Case"),
             url_path="case",
+            visibility="hidden",
+        )
+        pages["comparison"] = st.Page(
+            lambda: comparison.draw(case=pages["case"], worklist=pages["worklist"]),
+            title=_("Comparison"),
+            url_path="comparison",
             visibility="hidden",
         )
     pages["model"] = st.Page(

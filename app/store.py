@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from fedpet.messages import Language
     from fedpet.settings import Settings
 
+_WAITING = Message("Waiting for the computation to start")
+_WAITING_TRANSFER = Message("Waiting for the transfer to start")
 INTERRUPTED = Message("The server stopped twice while this case was being computed.")
 
 
@@ -275,8 +277,9 @@ class Store:
         return case.attempts if case else 0
 
     def _queue(self, case_id: str, allowed: Collection[Status], status: Status, **values: Any) -> bool:
-        waiting = Message("Waiting for the computation to start").to_json()
-        return self._change(case_id, allowed, status=status, fraction=0.0, message=waiting, attempts=0, **values)
+        waiting = _WAITING_TRANSFER if status is Status.FETCHING else _WAITING
+        queued = {"status": status, "fraction": 0.0, "message": waiting.to_json(), "attempts": 0}
+        return self._change(case_id, allowed, **queued, **values)
 
     def _change(self, case_id: str, allowed: Collection[Status], **values: Any) -> bool:
         """Set the values of a case whose status is one of the allowed; False where it is not."""

@@ -35,8 +35,8 @@ def liver_seeds(scene: Scene, free: Mask) -> Mask:
     right = (scene.left() < -25) & (scene.behind() < 40)
     if above is not None:
         under = (scene.lungs == RIGHT).any(axis=0) & (above < -12) & (above > -60)
-        return eroded(soft, 5) & under & right
-    return eroded(soft, 13) & right & (scene.suv > 1) & scene.has_spine[:, None, None]
+        return np.asarray(eroded(soft, 5) & under & right)
+    return np.asarray(eroded(soft, 13) & right & (scene.suv > 1) & scene.has_spine[:, None, None])
 
 
 def find_liver(scene: Scene, seeds: Mask, free: Mask) -> Mask:
@@ -50,13 +50,17 @@ def find_liver(scene: Scene, seeds: Mask, free: Mask) -> Mask:
 
 
 def find_spleen(scene: Scene, free: Mask) -> Mask:
-    """Soft tissue under the left lung, in the back of the left side."""
-    above = scene.above_floor()
-    if above is None:
-        return np.zeros_like(free)
-    under = (scene.lungs == LEFT).any(axis=0) & (above < -12) & (above > -70)
-    seeds = eroded(_soft(scene) & free, 3) & under & (scene.left() > 60) & (np.abs(scene.behind()) < 45)
-    place = free & (above < 0) & (above > -200) & (scene.left() > 35) & (scene.behind() > -70)
+    """Soft tissue under the left lung, in the back of the left side; without lungs, the thickest there."""
+    soft, above = _soft(scene) & free, scene.above_floor()
+    aside = (scene.left() > 60) & (np.abs(scene.behind()) < 45)
+    place = free & (scene.left() > 35) & (scene.behind() > -70)
+    if above is not None:
+        under = (scene.lungs == LEFT).any(axis=0) & (above < -12) & (above > -70)
+        seeds, place = eroded(soft, 3) & under & aside, place & (above < 0) & (above > -200)
+    else:
+        top = int(np.flatnonzero(scene.body.any(axis=(1, 2)))[-1]) if scene.body.any() else 0
+        upper = (scene.level() > top - voxels(120)) & scene.has_spine[:, None, None]
+        seeds, place = eroded(soft, 7) & aside & upper & (scene.suv > 1), place & upper
     spleen = _alike(scene, seeds, place, reach=1)
     return spleen if spleen.sum() * VOXEL_ML >= _SPLEEN_ML else np.zeros_like(spleen)
 
@@ -125,7 +129,7 @@ def _without_cap(kidney: Mask) -> Mask:
     """Less what sits more than 1 cm above the slices of at least a third of its largest section: the adrenal gland."""
     section = kidney.sum(axis=(1, 2))
     top = np.flatnonzero(section >= _POLE * section.max())[-1] + voxels(10)
-    return kidney & (np.arange(len(kidney)) <= top)[:, None, None]
+    return np.asarray(kidney & (np.arange(len(kidney)) <= top)[:, None, None])
 
 
 def find_bladder(scene: Scene, free: Mask, *, bottom: float | None) -> Mask:

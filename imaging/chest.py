@@ -32,7 +32,7 @@ def find_heart(scene: Scene, free: Mask) -> Mask:
     lungs = ndimage.maximum_filter1d(scene.lungs > 0, voxels(60), axis=1)
     between = np.logical_or.accumulate(lungs, axis=2) & np.logical_or.accumulate(lungs[:, :, ::-1], axis=2)[:, :, ::-1]
     place = free & between & (above > -15) & (above < 130) & (scene.behind() < -20) & (scene.smooth > _SOFT_HU)
-    heart = largest(opened(place & (scene.hu > -60), _HEART_WIDTH))
+    heart = largest(opened(place, _HEART_WIDTH))
     return heart if heart.sum() * VOXEL_ML >= _HEART_ML else np.zeros_like(heart)
 
 

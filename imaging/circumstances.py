@@ -34,7 +34,7 @@ _EXTRAVASATION_SUV, _EXTRAVASATION_ML = 8.0, 0.5
 _BROWN_SUV, _BROWN_ML, _BROWN_SHARE = 2.5, 2.0, 0.5
 _FAT_HU = -150.0, -30.0
 _FLUID_HU = -15.0, 30.0
-_EFFUSION_ML = 400.0
+_EFFUSION_ML = 150.0
 
 
 def circumstance_checks(pet: Volume, ct: Volume) -> list[QualityCheck]:

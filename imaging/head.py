@@ -37,4 +37,4 @@ def find_vertebrae(scene: Scene) -> Mask:
     front = np.where(core.any(axis=(1, 2)), core.any(axis=2).argmax(axis=1), near.shape[1])
     depth = ((np.arange(near.shape[1]) - front[:, None]) * COARSE_MM)[:, :, None]
     marrow = (scene.smooth > _VERTEBRA_HU) & (np.abs(scene.left()) < 16)
-    return near & (scene.bone | marrow) & (depth >= 0) & (depth < 28)
+    return np.asarray(near & (scene.bone | marrow) & (depth >= 0) & (depth < 28))

@@ -10,6 +10,8 @@ import numpy as np
 from imaging.coarse import COARSE_MM, voxels
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from imaging.scene import Scene
 
 _PELVIS_CM2 = 8.0  # mean section of the iliac wings
@@ -64,7 +66,7 @@ def find_landmarks(scene: Scene) -> Landmarks:
         apex=apex,
         carina=carina,
         diaphragm=diaphragm,
-        symphysis=_symphysis(scene),
+        symphysis=_symphysis(scene, _highest_pelvis(diaphragm, brain)),
     )
 
 
@@ -79,11 +81,18 @@ def _carina(scene: Scene, diaphragm: float, apex: float) -> float:
     return float(wide[-1]) if len(wide) else diaphragm + _USUAL_CARINA * (apex - diaphragm)
 
 
-def _symphysis(scene: Scene) -> float | None:
+def _highest_pelvis(diaphragm: float | None, brain: NDArray[np.intp]) -> float:
+    """Slice below which the sacrum must end: 15 cm below the diaphragm, 45 cm below the brain."""
+    bounds = [] if diaphragm is None else [diaphragm - voxels(150)]
+    return min([*bounds, *([float(brain[0]) - voxels(450)] if len(brain) else [])], default=np.inf)
+
+
+def _symphysis(scene: Scene, highest: float) -> float | None:
     """Lowest slice with bone in the middle, in front of and below the sacrum, if there are iliac wings above."""
-    if not scene.has_spine.any():
+    spine = np.flatnonzero(scene.has_spine)
+    if not len(spine) or spine[0] > highest:
         return None
-    end = int(np.flatnonzero(scene.has_spine)[0])
+    end = int(spine[0])
     aside = np.abs(scene.left())
     wings = scene.bone & (aside > 50) & (aside < 170)
     if wings[end : end + voxels(100)].sum(axis=(1, 2)).mean() * COARSE_MM**2 / 100 < _PELVIS_CM2:

@@ -29,7 +29,6 @@ from imaging.coarse import VOXEL_ML
 from imaging.head import find_salivary_glands, find_vertebrae
 from imaging.landmarks import Landmarks, find_landmarks
 from imaging.scene import scene_of
-from imaging.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
     from imaging.coarse import Mask
     from imaging.scene import Scene
+    from imaging.volume import Volume
 
 ORGANS: Final[Mapping[str, int]] = MappingProxyType(
     {
@@ -112,7 +112,7 @@ def _paint(scene: Scene, landmarks: Landmarks) -> NDArray[np.uint8]:
         labels[mask & (labels == 0)] = ORGANS[name]
 
     def free() -> Mask:
-        return scene.body & (labels == 0)
+        return np.asarray(scene.body & (labels == 0))
 
     paint("lung_right", scene.lungs == RIGHT)
     paint("lung_left", scene.lungs == LEFT)

@@ -14,8 +14,9 @@ import numpy as np
 
 from fedpet.messages import Message
 from imaging.anatomy import anatomy_of
-from imaging.atlas import Atlas, bone_part, in_column, in_head, soft_part
+from imaging.atlas import Atlas
 from imaging.organs import organs_of
+from imaging.places import bone_part, in_column, in_head, soft_part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

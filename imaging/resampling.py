@@ -1,13 +1,15 @@
 """Images brought onto another grid, whatever the orientation or tilt of either.
 
-SimpleITK resamples in index space: both images are given unit spacing, and one affine transform takes an index of the
-target to an index of the source. A sheared affine (a tilted CT gantry) is thus resampled like any other, which a
-direction matrix could not express.
+Where the axes of both are parallel, as those of a PET and its CT are, each axis is interpolated on its own: the same
+numbers for a fraction of the work. Otherwise SimpleITK resamples in index space: both images are given unit spacing,
+and one affine transform takes an index of the target to an index of the source. A sheared affine (a tilted CT gantry)
+is thus resampled like any other, which a direction matrix could not express.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,9 +18,12 @@ import SimpleITK
 from imaging.volume import Volume
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from imaging.volume import Affine
 
 sitk: Any = SimpleITK  # its methods are not typed
+_PARALLEL = 1e-6  # voxels by which the axes may part over the whole grid
 _INTERPOLATORS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}
 
 
@@ -76,19 +81,91 @@ def resample(
     if Grid.of(volume).matches(grid, tolerance_mm=1e-6):
         return volume
     mapping = np.linalg.inv(volume.affine) @ grid.affine
+    across = np.abs(mapping[:3, :3] - np.diag(np.diag(mapping[:3, :3]))) @ grid.shape[::-1]
+    resampled = _axis_by_axis if across.max() < _PARALLEL else _by_simpleitk
+    return Volume(resampled(volume.array, mapping, grid.shape, outside, interpolation), grid.affine, volume.unit)
+
+
+@dataclass(frozen=True, eq=False)
+class _Axis:
+    """Where the voxels of one axis of the grid lie between those of the source.
+
+    As in ITK, the image reaches half a voxel beyond the outermost centres, with their values.
+
+    Attributes:
+        inside: the range of grid voxels within the image.
+        low, high: neighbours in the source of those voxels; the nearest one twice where labels are wanted.
+        weight: of the higher neighbour.
+    """
+
+    inside: slice
+    low: NDArray[np.intp]
+    high: NDArray[np.intp]
+    weight: NDArray[np.float64]
+
+    @staticmethod
+    def along(start: float, step: float, count: int, size: int, *, nearest: bool) -> _Axis:
+        """Of `count` voxels at `start` + k x `step` in a source of `size` voxels."""
+        places = start + step * np.arange(count)
+        within = np.flatnonzero((places >= -0.5) & (places < size - 0.5))
+        inside = slice(int(within[0]), int(within[-1]) + 1) if len(within) else slice(0, 0)
+        places = np.clip(places[inside], 0, size - 1)
+        if nearest:
+            low = np.floor(places + 0.5).astype(np.intp)
+            return _Axis(inside, low, low, np.zeros(len(low)))
+        low = np.minimum(places.astype(np.intp), max(size - 2, 0))
+        return _Axis(inside, low, np.minimum(low + 1, size - 1), places - low)
+
+
+def _axis_by_axis(
+    array: NDArray[Any], mapping: Affine, shape: tuple[int, int, int], outside: float, interpolation: str
+) -> NDArray[Any]:
+    nearest = interpolation == "nearest"
+    z, y, x = (
+        _Axis.along(mapping[2 - axis, 3], mapping[2 - axis, 2 - axis], shape[axis], array.shape[axis], nearest=nearest)
+        for axis in range(3)
+    )
+    kind = array.dtype if nearest else np.result_type(array.dtype, np.float32)
+    down, right = y.weight.astype(kind)[:, None], x.weight.astype(kind)
+
+    @lru_cache(maxsize=2)
+    def plane(number: int) -> NDArray[Any]:
+        """One slice of the source on the rows and columns of the grid."""
+        rows = array[number].take(y.low, 0).astype(kind)
+        if not nearest:
+            rows += (array[number].take(y.high, 0) - rows) * down
+        values: NDArray[Any] = rows.take(x.low, 1)
+        if not nearest:
+            values += (rows.take(x.high, 1) - values) * right
+        return values
+
+    result = np.full(shape, outside, array.dtype)
+    for place, (low, high, weight) in enumerate(zip(z.low, z.high, z.weight, strict=True), start=z.inside.start):
+        values = plane(low) if not weight else plane(low) + (plane(high) - plane(low)) * kind.type(weight)
+        result[place, y.inside, x.inside] = values if np.issubdtype(array.dtype, np.floating) else np.rint(values)
+    return result
+
+
+def _by_simpleitk(
+    array: NDArray[Any], mapping: Affine, shape: tuple[int, int, int], outside: float, interpolation: str
+) -> NDArray[Any]:
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(mapping[:3, :3].ravel().tolist())
     transform.SetTranslation(mapping[:3, 3].tolist())
-    stored = volume.array.astype(np.uint8) if volume.array.dtype == np.bool_ else volume.array
+    stored = array.astype(np.uint8) if array.dtype == np.bool_ else array
+    rounded = interpolation == "linear" and not np.issubdtype(array.dtype, np.floating)
     resampled = sitk.Resample(
         sitk.GetImageFromArray(stored),
-        tuple(reversed(grid.shape)),
+        tuple(reversed(shape)),
         transform,
         _INTERPOLATORS[interpolation],
         (0.0, 0.0, 0.0),
         (1.0, 1.0, 1.0),
         (),
         float(outside),
+        sitk.sitkFloat64 if rounded else sitk.sitkUnknown,  # SimpleITK itself would cut off the fraction
     )
-    array = sitk.GetArrayFromImage(resampled).astype(volume.array.dtype, copy=False)
-    return Volume(array, grid.affine, volume.unit)
+    values: NDArray[Any] = sitk.GetArrayFromImage(resampled)
+    if rounded:
+        values = np.rint(values)
+    return values.astype(array.dtype, copy=False)

@@ -33,6 +33,8 @@ _HOUNSFIELD = ("", "HU", "US")  # Rescale Type (PS3.3 C.11.1.1.2): US is "unspec
 _SPELLED = {"PET": "PT"}  # Modality as some converters write it
 _LARGEST_VOXELS = 2**30  # 4 GB as float32: no clinical series comes near
 _LARGEST_SLICE = 2**24  # pixels; a few compressed bytes can claim any number
+_LARGEST_MM = (1500.0, 1500.0, 3000.0)  # of (columns, rows, slices)
+_SMALLEST_MM = 0.01  # of a voxel
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +101,14 @@ class Series:
         if slices * rows * columns > _LARGEST_VOXELS or rows * columns > _LARGEST_SLICE:
             return GeometryRefused(
                 found=Message("The series claims {n} slices of {r} x {c} pixels.", n=slices, r=rows, c=columns),
+                needed=Message("A series of the size of a clinical examination."),
+                advice=Message("Check the files; they may be damaged."),
+            )
+        size = [step * count for step, count in zip(geometry.spacing, (columns, rows, slices), strict=True)]
+        too_large = any(mm > largest for mm, largest in zip(size, _LARGEST_MM, strict=True))
+        if too_large or min(geometry.spacing) < _SMALLEST_MM:
+            return GeometryRefused(
+                found=Message("The series claims {x:.3g} x {y:.3g} x {z:.3g} mm.", x=size[0], y=size[1], z=size[2]),
                 needed=Message("A series of the size of a clinical examination."),
                 advice=Message("Check the files; they may be damaged."),
             )

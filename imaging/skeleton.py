@@ -28,6 +28,7 @@ _BRAIN_ML = 60.0
 _MOST_FAT = 0.04
 _TRACE_MM, _SIDEWAYS_MM = 36.0, 48.0
 _FILLING = 0.35
+_SHORTEST_MM = 80.0
 _TRUNK_MM = 200.0  # of a body across that can have a spine: less is a limb, or a part of the trunk
 _LAG, _JUMP = 5, (5.5, 2.5)  # voxels in (row, column) over so many slices that no spine moves
 
@@ -69,7 +70,8 @@ def find_brain(hu: NDArray[np.int16], bone: Mask) -> Mask:
     cavity = filled(ring) & ~ring
     labels, sizes = components(cavity, in_plane=True)
     area = sizes * COARSE_MM**2 / 100
-    fat = np.bincount(labels[(hu < -30) & cavity], minlength=len(sizes))
+    smooth = ndimage.uniform_filter(hu, 3)
+    fat = np.bincount(labels[(smooth < -30) & cavity], minlength=len(sizes))
     kept = (area >= _BRAIN_CM2[0]) & (area <= _BRAIN_CM2[1]) & (fat <= _MOST_FAT * sizes)
     brain = largest(kept[labels])
     return brain if brain.sum() * VOXEL_ML >= _BRAIN_ML else np.zeros_like(brain)
@@ -115,6 +117,8 @@ def _smoothed(track: NDArray[np.intp], found: Mask) -> NDArray[np.float64]:
     near = ndimage.binary_closing(np.pad(found, 10), iterations=10)[10:-10]
     jump = (np.abs(smooth - np.roll(smooth, _LAG, axis=0)) > _JUMP).any(axis=1) & (every >= _LAG)
     stretch = np.where(near, 1 + np.cumsum(jump | ~near), 0)
-    longest = np.bincount(stretch)[1:].argmax() + 1
-    smooth[stretch != longest] = np.nan
+    lengths = np.bincount(stretch)[1:]
+    if lengths.max() < voxels(_SHORTEST_MM):
+        smooth[:] = np.nan
+    smooth[stretch != lengths.argmax() + 1] = np.nan
     return smooth

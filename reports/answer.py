@@ -13,6 +13,7 @@ from inference.prediction import RiskGroup
 from reports.charts import gauge, risk_boxes, survival_chart
 from reports.pictures import picture
 from reports.style import VERMILION, columns, grid, panel, paragraph
+from reports.tagging import Figure
 from reports.wording import ENDPOINTS, RISK_GROUPS
 
 if TYPE_CHECKING:
@@ -61,15 +62,22 @@ def _answered(
         "distinguishes two patients with the same data. Diamond: the whole training cohort.",
         level=level,
     )
+    scale = ". ".join(edition.say(part) for part in (interval, base))
     return [
-        panel([headline, Spacer(0, 2 * mm), gauge(endpoint, edition, width=_LEFT - 8 * mm)], _LEFT),
+        panel([headline, Spacer(0, 2 * mm), Figure(gauge(endpoint, edition, width=_LEFT - 8 * mm), scale)], _LEFT),
         Spacer(0, 2 * mm),
         *_risk(prediction, edition),
         _endpoints(prediction, edition),
         Spacer(0, 2.5 * mm),
-        survival_chart(prediction, curve, edition, size=(_LEFT, 50 * mm)),
+        Figure(survival_chart(prediction, curve, edition, size=(_LEFT, 47 * mm)), _curve_in_words(curve, edition)),
         paragraph(edition.say(explained), "quiet"),
     ]
+
+
+def _curve_in_words(curve: SurvivalCurve, edition: Edition) -> str:
+    points = zip(curve.months, curve.probability, strict=True)
+    told = "; ".join(f"{edition.decimal(month)}: {edition.percent(p)}" for month, p in points)
+    return edition.say(Message("Progression-free survival by month: {points}", points=told))
 
 
 def _risk(prediction: Prediction, edition: Edition) -> list[Flowable]:
@@ -79,7 +87,10 @@ def _risk(prediction: Prediction, edition: Edition) -> list[Flowable]:
     groups: tuple[RiskGroup, ...] = get_args(RiskGroup)
     labels = [edition.say(RISK_GROUPS[group]) for group in groups]
     return [
-        risk_boxes(labels, groups.index(prediction.risk_group), width=_LEFT),
+        Figure(
+            risk_boxes(labels, groups.index(prediction.risk_group), width=_LEFT),
+            edition.say(RISK_GROUPS[prediction.risk_group]),
+        ),
         paragraph(_("Thirds of the training cohort by the model's score."), "quiet"),
         Spacer(0, 1.5 * mm),
     ]
@@ -105,7 +116,7 @@ def _abstention(prediction: Prediction, edition: Edition) -> list[Flowable]:
     quantities = prediction.quantities
     reason = edition.say(prediction.abstained) if prediction.abstained else _("The model gave no answer.")
     said: list[Flowable] = [
-        paragraph(_("The model abstains"), "title"),
+        paragraph(_("The model abstains"), "title", tag="H2"),
         Spacer(0, 2 * mm),
         paragraph(reason, "lead"),
         Spacer(0, 2 * mm),
@@ -131,4 +142,4 @@ def _projections(content: ReportContent, edition: Edition) -> list[Flowable]:
     caption = _(
         "Maximum intensity projections of the PET, from the front and from the left; lesions outlined and numbered."
     )
-    return [picture(figure, width=_RIGHT, height=112 * mm), paragraph(caption, "quiet")]
+    return [picture(figure, caption, width=_RIGHT, height=112 * mm), paragraph(caption, "quiet")]

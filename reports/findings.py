@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from reportlab.lib.units import mm
-from reportlab.platypus import KeepTogether, Paragraph, Spacer
+from reportlab.platypus import KeepTogether, Spacer
 
 from explain.drawing import lesion_colour
 from explain.figures import fused_slices
 from fedpet.messages import Message
 from imaging.regions import REGIONS
-from inference.delineation import method_label
+from reports.measured import not_counted, totals
 from reports.pictures import main_lesion, picture
-from reports.style import STYLES, WIDTH, Heading, facts, grid, paragraph
+from reports.style import STYLES, WIDTH, Heading, grid, paragraph
+from reports.tagging import Text
 
 if TYPE_CHECKING:
     from reportlab.platypus import Flowable
@@ -29,28 +30,19 @@ _SHOWN = 14  # lesions in the table; the rest is summed up
 def findings(content: ReportContent, edition: Edition) -> list[Flowable]:
     """Totals, fused slices and the table of lesions."""
     _ = edition.translate
-    quantities = content.prediction.quantities
-    totals = [
-        (_("Total metabolic tumour volume (TMTV)"), f"{edition.decimal(quantities.tmtv_ml)} ml"),
-        (_("Total lesion glycolysis (TLG)"), f"{edition.decimal(quantities.tlg)} g"),
-        (_("Largest distance between lesions (Dmax)"), f"{edition.decimal(quantities.dmax_mm / 10)} cm"),
-        (_("SUVmax"), edition.decimal(quantities.suv_max)),
-        (_("SUVpeak (1 cm³ sphere)"), edition.decimal(quantities.suv_peak)),
-        (_("Number of lesions"), str(len(quantities.lesions))),
-    ]
-    method = Message("Delineation: {method}.", method=method_label(quantities.method))
+    caption = _slices_caption(content, edition)
     return [
         Heading(_("Lesions and PET measurements")),
-        facts(totals, columns=3),
-        paragraph(edition.say(method), "quiet"),
-        Spacer(0, 2 * mm),
-        KeepTogether([_slices(content, edition), paragraph(_slices_caption(content, edition), "quiet")]),
-        Spacer(0, 2 * mm),
+        totals(content, edition),
+        paragraph(edition.say(not_counted(content)), "quiet"),
+        Spacer(0, 1.5 * mm),
+        KeepTogether([_slices(content, caption, edition), paragraph(caption, "quiet")]),
+        Spacer(0, 1.5 * mm),
         *_table(content, edition),
     ]
 
 
-def _slices(content: ReportContent, edition: Edition) -> Flowable:
+def _slices(content: ReportContent, caption: str, edition: Edition) -> Flowable:
     lesion, pet = main_lesion(content.prediction.quantities), content.study.pet
     if lesion is not None:
         position = lesion.centroid_mm
@@ -58,7 +50,7 @@ def _slices(content: ReportContent, edition: Edition) -> Flowable:
         x, y, z = pet.to_mm((np.array(pet.shape) - 1) / 2)
         position = (float(x), float(y), float(z))
     figure = fused_slices(content.study, content.prediction.lesion_labels, position, language=edition.language)
-    return picture(figure, width=WIDTH, height=80 * mm)
+    return picture(figure, caption, width=WIDTH, height=74 * mm)
 
 
 def _slices_caption(content: ReportContent, edition: Edition) -> str:
@@ -91,7 +83,7 @@ def _table(content: ReportContent, edition: Edition) -> list[Flowable]:
 
 def _row(lesion: Lesion, shares: dict[int, float], edition: Edition) -> list[str | Flowable | list[Flowable]]:
     red, green, blue = (round(255 * x) for x in lesion_colour(lesion.id))
-    number = Paragraph(f'<font color="#{red:02x}{green:02x}{blue:02x}">■</font> {lesion.id}', STYLES["small"])
+    number = Text(f'<font color="#{red:02x}{green:02x}{blue:02x}">■</font> {lesion.id}', STYLES["small"])
     share = [edition.percent(shares.get(lesion.id, 0.0))] if shares else []
     return [
         number,

@@ -1,4 +1,4 @@
-"""The tumour board: what is asked and decided, and the clinician's verdict on the answer. Fields to be filled in."""
+"""The tumour board and the reader: what is asked, what the board decides, and what the reader signed."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING
 from reportlab.lib.units import mm
 from reportlab.platypus import KeepTogether, Spacer, Table
 
+from fedpet.messages import Message
 from reports.inputs import written
-from reports.style import QUIET, WIDTH, Heading, cell_style, facts, paragraph
+from reports.style import NAVY, QUIET, VERMILION, WIDTH, Heading, cell_style, facts, panel, paragraph
+from reports.tagging import layout_events
+from reports.wording import DECISIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reportlab.platypus import Flowable
 
-    from reports.content import ReaderVerdict, ReportContent
+    from reports.content import ReportContent
     from reports.edition import Edition
 
 NBSP = "\u00a0"
+_LONG = 220  # characters of a comment that fit on the first page
 _CONTEXT = ("ecog_ps", "histology", "pdl1_tps", "line", "drug")
 
 
@@ -46,12 +50,42 @@ def meeting(content: ReportContent, edition: Edition) -> list[Flowable]:
         _fields([(_("Proposal of the board"), 16)], columns=1),
         _fields([(_("Signature"), 10)], columns=1),
     ]
-    return [KeepTogether(board), KeepTogether(_verdict(content.verdict, edition))]
+    return [KeepTogether(board), *_verdict(content, edition)]
 
 
-def _verdict(given: ReaderVerdict | None, edition: Edition) -> list[Flowable]:
+def status(content: ReportContent, edition: Edition) -> Flowable:
+    """Whether this report is final: who signed what and when, or that nobody did."""
+    given = content.verdict
+    if given is None:
+        said = Message("▲ DRAFT, version {version}: not signed by a reader", version=content.version)
+        return panel([paragraph(edition.say(said), "strong")], WIDTH, edge=VERMILION)
+    mark, sentence = DECISIONS[given.decision]
+    said = Message(
+        "{mark} {sentence} Signed by {reader}, {moment}. Version {version}.",
+        mark=mark,
+        sentence=sentence,
+        reader=given.reader,
+        moment=edition.moment(given.signed),
+        version=content.version,
+    )
+    lines: list[Flowable] = [paragraph(edition.say(said), "strong")]
+    if given.comment:
+        lines.append(paragraph(_beginning(given.comment, edition), "small"))
+    return panel(lines, WIDTH, edge=NAVY if given.decision == "accept" else VERMILION)
+
+
+def _beginning(comment: str, edition: Edition) -> str:
+    """The comment, or its beginning where it is long."""
+    if len(comment) <= _LONG:
+        return comment
+    cut = comment[:_LONG].rsplit(None, 1)[0]
+    return edition.say(Message("{comment} … (continued under the verdict)", comment=cut))
+
+
+def _verdict(content: ReportContent, edition: Edition) -> list[Flowable]:
     """What the reader signed, or empty fields."""
     _ = edition.translate
+    given = content.verdict
     words = {"accept": _("accepted"), "reject": _("rejected"), "amend": _("amended")}
     boxes = [f"{'☒' if given and given.decision == decision else '☐'}{NBSP}{word}" for decision, word in words.items()]
     story = [
@@ -60,13 +94,17 @@ def _verdict(given: ReaderVerdict | None, edition: Edition) -> list[Flowable]:
         Spacer(0, 1 * mm),
     ]
     if given is None:
-        return [
-            *story,
+        fields = [
             _fields([(_("Comment"), 14)], columns=1),
             _fields([(_("Name and role"), 8), (_("Date and signature"), 8)], columns=2),
         ]
-    signed = [(_("Reader"), given.reader), (_("Signed"), edition.moment(given.signed))]
-    return [*story, paragraph(given.comment or _("No comment."), "body"), facts(signed, columns=2)]
+        return [KeepTogether([*story, *fields])]
+    signed = [
+        (_("Reader"), given.reader),
+        (_("Signed"), edition.moment(given.signed)),
+        (_("Version of the reading"), str(content.version)),
+    ]
+    return [KeepTogether([*story, facts(signed, columns=3)]), paragraph(given.comment or _("No comment."), "body")]
 
 
 def _fields(fields: Sequence[tuple[str, float]], *, columns: int) -> Table:
@@ -78,6 +116,7 @@ def _fields(fields: Sequence[tuple[str, float]], *, columns: int) -> Table:
         colWidths=[WIDTH / columns] * columns,
         rowHeights=[height],
         hAlign="LEFT",
+        renderCB=layout_events,
         style=[
             ("GRID", (0, 0), (-1, -1), 0.4, QUIET),
             ("VALIGN", (0, 0), (-1, -1), "TOP"),

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 from reportlab.lib.units import mm
 from reportlab.platypus import KeepTogether, Spacer
 
-from clinical.scores import dnlr, grim, lipi, nlr
 from explain.figures import saliency_figure
 from fedpet.messages import Message
 from imaging.study import Level
 from inference.encoding import term_label
 from reports.charts import bars
+from reports.markers import markers
 from reports.pictures import picture
 from reports.style import VERMILION, WIDTH, Heading, columns, grid, panel, paragraph
-from reports.wording import LEVELS, LIPI
+from reports.tagging import Figure
+from reports.wording import LEVELS
 
 if TYPE_CHECKING:
     from reportlab.platypus import Flowable
@@ -38,7 +39,9 @@ def explanation(content: ReportContent, edition: Edition) -> list[Flowable]:
         [paragraph(_("No attribution map was computed."), "body")] if found is None else _map(content, found, edition)
     )
     parts: list[Flowable] = [KeepTogether([heading, *shown, Spacer(0, 2 * mm)])]
-    chart = bars(_terms(content, edition), edition, width=_CHART)
+    terms = _terms(content, edition)
+    told = "; ".join(f"{name}: {edition.decimal(value, 2, sign=True)}" for name, value in terms)
+    chart = Figure(bars(terms, edition, width=_CHART), told)
     key = _("A positive term raises the risk. Log-hazard scale, before calibration, against the reference patient.")
     right = [] if found is None else _gates(found, edition)
     beside = columns([[chart, paragraph(key, "quiet")], "", right], [_CHART, 5 * mm, WIDTH - _CHART - 5 * mm])
@@ -56,7 +59,8 @@ def _map(content: ReportContent, found: Explanation, edition: Edition) -> list[F
         outside=edition.percent(found.lesion_share.get(0, 0.0)),
         method=found.description or found.method,
     )
-    return [picture(figure, width=WIDTH, height=78 * mm), paragraph(edition.say(outside), "quiet")]
+    told = edition.say(outside)
+    return [picture(figure, told, width=WIDTH, height=74 * mm), paragraph(told, "quiet")]
 
 
 def _gates(found: Explanation, edition: Edition) -> list[Flowable]:
@@ -89,33 +93,11 @@ def _terms(content: ReportContent, edition: Edition) -> list[tuple[str, float]]:
 def comparators(content: ReportContent, edition: Edition) -> list[Flowable]:
     """LIPI, GRIm, PD-L1 and TMTV: what is known without the model."""
     _ = edition.translate
-    record, none = content.record, _("not computable: an input is missing")
-    points, risk = lipi(record), grim(record)
-    ratios = [none if x is None else edition.decimal(x, 2) for x in (nlr(record), dnlr(record))]
-    if risk is None:
-        grim_text = none
-    else:
-        group = Message("low risk") if risk < 2 else Message("high risk")
-        grim_text = edition.say(Message("{points} of 3 points: {group}", points=risk, group=group))
-    tmtv = Message(
-        "{volume:.1f} ml; published cut-off 75 ml, by another delineation", volume=content.prediction.quantities.tmtv_ml
-    )
-    rows = [
-        [_("Comparator"), _("This patient"), _("Reference")],
-        [_("LIPI (dNLR > 3, LDH above the limit)"), none if points is None else edition.say(LIPI[points]),
-         "Mezquita, JAMA Oncol 2018"],
-        [_("GRIm (NLR > 6, LDH above the limit, albumin < 35 g/L)"), grim_text, "Bigot, Eur J Cancer 2017"],
-        [_("NLR; dNLR"), "; ".join(ratios) if none not in ratios else " / ".join(dict.fromkeys(ratios)), ""],
-        [_("PD-L1 TPS"), edition.say(_pdl1(record.pdl1_tps)), _("classes < 1, 1–49, ≥ 50 %")],
-        [_("TMTV alone"), edition.say(tmtv), "Seban, EJNMMI 2020"],
+    rows = [[_("Comparator"), _("This patient"), _("Reference")]]
+    rows += [
+        [edition.say(one.name), edition.say(one.value), one.reference if isinstance(one.reference, str)
+         else edition.say(one.reference)]
+        for one in markers(content.record, content.prediction.quantities.tmtv_ml)
     ]  # fmt: skip
     table = grid(rows, [72 * mm, 66 * mm, 42 * mm])
     return [KeepTogether([Heading(_("Established markers, without the model")), table])]
-
-
-def _pdl1(tps: float | None) -> Message:
-    if tps is None:
-        return Message("not given")
-    if tps < 1:
-        return Message("{tps:g} %: below 1 %", tps=tps)
-    return Message("{tps:g} %: 50 % or more", tps=tps) if tps >= 50 else Message("{tps:g} %: 1 to 49 %", tps=tps)

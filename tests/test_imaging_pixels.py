@@ -187,8 +187,11 @@ def test_a_file_that_vanishes_before_its_pixels_are_read_is_refused(tmp_path, di
             read_ct(series.ordered(), series.geometry, progress=silent)
 
 
-@pytest.mark.parametrize("tags", [{"Rows": 65535, "Columns": 65535}, {"Rows": 20000, "Columns": 20000}])
-def test_a_header_that_claims_a_huge_matrix_allocates_nothing(tmp_path, dicom, tags):
+@pytest.mark.parametrize(
+    "tags",
+    [{"Rows": 65535, "Columns": 65535}, {"Rows": 20000, "Columns": 20000}, {"PixelSpacing": [1e9, 1e9]}],
+)
+def test_a_header_that_claims_a_huge_image_allocates_nothing(tmp_path, dicom, tags):
     folder = dicom.save(dicom.pet(SUV, **tags), tmp_path / "p")
     with pytest.raises(GeometryRefused, match="claims"):
         load_study(folder, pseudonym_key=b"k")

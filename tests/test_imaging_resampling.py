@@ -78,3 +78,44 @@ def test_grids_match_within_a_tolerance_at_their_far_end():
     assert SOURCE.matches(Grid(SOURCE.shape, shifted), tolerance_mm=0.003)
     assert not SOURCE.matches(Grid(SOURCE.shape, shifted), tolerance_mm=0.001)
     assert not SOURCE.matches(Grid((20, 24, 21), SOURCE.affine))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int16, np.uint8, bool])
+@pytest.mark.parametrize("interpolation", ["linear", "nearest"])
+@pytest.mark.parametrize("steps", [(0.7, 0.6, 1.3), (2.1, -1.7, 0.5), (-0.9, 3.0, -2.2)])
+def test_parallel_axes_give_the_numbers_of_the_general_way(kind, interpolation, steps):
+    """The same image with rows and columns exchanged is not parallel to the grid, and is left to SimpleITK."""
+    values = np.random.default_rng(4).integers(0, 2 if kind is bool else 200, (9, 11, 12)) - (kind is np.int16) * 100
+    volume = Volume(values.astype(kind), affine([(1, 0, 0), (0, 1, 0), (0, 0, 1)], (0, 0, 0)), "1")
+    exchanged = Volume(
+        np.ascontiguousarray(volume.array.transpose(0, 2, 1)), volume.affine[:, [1, 0, 2, 3]], volume.unit
+    )
+    start = [-1.23 if step > 0 else 10.77 for step in steps]
+    grid = Grid((8, 9, 10), affine(np.diag(steps), start))
+    fast = resample(volume, grid, interpolation=interpolation, outside=1)
+    slow = resample(exchanged, grid, interpolation=interpolation, outside=1)
+    assert fast.array.dtype == slow.array.dtype == np.dtype(kind)
+    np.testing.assert_allclose(fast.array.astype(float), slow.array.astype(float), atol=1e-4)
+    assert (fast.array != 1).any()
+
+
+def test_whole_numbers_are_rounded_not_cut_off():
+    volume = Volume(np.array([[[-4, 4]] * 2] * 2, np.int16), np.eye(4), "HU")
+    quarters = affine([(1 / 4, 0, 0), (0, 1, 0), (0, 0, 1)], (0, 0, 0))
+    turned = Volume(np.ascontiguousarray(volume.array.transpose(0, 2, 1)), np.eye(4)[:, [1, 0, 2, 3]], "HU")
+    for each in (volume, turned):
+        assert resample(each, Grid((1, 1, 5), quarters), outside=0).array.ravel().tolist() == [-4, -2, 0, 2, 4]
+        thirds = affine([(1 / 3, 0, 0), (0, 1, 0), (0, 0, 1)], (0, 0, 0))
+        assert resample(each, Grid((1, 1, 4), thirds), outside=0).array.ravel().tolist() == [-4, -1, 1, 4]
+
+
+def test_the_image_reaches_half_a_voxel_beyond_its_centres():
+    volume = Volume(np.array([[[5.0, 7.0]]], np.float32), np.eye(4), "1")
+    grid = Grid((1, 1, 6), affine([(0.5, 0, 0), (0, 1, 0), (0, 0, 1)], (-0.75, 0, 0)))
+    assert resample(volume, grid, outside=0).array.ravel().tolist() == [0, 5, 5.5, 6.5, 7, 0]
+
+
+def test_a_grid_beside_the_image_is_outside():
+    volume = Volume(np.ones((3, 3, 3), np.float32), np.eye(4), "1")
+    away = Grid((2, 2, 2), affine([(1, 0, 0), (0, 1, 0), (0, 0, 1)], (50, 0, 0)))
+    assert (resample(volume, away, outside=-7).array == -7).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _folder = resources.files(__name__)
+_MODULES = (
+    *("dom", "volume", "colours", "plane", "panel", "measures", "projection"),
+    *("loading", "controls", "lesions", "viewer"),
+)
+_LINKS = re.compile(r"^import .*\n|^export (?!default)", re.MULTILINE)
+
+
+def script() -> str:
+    """The modules of the viewer as one, since Streamlit takes one; each comes after those that it imports."""
+    return "\n".join(_LINKS.sub("", (_folder / f"{name}.js").read_text(encoding="utf-8")) for name in _MODULES)
+
+
 _component = st.components.v2.component(
-    "fedpet_viewer", js=(_folder / "viewer.js").read_text(), css=(_folder / "viewer.css").read_text()
+    "fedpet_viewer", js=script(), css=(_folder / "viewer.css").read_text(encoding="utf-8")
 )
 
 LABELS: Mapping[str, Message] = {
@@ -39,23 +52,34 @@ LABELS: Mapping[str, Message] = {
     "window_lung": Message("lung"),
     "window_bone": Message("bone"),
     "window_liver": Message("liver"),
+    "window_brain": Message("brain"),
     "palette": Message("PET colours"),
     "palette_grey": Message("inverted grey"),
     "palette_hot": Message("hot"),
     "from": Message("from"),
     "to": Message("to"),
     "opacity": Message("PET opacity"),
-    "saliency_opacity": Message("Influence map"),
+    "influence": Message("Influence map"),
+    "saliency_opacity": Message("Opacity"),
     "saliency_threshold": Message("Influence from"),
     "contours": Message("Lesion contours"),
+    "excluded": Message("Uptake not counted"),
     "reset": Message("Reset the view"),
+    "measure": Message("Measure a distance"),
+    "distances": Message("Distances"),
+    "remove": Message("Remove"),
     "position": Message("Position"),
     "hu": Message("HU"),
     "saliency": Message("Influence"),
     "lesion": Message("Lesion"),
     "lesions": Message("Lesions"),
     "no_lesion": Message("No lesion was delineated."),
-    "jump": Message("Show this lesion"),
+    "show": Message("Show on the images"),
+    "counts": Message("Counts"),
+    "method": Message("Delineation"),
+    "apply": Message("Apply and compute anew"),
+    "changed": Message("Changed:"),
+    "new_list": Message("Another delineation makes a new list: what was switched by hand is not kept."),
     "legend_pet": Message("PET, fused"),
     "legend_raises": Message("raises the predicted risk"),
     "legend_lowers": Message("lowers the predicted risk"),
@@ -64,15 +88,22 @@ LABELS: Mapping[str, Message] = {
     "help": Message("How to use the viewer"),
     "mouse": Message(
         "Mouse: click or drag to move the crosshair, wheel to change the slice, Ctrl + wheel to zoom, right button to "
-        "move the image, double click to reset."
+        "move the image, double click to reset. To measure a distance, press its button, then click twice."
     ),
     "keys": Message(
         "Keyboard: arrows move the crosshair (Shift: five voxels), Page up and Page down change the slice, + and − "
-        "zoom, 0 resets."
+        "zoom, 0 resets. M twice measures a distance from one place of the crosshair to another, Delete removes the "
+        "last one."
     ),
 }
 
 
-def show_viewer(key: str, **data: Any) -> None:
-    """Mount the viewer; `data` is described in docs/app.md."""
-    _component(key=key, data=data)
+def show_viewer(key: str, **data: Any) -> dict[str, Any] | None:
+    """Mount the viewer; `data` is described in docs/app.md.
+
+    Returns:
+        What a reader chose and applied in the list of lesions: `method`, and `flipped`, the numbers of the components
+        that shall count or no longer count. It comes from the browser and is to be checked. None where nothing was.
+    """
+    choice: dict[str, Any] | None = _component(key=key, data=data, on_choice_change=lambda: None).choice
+    return choice

@@ -13,9 +13,10 @@ DESCRIPTION = "volumes.json"
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """What `app.viewer.volumes` wrote about the files of a case."""
-    description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text())
-    return description
+    """What `app.viewer.volumes` wrote about the files of a case; `stamp` changes whenever they do."""
+    path = folder / DESCRIPTION
+    description: dict[str, Any] = json.loads(path.read_text())
+    return description | {"stamp": str(path.stat().st_mtime_ns)}
 
 
 def write_description(folder: Path, description: Mapping[str, Any]) -> None:

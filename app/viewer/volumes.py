@@ -1,8 +1,8 @@
 """The volumes of a case as the browser reads them: raw little-endian arrays on axis-aligned grids, and a description.
 
-`volumes.json` names each file with its element type, its shape `[slice, row, column]`, the voxel spacing and the centre
-of the first voxel along (x, y, z) in LPS mm, and the factor from stored to shown value. Columns run to the patient's
-left, rows to the back and slices to the head, so that the viewer needs no affine.
+`volumes.json` names each file with its element type ("runs" for labels), its shape `[slice, row, column]`, the voxel
+spacing and the centre of the first voxel along (x, y, z) in LPS mm, and the factor from stored to shown value. Columns
+run to the patient's left, rows to the back and slices to the head, so that the viewer needs no affine.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ def store_images(study: Study, folder: Path) -> None:
 def store_answer(result: CaseResult, folder: Path) -> None:
     """Add what the answer brings to what `store_images` wrote: `lesions.bin` and, where there is one, `saliency.bin`.
 
+    Labels are stored as runs: uint32 triples of first voxel, number of voxels and label, in the order of the array.
     The saliency map is left out where a gate failed: it must not be shown. It is stored as int16 relative to the 99.9th
     percentile of its absolute values, from -1 to 1. The crosshair starts at the largest lesion.
     """
     description = read_description(folder)
     images = [entry for entry in description["volumes"] if entry["name"] in ("pet", "ct")]
     (folder / "saliency.bin").unlink(missing_ok=True)
-    labels = axis_aligned(result.prediction.lesion_labels, outside=0.0)
-    images.append(_store("lesions", labels, np.uint16, 1.0, folder))
+    images.append(_store_labels("lesions", axis_aligned(result.prediction.lesion_labels, outside=0.0), folder))
     explanation = result.explanation
     if explanation is not None and explanation.reliable:
         attribution = axis_aligned(explanation.attribution, outside=0.0)
@@ -112,14 +112,28 @@ def _store_scaled(
 
 def _store(name: str, volume: Volume, dtype: type[np.integer[Any]], scale: float, folder: Path) -> dict[str, Any]:
     _integers(volume.array, dtype).tofile(folder / f"{name}.bin")
+    return _entry(name, volume, scale) | {"dtype": np.dtype(dtype).name}
+
+
+def _entry(name: str, volume: Volume, scale: float) -> dict[str, Any]:
     return {
         "name": name,
-        "dtype": np.dtype(dtype).name,
         "shape": volume.shape,
         "spacing": volume.spacing,
         "origin": volume.affine[:3, 3].tolist(),
         "scale": scale,
     }
+
+
+def _store_labels(name: str, labels: Volume, folder: Path) -> dict[str, Any]:
+    """Store the runs of equal labels, which are a hundredth of the volume or less; `highest` is the largest label."""
+    flat = labels.array.ravel()
+    starts = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1, [flat.size]))
+    runs = np.stack([starts[:-1], np.diff(starts), flat[starts[:-1]]], axis=1)
+    runs = runs[runs[:, 2] > 0].astype("<u4")
+    runs.tofile(folder / f"{name}.bin")
+    entry = _entry(name, labels, 1.0)
+    return entry | {"dtype": "runs", "bytes": runs.nbytes, "highest": int(flat.max())}
 
 
 def _store_mip(pet: Volume, folder: Path, *, highest: float) -> dict[str, Any]:

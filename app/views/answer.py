@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from app.views.charts import contribution_chart, survival_chart
+from app.views.charts import survival_chart
 from app.views.frame import RISK
 from clinical.variables import VARIABLES
 from fedpet.messages import Message
 
 if TYPE_CHECKING:
+    from streamlit.navigation.page import StreamlitPage
+
     from app.views.speech import Speech
 
 _OTHERS = {
@@ -21,13 +23,15 @@ _OTHERS = {
 }
 
 
-def draw(prediction: dict[str, Any], spoken: Speech) -> None:
-    """Draw the headline of a case."""
+def draw(prediction: dict[str, Any], spoken: Speech, *, card: StreamlitPage) -> None:
+    """Draw the headline of a case, with the way to the card of the model."""
     _ = spoken.text
     if prediction["abstained"] is not None:
         reason = spoken.say(Message.from_json(prediction["abstained"]))
         st.warning(f"**{_('The model does not answer.')}** {reason}", icon=":material/do_not_disturb_on:")
         st.caption(_("Lesions and quantities are given below; they do not depend on this answer."))
+        if prediction["missing"]:
+            st.info(f"**{_('Missing variables')}** : {_missing(prediction, spoken)}", icon=":material/help:")
         return
     main = next(endpoint for endpoint in prediction["endpoints"] if endpoint["name"] == "pfs_12m")
     left, middle, right = st.columns((1.15, 1.25, 1.0), gap="medium")
@@ -53,6 +57,10 @@ def draw(prediction: dict[str, Any], spoken: Speech) -> None:
         ),
         icon=":material/psychology_alt:",
     )
+    model = Message(
+        "Model card: {name} {version}", name=prediction["model"]["name"], version=prediction["model"]["version"]
+    )
+    st.page_link(card, label=spoken.say(model), icon=":material/description:")
 
 
 def _draw_probability(main: dict[str, Any], level: float, spoken: Speech) -> None:
@@ -83,24 +91,16 @@ def _draw_others(prediction: dict[str, Any], spoken: Speech) -> None:
         for endpoint in prediction["endpoints"]
         if endpoint["name"] in _OTHERS
     )
-    missing = ", ".join(spoken.say(VARIABLES[name].label) for name in prediction["missing"]) or _("none")
+    missing = _missing(prediction, spoken)
     st.html(
         f"<p><span class='fp-risk' style='background:{colour}'>{spoken.say(label)}</span></p>"
         f"<table class='fp'>{rows}<tr><th>{_('Missing variables')}</th><td>{escape(missing)}</td></tr></table>"
     )
 
 
+def _missing(prediction: dict[str, Any], spoken: Speech) -> str:
+    return ", ".join(spoken.say(VARIABLES[name].label) for name in prediction["missing"]) or spoken.text("none")
+
+
 def _span(endpoint: dict[str, Any], spoken: Speech) -> str:
     return f"{spoken.percent(endpoint['lower'])} – {spoken.percent(endpoint['upper'])}"
-
-
-def draw_contributions(prediction: dict[str, Any], spoken: Speech) -> None:
-    """Draw what the risk score is made of."""
-    _ = spoken.text
-    if not prediction["contributions"]:
-        st.caption(_("The model did not answer: there is nothing to explain."))
-        return
-    st.vega_lite_chart(spec=contribution_chart(prediction["contributions"], spoken), key="contributions")
-    st.caption(
-        _("Additive terms of the risk score before calibration. They describe the model, not causes of the disease.")
-    )

@@ -8,39 +8,41 @@ import streamlit as st
 
 from app.services import FILES, services
 from app.tables import ANSWERED, BUSY, Status
-from app.views import answer, checks, facts, images, preparation, verdict
-from app.views.frame import STATUS, chosen_case, follow_progress, synthetic_banner, user
+from app.views import answer, checks, comparison, facts, images, preparation, reasons, verdict
+from app.views.frame import CASE, STATUS, chosen_case, follow_progress, synthetic_banner, user
 from app.views.speech import speech
 from fedpet.messages import Message
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from streamlit.navigation.page import StreamlitPage
 
     from app.tables import Case
     from app.views.speech import Speech
 
 
-def draw(*, worklist: StreamlitPage) -> None:
-    """Draw the case that the address names."""
+def draw(pages: Mapping[str, StreamlitPage]) -> None:
+    """Draw the case that the address names, with ways to the other `pages`."""
     spoken = speech()
     _ = spoken.text
     case = chosen_case()
     if case is None:
         st.title(_("Case"), anchor=False)
         st.info(_("No such case."))
-        st.page_link(worklist, label=_("Back to the cases"), icon=":material/arrow_back:")
+        st.page_link(pages["worklist"], label=_("Back to the cases"), icon=":material/arrow_back:")
         return
     _draw_heading(case, spoken)
     if case.status in ANSWERED and case.result is not None:
         services().workflow.read(case, actor=user())
-        _draw_answer(case, spoken)
+        _draw_answer(case, spoken, pages)
     elif case.status is Status.RUNNING:
         follow_progress(case.id, Status.RUNNING, spoken)
     elif case.status in {Status.REFUSED, Status.FAILED}:
         _draw_stopped(case, spoken)
     else:
         preparation.draw(case, spoken)
-    _draw_removal(case, spoken, worklist)
+    _draw_removal(case, spoken, pages["worklist"])
 
 
 def _draw_heading(case: Case, spoken: Speech) -> None:
@@ -63,24 +65,31 @@ def _draw_heading(case: Case, spoken: Speech) -> None:
             st.html(f"<p class='fp-links'>{''.join(links)}</p>", width="content")
 
 
-def _draw_answer(case: Case, spoken: Speech) -> None:
+def _draw_answer(case: Case, spoken: Speech, pages: Mapping[str, StreamlitPage]) -> None:
     _ = spoken.text
     result = case.result or {}
     if result["prediction"]["model"]["synthetic"]:
         synthetic_banner(spoken)
-    answer.draw(result["prediction"], spoken)
+    if others := comparison.others(case):
+        label = spoken.say(Message("Compare with another examination of this patient ({n})", n=len(others)))
+        st.page_link(pages["comparison"], label=label, query_params={CASE: case.id}, icon=":material/compare_arrows:")
+    answer.draw(result["prediction"], spoken, card=pages["model"])
     st.header(_("Images and lesions"), anchor=False)
     facts.draw_quantities(result, spoken)
     images.draw(case, spoken)
     left, right = st.columns(2, gap="large")
     with left:
         st.header(_("What the answer rests on"), anchor=False)
-        answer.draw_contributions(result["prediction"], spoken)
+        reasons.draw_contributions(result, spoken)
+        st.subheader(_("What if a lesion were absent"), anchor=False)
+        reasons.draw_what_if(result, spoken)
         st.subheader(_("Influence map"), anchor=False)
         facts.draw_explanation(result, spoken)
     with right:
         st.header(_("Quality of the images"), anchor=False)
         checks.draw(case, spoken)
+        st.subheader(_("Established markers, without the model"), anchor=False)
+        reasons.draw_comparators(result, spoken)
         st.subheader(_("Examination and model"), anchor=False)
         facts.draw_provenance(result, spoken)
         with st.expander(_("Clinical record as given")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fedpet.messages import Message
 from inference.encoding import term_label
 
 if TYPE_CHECKING:
@@ -12,9 +13,9 @@ if TYPE_CHECKING:
     from app.views.speech import Speech
 
 _MAIN = "#0b5c7d"
-_RAISES = "#b3261e"
-_LOWERS = "#1b7f4b"
-_LARGEST = 12
+_RAISES = "#c2410c"
+_LOWERS = "#0b5c7d"  # told apart by those who do not see red and green
+_LARGEST = 11
 _PADDING = {"left": 0, "right": 4, "top": 6, "bottom": 0}
 
 
@@ -56,31 +57,63 @@ def survival_chart(curve: Mapping[str, list[float]], base_rate: float, spoken: S
     return {"data": {"values": rows}, "layer": [band, rule, line, point], "height": 215, "padding": _PADDING}
 
 
-def contribution_chart(contributions: Mapping[str, float], spoken: Speech) -> dict[str, Any]:
-    """The largest additive terms of the risk score, the largest first."""
+def waterfall_chart(contributions: Mapping[str, float], spoken: Speech) -> dict[str, Any]:
+    """The additive terms of the risk score one after the other, from the reference patient (0) to this patient.
+
+    The largest come first, the small ones are summed. Sign, word and place say what each does; the colour repeats it.
+    """
     _ = spoken.text
-    largest = sorted(contributions.items(), key=lambda item: -abs(item[1]))[:_LARGEST]
-    rows = [{"term": spoken.say(term_label(name)), "value": value} for name, value in largest]
-    return {
-        "data": {"values": rows},
-        "mark": {"type": "bar", "cornerRadius": 2},
-        "encoding": {
-            "x": {"field": "value", "type": "quantitative", "title": _("← lowers the risk · raises the risk →")},
-            "y": {
-                "field": "term",
-                "type": "nominal",
-                "sort": None,
-                "title": None,
-                "axis": {
-                    "labelLimit": 330,
-                    "labelOverlap": False,
-                    "labelColor": "#1c2733",
-                    "domain": False,
-                    "ticks": False,
-                },
-            },
-            "color": {"condition": {"test": "datum.value > 0", "value": _RAISES}, "value": _LOWERS},
-        },
-        "height": 24 * len(rows) + 45,
-        "padding": _PADDING,
+    rows = _steps(contributions, spoken)
+    reach = max(max(row["start"], row["end"]) for row in rows), min(min(row["start"], row["end"]) for row in rows)
+    room = 0.75 * (reach[0] - reach[1] or 1.0)  # for the words at the right of the bars
+    x = {
+        "field": "start",
+        "type": "quantitative",
+        "title": _("Risk score before calibration (log hazard)"),
+        "scale": {"domain": [reach[1], reach[0] + room], "nice": False},
+        "axis": {"grid": False, "tickCount": 6},
     }
+    y = {
+        "field": "term",
+        "type": "nominal",
+        "sort": None,
+        "title": None,
+        "axis": {"labelLimit": 330, "labelOverlap": False, "labelColor": "#1c2733", "domain": False, "ticks": False},
+    }
+    colours = {"domain": ["raises", "lowers", "total"], "range": [_RAISES, _LOWERS, "#44525f"]}
+    bar = {
+        "mark": {"type": "bar", "height": 15, "cornerRadius": 1},
+        "encoding": {"x": x, "x2": {"field": "end"}, "y": y,
+                     "color": {"field": "kind", "type": "nominal", "scale": colours, "legend": None}},
+    }  # fmt: skip
+    words = {
+        "mark": {"type": "text", "align": "left", "dx": 5, "color": "#1c2733"},
+        "encoding": {"x": {**x, "field": "right"}, "y": y, "text": {"field": "text", "type": "nominal"}},
+    }
+    zero = {
+        "data": {"values": [{"start": 0.0}]},
+        "mark": {"type": "rule", "strokeDash": [3, 3], "color": "#44525f"},
+        "encoding": {"x": x},
+    }
+    height = 25 * len(rows) + 45
+    return {"data": {"values": rows}, "layer": [zero, bar, words], "height": height, "padding": _PADDING}
+
+
+def _steps(contributions: Mapping[str, float], spoken: Speech) -> list[dict[str, Any]]:
+    """The rows of the waterfall; each begins where the one before ends."""
+    ordered = sorted(((name, x) for name, x in contributions.items() if x), key=lambda item: (-abs(item[1]), item[0]))
+    terms = [(spoken.say(term_label(name)), value) for name, value in ordered[:_LARGEST]]
+    if rest := [value for _, value in ordered[_LARGEST:]]:
+        terms.append((spoken.say(Message("Other terms ({count})", count=len(rest))), sum(rest)))
+    rows, reached = [], 0.0
+    for label, value in terms:
+        words = spoken.text("raises the risk") if value > 0 else spoken.text("lowers the risk")
+        rows.append(_bar(label, reached, reached + value, f"{spoken.signed(value)} {words}"))
+        reached += value
+    total = _bar(spoken.text("This patient, against the reference patient"), 0.0, reached, spoken.signed(reached))
+    return [*rows, total | {"kind": "total"}]
+
+
+def _bar(term: str, start: float, end: float, text: str) -> dict[str, Any]:
+    kind = "raises" if end > start else "lowers"
+    return {"term": term, "start": start, "end": end, "right": max(start, end), "kind": kind, "text": text}

@@ -5,25 +5,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from app.services import FILES, services
+from app.tables import ANSWERED
 from app.viewer import LABELS, show_viewer
 from app.viewer.description import read_description
-from imaging.regions import REGIONS
+from app.views import lesions
+from fedpet.messages import Message
 
 if TYPE_CHECKING:
     from app.tables import Case
     from app.views.speech import Speech
 
+_OF_THE_ANSWER = ("lesions", "saliency")
+
 
 def draw(case: Case, spoken: Speech) -> None:
-    """Draw the viewer of a case."""
+    """Draw the viewer of a case; what a reader changes in the list of lesions is computed anew."""
     description = read_description(services().store.folder(case.id))
-    show_viewer(
+    result = case.result if case.status in ANSWERED else None
+    if result is None:
+        # an earlier answer no longer holds
+        description["volumes"] = [one for one in description["volumes"] if one["name"] not in _OF_THE_ANSWER]
+    choice = show_viewer(
         f"viewer_{case.id}",
-        case=case.id,
         base=f"{FILES}/{case.id}",
         locale=spoken.language,
         labels={name: spoken.say(message) for name, message in LABELS.items()},
-        lesions=_lesions(case.result, spoken) if case.result else {"columns": [], "rows": []},
+        lesions=lesions.listed(case, result, spoken),
+        influence=_influence(result, spoken),
         settings={
             "window": "soft",
             "palette": "grey",
@@ -33,30 +41,23 @@ def draw(case: Case, spoken: Speech) -> None:
             "saliency": 0.0,
             "threshold": 0.3,
             "contours": True,
+            "excluded": True,
         },
         **description,
     )
+    if choice is not None:
+        lesions.apply(case, choice)
 
 
-def _lesions(result: dict[str, Any], spoken: Speech) -> dict[str, Any]:
-    """The table of lesions: its headings, and for each lesion its place and the cells of its row."""
-    _ = spoken.text
-    explanation = result["explanation"] or {}
-    shares = explanation.get("lesion_share", {})
-    columns = [_("Lesion"), _("Region"), "SUVmax", "SUVpeak", _("SUVmean"), _("MTV (ml)"), "TLG (g)", _("Influence")]
-    rows = []
-    for lesion in result["prediction"]["quantities"]["lesions"]:
-        share = shares.get(str(lesion["id"]))
-        rows.append(
-            {
-                "id": lesion["id"],
-                "name": str(lesion["id"]),
-                "point": lesion["centroid_mm"],
-                "cells": [
-                    spoken.say(REGIONS[lesion["region"]]),
-                    *(spoken.number(lesion[name]) for name in ("suv_max", "suv_peak", "suv_mean", "mtv_ml", "tlg")),
-                    "–" if share is None else spoken.percent(share),
-                ],
-            }
-        )
-    return {"columns": columns, "rows": rows}
+def _influence(result: dict[str, Any] | None, spoken: Speech) -> dict[str, Any] | None:
+    """Whether the influence map is shown, and what its gates say; None where there is no map."""
+    explanation = result and result["explanation"]
+    if not explanation:
+        return None
+    gates = explanation["gates"]
+    failed = [Message.from_json(gate["reason"]) for gate in gates if not gate["passed"]]
+    if not failed:
+        verdict = Message("✓ Passed its {n} tests of reliability. Influence is not cause.", n=len(gates))
+        return {"shown": True, "verdict": spoken.say(verdict)}
+    why = " ".join(spoken.say(reason) for reason in failed)
+    return {"shown": False, "verdict": spoken.say(Message("⚠ Hidden, it failed a test of reliability: {why}", why=why))}

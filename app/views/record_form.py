@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -14,13 +15,16 @@ from clinical.reading import read_record, record_from_mapping
 from clinical.variables import VARIABLES
 from fedpet.errors import FedpetError
 from fedpet.messages import Message
+from reports.markers import NOT_COMPUTABLE, ratios, scores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from app.tables import Case
     from app.views.speech import Speech
+    from clinical.record import ClinicalRecord
     from clinical.variables import Variable
+    from reports.markers import Marker
 
 GROUPS: tuple[tuple[Message, tuple[str, ...]], ...] = (
     (
@@ -79,19 +83,36 @@ def draw(case: Case, used: Sequence[str], spoken: Speech) -> bool:
 
 
 def _check(entered: Mapping[str, Any], missing: list[str], spoken: Speech) -> bool:
-    """Show warnings and what is missing."""
+    """Show the derived scores, warnings and what is missing."""
     _ = spoken.text
     try:
-        warnings = record_from_mapping(entered).warnings
+        read = record_from_mapping(entered)
     except FedpetError as error:
         show_error(error, spoken)
         return False
+    warnings = read.warnings
+    _draw_scores(read.record, spoken)
     if warnings:
         st.warning("\n".join(f"- {spoken.say(warning)}" for warning in warnings), icon=":material/warning:")
     if missing:
         names = ", ".join(spoken.say(VARIABLES[name].label) for name in missing)
         st.info(f"**{_('Missing for the model:')}** {names}", icon=":material/help:")
     return True
+
+
+def _draw_scores(record: ClinicalRecord, spoken: Speech) -> None:
+    """What follows from the entries; a score whose inputs are not all there says so."""
+    cells = "".join(
+        f"<div><dt>{escape(spoken.say(one.name))}</dt><dd{_muted(one)}>{escape(spoken.say(one.value))}</dd></div>"
+        for one in (*ratios(record), *scores(record))
+    )
+    with st.container(border=True):
+        st.subheader(spoken.text("Derived scores"), anchor=False)
+        st.html(f"<dl class='fp-scores' role='status'>{cells}</dl>")
+
+
+def _muted(marker: Marker) -> str:
+    return " class='fp-muted'" if marker.value is NOT_COMPUTABLE else ""
 
 
 def _field(case: Case, variable: Variable, spoken: Speech, *, used: bool) -> float | int | str | bool | None:
@@ -108,14 +129,12 @@ def _field(case: Case, variable: Variable, spoken: Speech, *, used: bool) -> flo
 
 
 def _number_field(label: str, key: str, variable: Variable, spoken: Speech) -> float | int | None:
+    """A number without bounds: beyond them it is the record that says what is wrong, perhaps the unit."""
     whole = variable.kind == "integer"
     kind = int if whole else float
-    low, high = variable.reject or (None, None)
     usual = variable.warn and Message("Usual: {low:g} to {high:g}", low=variable.warn[0], high=variable.warn[1])
     return st.number_input(
         label,
-        min_value=None if low is None else kind(low),
-        max_value=None if high is None else kind(high),
         value=None,
         step=kind(1),
         format="%d" if whole else "%g",

@@ -12,7 +12,8 @@ from babel.dates import format_date, format_datetime
 from babel.numbers import format_decimal, format_percent
 
 from app.services import services
-from fedpet.messages import LANGUAGES, say, translator
+from fedpet.messages import LANGUAGES, translator
+from reports.edition import Edition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,16 +35,20 @@ class Speech:
         """The gettext function `_`, for sentences without values."""
         return translator(self.language)
 
-    @cached_property
-    def say(self) -> Callable[[Message], str]:
-        """Say a message with its values."""
-        return say(self.language)
+    def say(self, message: Message) -> str:
+        """Say a message, its numbers written as the language does."""
+        return Edition(self.language).say(message)
 
     def number(self, value: float | None, digits: int = 1) -> str:
         """A number with that many decimals; a dash where it is not known."""
         if value is None:
             return "–"
         return format_decimal(value, format="#,##0" + ("." + "0" * digits if digits else ""), locale=self.language)
+
+    def signed(self, value: float, digits: int = 2) -> str:
+        """A number with its sign, also where it is positive."""
+        written = self.number(value, digits).replace("-", "−")
+        return f"+{written}" if value > 0 else written
 
     def percent(self, value: float) -> str:
         """A fraction as whole percent."""

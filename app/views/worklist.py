@@ -49,7 +49,8 @@ def draw(*, new_case: StreamlitPage, case: StreamlitPage) -> None:
         with st.container(gap=None, key="worklist"):
             _draw_heading(spoken)
             for listed in cases[_PAGE * (number - 1) : _PAGE * number]:
-                _draw_row(services().store.get(listed.id) or listed, spoken, case=case)
+                with st.container(gap=None):
+                    _draw_row(services().store.get(listed.id) or listed, spoken, case=case)
 
     rows()
 

@@ -1,0 +1,114 @@
+"""What every page carries: the research-only banner, the identifiers, and the watermark of a synthetic model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reportlab.lib.pagesizes import A4
+from reportlab.lib.units import mm
+from reportlab.platypus import Frame
+
+from fedpet.messages import Message
+from reports.style import BOLD, NAVY, QUIET, REGULAR, RULE, WIDTH, drawable
+from reports.tagging import TaggedCanvas
+from reports.wording import RESEARCH_ONLY, SYNTHETIC, SYNTHETIC_MEANS
+
+if TYPE_CHECKING:
+    from reports.content import ReportContent
+    from reports.edition import Edition
+
+_PAGE_WIDTH, _PAGE_HEIGHT = A4
+_MARGIN = (_PAGE_WIDTH - WIDTH) / 2
+_TOP, _BOTTOM = 14 * mm, 15 * mm
+_TOTAL = "total-pages"
+
+
+def text_frame() -> Frame:
+    """The part of a page that the text may fill."""
+    return Frame(
+        _MARGIN, _BOTTOM, WIDTH, _PAGE_HEIGHT - _TOP - _BOTTOM,
+        leftPadding=0, rightPadding=0, topPadding=0, bottomPadding=0,
+    )  # fmt: skip
+
+
+class ReportCanvas(TaggedCanvas):
+    """A canvas that writes the number of pages, known only at the end, into a form drawn on every page."""
+
+    def save(self) -> None:
+        """Define the form, then finish the file."""
+        self.beginForm(_TOTAL)
+        self.setFont(REGULAR, 6.5)
+        self.setFillColor(QUIET)
+        self.drawString(0, 0, str(self.getPageNumber() - 1))
+        self.endForm()
+        super().save()
+
+
+class Furniture:
+    """Draws over a finished page. Nothing of it is content: it is the same on all pages."""
+
+    def __init__(self, content: ReportContent, edition: Edition, digest: str) -> None:
+        self.content, self.edition, self.digest = content, edition, digest
+
+    def __call__(self, canvas: TaggedCanvas, document: Any) -> None:  # noqa: ANN401 - ReportLab's callback
+        """Draw the banner, the footer and, for a synthetic model, the watermark."""
+        with canvas.decoration():
+            canvas.saveState()
+            self._banner(canvas)
+            self._footer(canvas, document.page)
+            if self.content.prediction.model.synthetic:
+                self._watermark(canvas)
+            canvas.restoreState()
+
+    def _banner(self, canvas: TaggedCanvas) -> None:
+        canvas.setFillColor(NAVY)
+        canvas.rect(0, _PAGE_HEIGHT - 10 * mm, _PAGE_WIDTH, 10 * mm, stroke=0, fill=1)
+        canvas.setFillColorRGB(1, 1, 1)
+        canvas.setFont(BOLD, 8.4)
+        synthetic = self.content.prediction.model.synthetic
+        height = _PAGE_HEIGHT - (4.6 if synthetic else 6.3) * mm
+        canvas.drawCentredString(_PAGE_WIDTH / 2, height, self.edition.say(RESEARCH_ONLY))
+        if synthetic:
+            canvas.setFont(REGULAR, 6.8)
+            canvas.drawCentredString(_PAGE_WIDTH / 2, _PAGE_HEIGHT - 8.2 * mm, self.edition.say(SYNTHETIC_MEANS))
+
+    def _footer(self, canvas: TaggedCanvas, page: int) -> None:
+        _ = self.edition.translate
+        content, right = self.content, _PAGE_WIDTH - _MARGIN
+        canvas.setStrokeColor(RULE)
+        canvas.line(_MARGIN, 13 * mm, right, 13 * mm)
+        canvas.setFillColor(QUIET)
+        canvas.setFont(REGULAR, 6.5)
+        centre = content.centre or _("centre not configured")
+        left = drawable(f"{content.study.pseudonym}  ·  {centre}  ·  {self.edition.say(standing(content))}")
+        canvas.drawString(_MARGIN, 9.8 * mm, shortened(canvas, left, 150 * mm))
+        canvas.drawRightString(right - 2.4 * mm, 9.8 * mm, _("Page") + f" {page} /")
+        canvas.setFont(REGULAR, 6.0)  # the longest UID (44 characters) and the hash fit on one line
+        canvas.drawString(_MARGIN, 6.6 * mm, _("Report") + f" {content.report_uid}")
+        canvas.drawRightString(right, 6.6 * mm, _("Content SHA-256") + f" {self.digest}")
+        canvas.translate(right - 1.6 * mm, 9.8 * mm)
+        canvas.doForm(_TOTAL)
+        canvas.translate(1.6 * mm - right, -9.8 * mm)
+
+    def _watermark(self, canvas: TaggedCanvas) -> None:
+        canvas.translate(_PAGE_WIDTH / 2, _PAGE_HEIGHT / 2)
+        canvas.rotate(52)
+        canvas.setFont(BOLD, 52)
+        canvas.setFillColor(QUIET, alpha=0.13)
+        canvas.drawCentredString(0, 0, self.edition.say(SYNTHETIC))
+
+
+def standing(content: ReportContent) -> Message:
+    """The version, and whether a reader signed it."""
+    if content.verdict is None:
+        return Message("version {number}, draft: not signed", number=content.version)
+    return Message("version {number}, signed by a reader", number=content.version)
+
+
+def shortened(canvas: TaggedCanvas, text: str, width: float, *, size: float = 6.5) -> str:
+    """The text cut with "…" where it would be wider than `width` points."""
+    if canvas.stringWidth(text, REGULAR, size) <= width:
+        return text
+    while text and canvas.stringWidth(f"{text}…", REGULAR, size) > width:
+        text = text[:-1]
+    return f"{text}…"
