@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _FIRST: Final = "0" * 64  # what the first entry follows
 _ATTEMPTS: Final = 20  # of writers that append at the same moment
+_CHAIN: Final = 0x66656461  # advisory lock of PostgreSQL
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ class Audit:
 
     def _append(self, actor: str, action: str, case: str, model: str, detail: dict[str, Any]) -> Entry:
         with self._session() as session, session.begin():
+            if self._engine.dialect.name == "postgresql":  # writers come one after the other
+                session.execute(select(func.pg_advisory_xact_lock(_CHAIN)))
             last = session.scalars(select(Entry).order_by(Entry.number.desc()).limit(1)).first()
             entry = Entry(
                 number=last.number + 1 if last else 1,

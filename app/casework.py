@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -117,7 +117,16 @@ def answer(
     """The prediction with the reader's choice of lesions."""
     engine = Engine(bundle, provider=settings.provider, threads=settings.threads)
     given = read_mask(options.mask, study.pet, study=study, rois=options.rois or None) if options.mask else None
-    return predict(study, record, bundle, engine=engine, lesions=given)
+    return predict(
+        study,
+        record,
+        bundle,
+        engine=engine,
+        lesions=given,
+        method=options.method,
+        include=options.include,
+        exclude=options.exclude,
+    )
 
 
 def _explain(
@@ -125,7 +134,8 @@ def _explain(
 ) -> Explanation:
     from explain.attribution import explain_prediction  # noqa: PLC0415  brings torch, which a prediction does not need
 
-    return explain_prediction(study, record, bundle, prediction, progress=progress)
+    seen = study if prediction.pet_seen is None else replace(study, pet=prediction.pet_seen)
+    return explain_prediction(seen, record, bundle, prediction, progress=progress)
 
 
 def write_reports(

@@ -11,11 +11,10 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Engine, create_engine, delete, event, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
+from app.database import open_database
 from app.tables import ANSWERED, BUSY, Case, Decision, Delivery, Status, Version
 from fedpet.messages import Message
 
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-    from sqlalchemy.engine.interfaces import DBAPIConnection
-    from sqlalchemy.pool import ConnectionPoolEntry
+    from sqlalchemy import Engine
 
     from fedpet.messages import Language
     from fedpet.settings import Settings
@@ -43,17 +41,12 @@ class Store:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Connect, and bring the tables to the present version."""
-        url = settings.database or f"sqlite:///{settings.folder / 'cases.sqlite'}"
-        engine = create_engine(url)
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _tune_sqlite)
-        config = Config()
-        config.set_main_option("script_location", "app:migrations")
-        with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-        return cls(engine, settings.folder / "cases")
+        """Connect, and bring the tables to the present version.
+
+        Raises:
+            SettingsError: the database cannot be used.
+        """
+        return cls(open_database(settings), settings.folder / "cases")
 
     @property
     def engine(self) -> Engine:
@@ -159,9 +152,9 @@ class Store:
         return asked and self._queue(case_id, {Status.FAILED}, Status.FETCHING)
 
     def fetched(self, case_id: str, *, files: int, size: int) -> bool:
-        """The images came from the PACS; False where the case was given up meanwhile."""
+        """The images came from the PACS: queue their check; False where the case was given up meanwhile."""
         here = {"files": files, "bytes": size}
-        return self._change(case_id, {Status.FETCHING}, status=Status.RECEIVED, received=here, message=None)
+        return self._queue(case_id, {Status.FETCHING}, Status.CHECKING, received=here)
 
     def receive(self, case_id: str, *, files: int, size: int) -> None:
         """The images are on disk."""
@@ -286,9 +279,3 @@ class Store:
         query = update(Case).where(Case.id == case_id, Case.status.in_(allowed)).values(**values)
         with self._session() as session, session.begin():
             return session.connection().execute(query).rowcount == 1
-
-
-def _tune_sqlite(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:  # noqa: ARG001  SQLAlchemy's
-    """Readers and the one writer do not block each other; a second writer waits; what is deleted is overwritten."""
-    for pragma in ("journal_mode=WAL", "busy_timeout=10000", "synchronous=NORMAL", "secure_delete=ON"):
-        connection.cursor().execute(f"PRAGMA {pragma}")

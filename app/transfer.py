@@ -42,7 +42,6 @@ def fetch(store: Store, audit: Audit, case: Case, settings: Settings) -> None:
     staged.rename(source)
     if store.fetched(case.id, files=came.images, size=came.size):
         audit.record(case.owner, "images.received", case=case.id, detail={"files": came.images, "bytes": came.size})
-        store.start(case.id)
 
 
 def deliver(store: Store, audit: Audit, asked: Delivery, settings: Settings) -> None:

@@ -9,8 +9,9 @@ and the ratios. The ways take turns, so that a busy machine slows them alike.
 - `simpleitk`: `ImageSeriesReader` on the sorted files of each series, as float32; `simpleitk_gdcm` also lets GDCM find
   and order them.
 - `monai_itk`, `monai_pydicom`: `LoadImage` of each series with either reader.
-- `load`: `load_study`: everything, with the choice of series, geometry, SUV, privacy and quality checks;
-  `load_zip` the same from a zip archive; `load_and_resample` also brings the CT onto the PET's grid.
+- `load`: `load_study`: choice of series, geometry, SUV, privacy; `load_zip` the same from a zip archive;
+  `load_and_check` also looks at the quality checks (anatomy included), which are made when first looked at;
+  `load_and_resample` also brings the CT onto the PET's grid.
 
 Run: `python benchmarks/imaging_loading.py [slices [way ...]]`. Compare ratios, not seconds.
 """
@@ -28,6 +29,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -103,14 +105,13 @@ def bare_pydicom(folder: Path) -> None:
 
 def simpleitk(folder: Path, *, gdcm: bool = False) -> None:
     """SimpleITK's series reader on files already in order, or found and ordered by GDCM."""
-    import SimpleITK  # noqa: PLC0415  only the process that measures it should hold it
-
+    sitk: Any = importlib.import_module("SimpleITK")  # only the process that measures it should hold it
     for files in series_files(folder):
-        reader = SimpleITK.ImageSeriesReader()
+        reader = sitk.ImageSeriesReader()
         names = reader.GetGDCMSeriesFileNames(str(files[0].parent)) if gdcm else [str(file) for file in files]
         reader.SetFileNames(names)
-        reader.SetOutputPixelType(SimpleITK.sitkFloat32)
-        SimpleITK.GetArrayFromImage(reader.Execute())
+        reader.SetOutputPixelType(sitk.sitkFloat32)
+        sitk.GetArrayFromImage(reader.Execute())
 
 
 def simpleitk_gdcm(folder: Path) -> None:
@@ -120,10 +121,9 @@ def simpleitk_gdcm(folder: Path) -> None:
 
 def monai(folder: Path, reader: str) -> None:
     """MONAI's `LoadImage`."""
-    from monai.transforms import LoadImage  # noqa: PLC0415  only the process that measures it should hold it
-
+    transforms: Any = importlib.import_module("monai.transforms")
     for modality in ("CT", "PT"):
-        LoadImage(reader=reader, image_only=True)(folder / modality)
+        transforms.LoadImage(reader=reader, image_only=True)(folder / modality)
 
 
 def monai_itk(folder: Path) -> None:
@@ -137,7 +137,7 @@ def monai_pydicom(folder: Path) -> None:
 
 
 def load(folder: Path) -> None:
-    """Everything `fedpet` does: choose, order, calibrate, decode, check."""
+    """Choose, order, calibrate, decode."""
     load_study(folder, pseudonym_key=b"benchmark")
 
 
@@ -146,6 +146,11 @@ def load_and_resample(folder: Path) -> None:
     study = load_study(folder, pseudonym_key=b"benchmark")
     if study.ct is not None:
         resample(study.ct, Grid.of(study.pet), outside=-1024)
+
+
+def load_and_check(folder: Path) -> None:
+    """The same, then every quality check."""
+    list(load_study(folder, pseudonym_key=b"benchmark").checks)
 
 
 def load_zip(folder: Path) -> None:
@@ -160,6 +165,7 @@ WAYS = {
         bare_pydicom,
         load,
         load_zip,
+        load_and_check,
         load_and_resample,
         simpleitk,
         simpleitk_gdcm,
@@ -202,7 +208,7 @@ def main() -> None:
         folder = Path(scratch) / "study"
         write_study(folder, slices)
         shutil.make_archive(str(folder), "zip", folder)
-        rounds = {way: [] for way in ways}
+        rounds: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
         for _ in range(ROUNDS):
             for way in ways:
                 rounds[way].append(measured_apart(way, folder))

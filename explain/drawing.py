@@ -145,15 +145,15 @@ def write(
     )
 
 
-def number_lesions(image: Image.Image, masks: Mapping[int, Mask], *, size: float, halo: Colour) -> None:
-    """Write each lesion's number beside its mask, where it covers no other number."""
+def number_lesions(image: Image.Image, masks: Mapping[int, Mask], *, size: float, ink: Colour, halo: Colour) -> None:
+    """Write each lesion's number beside its mask, where it covers no other number; legible in grey."""
     taken: list[_Rectangle] = []
     for label, mask in masks.items():
         width, height = font(size).getlength(str(label)), 0.75 * size
         best = min(_places(mask, width, height, gap=0.4 * size), key=lambda place: _clash(place, taken, image.size))
         taken.append(best)
         centre = ((best[0] + best[2]) / 2, (best[1] + best[3]) / 2)
-        write(image, centre, str(label), size=size, ink=lesion_colour(label), halo=halo, anchor="mm")
+        write(image, centre, str(label), size=size, ink=ink, halo=halo, anchor="mm")
 
 
 def _places(mask: Mask, width: float, height: float, *, gap: float) -> Iterable[_Rectangle]:

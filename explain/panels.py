@@ -188,7 +188,7 @@ def _render(panel: Panel) -> Image.Image:
         write(image, (x, y), letter, size=size, ink=panel.ink, halo=halo, anchor=anchor)
     write(image, (8, 5), panel.caption, size=0.8 * size, ink=panel.ink, halo=halo, anchor="la")
     scale_bar(image, panel.frame.scale, size=0.8 * size, ink=panel.ink, halo=halo)
-    number_lesions(image, panel.masks, size=size, halo=halo)
+    number_lesions(image, panel.masks, size=size, ink=panel.ink, halo=halo)
     return image
 
 

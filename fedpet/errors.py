@@ -22,6 +22,7 @@
     ├── PacsError                 a PACS cannot be reached, refuses, or gave less than it has
     │   └── PacsUnavailable       it may work later: worth another try
     ├── SignInRefused             what the provider said of a user cannot be used
+    ├── ReportRefused             a file that is no report of fedpet
     ├── OutputRefused             a folder that cannot take a result: not empty, or not writable
     └── SettingsError             configuration that cannot be used
 
@@ -134,6 +135,10 @@ class PacsUnavailable(PacsError):
 
 class SignInRefused(FedpetError):
     """What the provider of identities said of a user cannot be used."""
+
+
+class ReportRefused(FedpetError):
+    """A file to be verified that is no report of fedpet."""
 
 
 class OutputRefused(FedpetError):

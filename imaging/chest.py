@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _SOFT_HU = -20.0
 _HEART_ML = 80.0
 _HEART_WIDTH = 9  # voxels; great vessels are thinner
-_AORTA_ROWS, _AORTA_COLUMNS = (-15, 3), (-3, 14)  # window around the spine's middle, voxels
-_AORTA_PLACE = -6.0, 4.5  # row and column of its usual place from there
+_AORTA_ROWS, _AORTA_COLUMNS = (-14, 3), (-3, 14)  # window around the middle of the vertebral body, voxels
+_AORTA_PLACE = -5.0, 4.0  # row and column of its usual place from there
 _WIDEST_MM = 12.0  # radius beyond which more width is no better
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from imaging.thresholds import Method
     from imaging.volume import Volume
 
-SMALLEST_ML = 0.25
+SMALLEST_ML = 0.15
 _MOST_LABELS = np.iinfo(np.uint16).max
 _TOUCH = np.ones((3, 3, 3), bool)
 

@@ -100,7 +100,8 @@ def _without_ct(pet: Volume, basins: NDArray[np.int32]) -> list[Verdict]:
 
 
 def _physiological(place: str, why: Message) -> Verdict:
-    return Verdict(lesion=False, place=place, reason=Message("{place}: {why}", place=PLACES[place], why=why))
+    reason = Message("Physiological uptake ({place}): {why}", place=PLACES[place], why=why)
+    return Verdict(lesion=False, place=place, reason=reason)
 
 
 def _verdict(focus: Focus, uptakes: Mapping[str, Uptake | None]) -> Verdict:
@@ -178,11 +179,11 @@ def _beside(focus: Focus, uptakes: Mapping[str, Uptake | None]) -> tuple[str, Me
 def _doubt(focus: Focus, place: str, own: Uptake | None) -> Message | None:
     """Why a focus in an organ is a lesion nevertheless."""
     if place in ("liver", "spleen") and own is not None and focus.suv_peak > own.focal:
-        return Message("focal in the {place}: SUVpeak above {bound:.1f}, 1.5 x median + 2 SD of the organ.",
+        return Message("Focal uptake ({place}): SUVpeak above {bound:.1f}, 1.5 x median + 2 SD of the organ.",
                        place=PLACES[place], bound=own.focal)  # fmt: skip
     beside_aorta = focus.shares["aorta"] >= _MOST
     if place == "bowel" and beside_aorta and own is not None and focus.suv_max > _STANDS_OUT * own.high:
-        return Message("beside the aorta and hotter than the bowel.")
+        return Message("Beside the aorta and hotter than the bowel.")
     if place not in _SURE and focus.probability is not None and focus.probability >= _MAP_SURE:
         return Message("The model's map shows a lesion here, where physiological uptake is usual ({place}).",
                        place=PLACES[place])  # fmt: skip

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from imaging.coarse import Mask
 
-_BONE_HU, _CORTEX_HU = 150.0, 300.0
+_BONE_HU, _CORTEX_HU = 150.0, 250.0
 _CONTRAST_HU, _CONTRAST_ML = (110.0, 350.0), 50.0
 _SMALLEST_BONE_VOXELS = 8
 _MARROW_CM2 = 12.0  # largest hole in the axial section of a bone that is marrow and no cavity of the body
@@ -29,6 +29,7 @@ _MOST_FAT = 0.04
 _TRACE_MM, _SIDEWAYS_MM = 36.0, 48.0
 _FILLING = 0.35
 _SHORTEST_MM = 80.0
+_HALF_BODY_MM = 16.0  # of a vertebral body, front to back
 _TRUNK_MM = 200.0  # of a body across that can have a spine: less is a limb, or a part of the trunk
 _LAG, _JUMP = 5, (5.5, 2.5)  # voxels in (row, column) over so many slices that no spine moves
 
@@ -94,7 +95,22 @@ def find_spine(bone: Mask, body: Mask, brain: Mask) -> Spine:
     if brain.any():
         found[np.flatnonzero(brain.any(axis=(1, 2)))[0] :] = False
     track = _smoothed(np.stack([row, column], axis=1), found)
-    return Spine(track[:, 0], track[:, 1])
+    return Spine(_front(bone, track) + voxels(_HALF_BODY_MM), track[:, 1])
+
+
+def _front(bone: Mask, track: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Row of the front of the vertebral bodies: the first thick bone within 6 cm of a track (slices, 2), smoothed."""
+    front = np.full(len(track), np.nan)
+    for level in np.flatnonzero(np.isfinite(track[:, 0])):
+        row, column = track[level].astype(int)
+        first = max(row - voxels(60), 0)
+        band = bone[level, first : row + 1, max(column - 2, 0) : column + 3].sum(axis=1) >= 2
+        thick = np.flatnonzero(band & np.append(band[1:], True))
+        front[level] = first + (thick[0] if len(thick) else row - first)
+    known = np.flatnonzero(np.isfinite(front))
+    if len(known):
+        front[known] = ndimage.median_filter(front[known], 13, mode="nearest")
+    return front
 
 
 def _middle(body: Mask, *, axis: int) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from fedpet.messages import Message
+    from imaging.delineation import Component
     from imaging.lesions import Quantities
     from imaging.volume import Volume
 
@@ -62,6 +63,10 @@ class Prediction:
         contributions: additive terms of the uncalibrated score: clinical variables by field name, image concepts by
             name prefixed with "image:"; they sum, with the intercept, to the score.
         lesion_labels: label volume on the PET grid; quantities refer to it.
+        components: all hot components with the decision on each; empty where the reader drew the lesions.
+        component_labels: all of them by number on the PET grid; None where the reader drew the lesions.
+        painted_out: those that the reader took out, whose uptake the model was not shown.
+        pet_seen: the PET as the model saw it, where something was painted out; None: the PET of the study.
     """
 
     model: ModelReference
@@ -75,6 +80,10 @@ class Prediction:
     contributions: dict[str, float]
     quantities: Quantities
     lesion_labels: Volume
+    components: tuple[Component, ...] = ()
+    component_labels: Volume | None = None
+    painted_out: tuple[int, ...] = ()
+    pet_seen: Volume | None = None
 
     def endpoint(self, name: EndpointName) -> EndpointProbability | None:
         """The named endpoint, or None where the model abstained."""

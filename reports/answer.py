@@ -69,7 +69,7 @@ def _answered(
         *_risk(prediction, edition),
         _endpoints(prediction, edition),
         Spacer(0, 2.5 * mm),
-        Figure(survival_chart(prediction, curve, edition, size=(_LEFT, 47 * mm)), _curve_in_words(curve, edition)),
+        Figure(survival_chart(prediction, curve, edition, size=(_LEFT, 41 * mm)), _curve_in_words(curve, edition)),
         paragraph(edition.say(explained), "quiet"),
     ]
 

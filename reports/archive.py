@@ -39,6 +39,7 @@ def archived(pages: bytes, structure: Element, *, content: str, created: str) ->
     """
     made = datetime.fromisoformat(created)
     with pikepdf.open(BytesIO(pages)) as pdf:
+        del pdf.docinfo["/Trapped"]  # says nothing, and has no XMP equivalent
         pdf.docinfo["/CreationDate"] = pdf.docinfo["/ModDate"] = String(encode_pdf_date(made))
         _attach(pdf, content, made)
         _structure(pdf, structure)
@@ -110,11 +111,11 @@ def _structure(pdf: Pdf, document: Element) -> None:
     for number, page in enumerate(pdf.pages):
         page.obj.StructParents = number
         page.obj.Tabs = Name.S
-    marks = [Array([owned[mark] for mark in range(len(owned))]) for owned in owners]
-    root.ParentTree = pdf.make_indirect(
-        Dictionary(Nums=Array([item for number, owned in enumerate(marks) for item in (number, pdf.make_indirect(owned))]))
-    )
-    root.ParentTreeNextKey = len(marks)
+    numbered = Array()
+    for number, owned in enumerate(owners):
+        numbered.append(number)
+        numbered.append(pdf.make_indirect(Array([owned[mark] for mark in range(len(owned))])))
+    root.ParentTree, root.ParentTreeNextKey = pdf.make_indirect(Dictionary(Nums=numbered)), len(owners)
     pdf.Root.StructTreeRoot, pdf.Root.MarkInfo = root, Dictionary(Marked=True)
 
 

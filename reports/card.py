@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, Literal
 
 from fedpet.messages import Message
 
@@ -30,6 +30,16 @@ class Metric:
     label: Message
     value: float
     interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Node:
+    """A centre of the federation: patients for training and for validation, and the loss on the latter."""
+
+    site: str
+    training: int | None
+    validation: int | None = None
+    loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,12 +72,27 @@ class Card:
         return (limits,) if isinstance(limits, str) else tuple(limits)
 
     @property
-    def nodes(self) -> tuple[tuple[str, int | None], ...]:
-        """Sites and their numbers of training patients."""
+    def nodes(self) -> tuple[Node, ...]:
+        """The centres in the card's order."""
         nodes = self.first("federation.nodes") or ()
-        if isinstance(nodes, Mapping):
-            return tuple((site, _step(counts, "training")) for site, counts in nodes.items())
-        return tuple((str(node.get("site", "–")), node.get("training_cases")) for node in nodes)
+        if not isinstance(nodes, Mapping):
+            return tuple(Node(str(node.get("site", "–")), node.get("training_cases")) for node in nodes)
+        final = self.first("validation.model.final_by_node") or {}
+        return tuple(
+            Node(site, _step(counts, "training"), _step(counts, "validation"), _step(final.get(site), "loss"))
+            for site, counts in nodes.items()
+        )
+
+    @property
+    def privacy(self) -> float | bool | None:
+        """Epsilon of the differential privacy, or False without it."""
+        epsilon = self.first("federation.differential_privacy.epsilon")
+        return self.first("federation.differential_privacy") if epsilon is None else float(epsilon)
+
+    def groups(self, kind: Literal["centre", "subgroup"]) -> tuple[tuple[str, Metric], ...]:
+        """Performance by centre or by subgroup of patients: `evaluation.by_centre`, `evaluation.by_subgroup`."""
+        given: Mapping[str, Any] = self.first(f"evaluation.by_{kind}") or {}
+        return tuple((name, _metric(_METRICS[0][0], figure)) for name, figure in given.items())
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

@@ -110,7 +110,7 @@ def survival_chart(
 
 def bars(terms: Sequence[tuple[str, float]], edition: Edition, *, width: float) -> Drawing:
     """Signed terms from a common zero: the name at the left, the signed value at the end of each bar."""
-    row = 4.6 * mm
+    row = 4.3 * mm
     drawing = _canvas(width, row * len(terms) + 2 * mm)
     left, right = 0.50 * width, width - 11 * mm
     largest = max((abs(value) for _, value in terms), default=0.0) or 1.0
@@ -121,7 +121,7 @@ def bars(terms: Sequence[tuple[str, float]], edition: Edition, *, width: float) 
         colour = VERMILION if value > 0 else BLUE
         drawing.add(_text(0, y + 4, name, anchor="start", size=7.0))
         x = zero if value > 0 else zero - length
-        drawing.add(_box(x, y + 2, length, row - 4.5, fill=colour))
+        drawing.add(_box(x, y + 2, length, row - 4.2, fill=colour))
         label = edition.decimal(value, 2, sign=True)
         if value > 0:
             drawing.add(_text(zero + length + 3, y + 4, label, anchor="start", size=6.6))

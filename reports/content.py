@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from imaging.study import Study
     from inference.prediction import Prediction
 
+Decision = Literal["accept", "amend", "reject"]
+
 
 @dataclass(frozen=True)
 class ReaderVerdict:
     """What a reader decided on the model's answer, and when it was signed (ISO 8601)."""
 
-    decision: Literal["accept", "amend", "reject"]
+    decision: Decision
     comment: str
     reader: str
     signed: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ from fedpet.messages import Message, catalogue, say
 if TYPE_CHECKING:
     from fedpet.messages import Language
 
-_THIN_SPACE = "\u202f"
+_THIN_SPACE, _NO_BREAK = "\u202f", "\u00a0"
+_BEFORE_SIGN = re.compile(r" (?=[:;?!%»])|(?<=«) ")
 
 
 class _Spoken(float):
@@ -32,11 +34,11 @@ class Edition:
 
     def translate(self, sentence: str) -> str:
         """The gettext function, called `_` where it is used."""
-        return catalogue(self.language).gettext(sentence)
+        return self._spaced(catalogue(self.language).gettext(sentence))
 
     def say(self, message: Message) -> str:
         """A message with its numbers in the language's format."""
-        return say(self.language)(_localised(message) if self.language == "fr" else message)
+        return self._spaced(say(self.language)(_localised(message) if self.language == "fr" else message))
 
     def decimal(self, x: float, digits: int = 1, *, sign: bool = False) -> str:
         """A number with `digits` decimals, grouped thousands, and "+" before positive ones where `sign`."""
@@ -64,6 +66,14 @@ class Edition:
     def moment(self, iso: str) -> str:
         """A local date and time in ISO 8601, in words."""
         return str(format_datetime(datetime.fromisoformat(iso), "d MMMM y, HH:mm", locale=self._locale))
+
+    def clock(self, moment: datetime) -> str:
+        """A date and time to the second, in figures."""
+        return str(format_datetime(moment, "dd/MM/y HH:mm:ss", locale=self._locale))
+
+    def _spaced(self, sentence: str) -> str:
+        """No line begins with a sign that French separates by a space."""
+        return _BEFORE_SIGN.sub(_NO_BREAK, sentence) if self.language == "fr" else sentence
 
     @property
     def _locale(self) -> str:

@@ -12,7 +12,7 @@ from explain.drawing import lesion_colour
 from explain.figures import fused_slices
 from fedpet.messages import Message
 from imaging.regions import REGIONS
-from reports.measured import not_counted, totals
+from reports.measured import delineation, totals
 from reports.pictures import main_lesion, picture
 from reports.style import STYLES, WIDTH, Heading, grid, paragraph
 from reports.tagging import Text
@@ -31,10 +31,9 @@ def findings(content: ReportContent, edition: Edition) -> list[Flowable]:
     """Totals, fused slices and the table of lesions."""
     _ = edition.translate
     caption = _slices_caption(content, edition)
+    measured = [Heading(_("Lesions and PET measurements")), totals(content, edition), delineation(content, edition)]
     return [
-        Heading(_("Lesions and PET measurements")),
-        totals(content, edition),
-        paragraph(edition.say(not_counted(content)), "quiet"),
+        KeepTogether(measured),
         Spacer(0, 1.5 * mm),
         KeepTogether([_slices(content, caption, edition), paragraph(caption, "quiet")]),
         Spacer(0, 1.5 * mm),

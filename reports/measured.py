@@ -18,10 +18,12 @@ from reports.wording import ORGANS, REFERENCE_METHODS
 if TYPE_CHECKING:
     from reportlab.platypus import Flowable, Table
 
-    from imaging.references import OrganReferences
+    from imaging.references import Name, OrganReferences
     from imaging.study import PetFacts
     from reports.content import ReportContent
     from reports.edition import Edition
+
+_PLACES = {**REGIONS, **PLACES}
 
 
 def totals(content: ReportContent, edition: Edition) -> Table:
@@ -29,16 +31,21 @@ def totals(content: ReportContent, edition: Edition) -> Table:
     _ = edition.translate
     found = content.prediction.quantities
     sul, lean = _sul_peak(content, edition)
+    hot = str(len(content.components)) if content.components else "–"
     return facts(
         [
-            (_("Total metabolic tumour volume (TMTV)"), f"{edition.decimal(found.tmtv_ml)} ml", _("sum of the lesions")),
+            (
+                _("Total metabolic tumour volume (TMTV)"),
+                f"{edition.decimal(found.tmtv_ml)} ml",
+                _("sum of the lesions"),
+            ),
             (_("Total lesion glycolysis (TLG)"), f"{edition.decimal(found.tlg)} g", _("sum of volume × SUVmean")),
             (_("Largest distance (Dmax)"), f"{edition.decimal(found.dmax_mm / 10)} cm", _("between lesion centroids")),
-            (_("Number of lesions"), str(len(found.lesions)), edition.say(method_label(found.method))),
+            (_("Number of lesions"), str(len(found.lesions))),
             (_("SUVmax"), edition.decimal(found.suv_max), _("hottest voxel; body weight")),
             (_("SUVpeak"), edition.decimal(found.suv_peak), _("highest mean of a 1 cm³ sphere; body weight")),
             (_("SULpeak"), sul, lean),
-            (_("Threshold measured on"), "SUVbw", _("volumes of other methods do not compare")),
+            (_("Hot components"), hot, _("lesions and physiological uptake")),
         ],
         columns=4,
     )
@@ -62,19 +69,48 @@ def _lean_body_mass(facts: PetFacts) -> tuple[float, float] | None:
     return lean_body_mass_kg(facts.weight_kg, facts.height_m, facts.sex), facts.weight_kg
 
 
-def not_counted(content: ReportContent) -> Message:
-    """Hot components that are no lesions, by place, and what the reader switched."""
-    if not content.components:
-        return Message("Regions too hot to be normal tissue but not counted as lesions are not listed for this method.")
+def delineation(content: ReportContent, edition: Edition) -> Flowable:
+    """The method, the hot components that are no lesions, by place, and what the reader switched."""
     left_out = [one for one in content.components if not one.included]
-    switched = [one for one in content.components if one.switched]
-    if not left_out:
-        return Message("Every hot component was counted as a lesion. {switched}", switched=_switched(switched))
-    places = Counter(one.place for one in left_out)
-    listed = [_of_place(place, count) for place, count in places.most_common()]
-    return Message(
-        "Hot components not counted as lesions: {count}: {places}. {switched}",
-        count=len(left_out),
-        places=_joined(listed),
-        switched=_switched(switched),
-    )
+    delineated = Message("Delineation: {method}.", method=method_label(content.prediction.quantities.method))
+    sentences = [delineated]
+    if left_out:
+        places = Counter(one.place for one in left_out).most_common()
+        names = ", ".join(f"{edition.say(_PLACES[place])} ({count})" for place, count in places)
+        sentences.append(
+            Message("Hot components not counted as lesions: {count} – {places}.", count=len(left_out), places=names)
+        )
+    if switched := [one for one in content.components if one.switched]:
+        ids = [", ".join(str(one.id) for one in switched if one.included is taken) or "–" for taken in (True, False)]
+        sentences.append(Message("Components taken in by the reader: {taken}; left out: {left}.",
+                                 taken=ids[0], left=ids[1]))  # fmt: skip
+    return paragraph(" ".join(edition.say(sentence) for sentence in sentences), "small")
+
+
+def healthy_organs(content: ReportContent, edition: Edition) -> list[Flowable]:
+    """Uptake of healthy organs and the exploratory ratios; nothing where they were not measured."""
+    if content.references is None:
+        return []
+    _ = edition.translate
+    ratios = [
+        (_("Spleen / liver"), content.references.spleen_to_liver),
+        (_("Marrow / liver"), content.references.marrow_to_liver),
+    ]
+    told = [
+        *(_organ(name, content.references, edition) for name in ORGANS),
+        *(
+            (name, "–" if ratio is None else edition.decimal(ratio, 2), _("SUVmean over SUVmean; exploratory"))
+            for name, ratio in ratios
+        ),
+    ]
+    return [KeepTogether([Heading(_("Healthy organs, for comparison")), facts(told, columns=3)])]
+
+
+def _organ(name: Name, references: OrganReferences, edition: Edition) -> tuple[str, str, str]:
+    """Mean and SD of an organ, and how it was measured or why it was not."""
+    label, found = edition.say(ORGANS[name]), getattr(references, name)
+    if found is None:
+        return label, "–", edition.say(references.reasons[name])
+    value = f"{edition.decimal(found.suv_mean)} ± {edition.decimal(found.suv_sd)}"
+    method = Message("{method}, {ml:.1f} ml", method=REFERENCE_METHODS[found.method], ml=found.volume_ml)
+    return label, value, edition.say(method)

@@ -9,8 +9,8 @@ from reportlab.platypus import KeepTogether, Spacer, Table
 
 from fedpet.messages import Message
 from reports.inputs import written
-from reports.style import NAVY, QUIET, VERMILION, WIDTH, Heading, cell_style, facts, panel, paragraph
-from reports.tagging import layout_events
+from reports.style import NAVY, QUIET, VERMILION, WIDTH, Heading, cell_style, clipped, facts, panel, paragraph
+from reports.tagging import LAYOUT
 from reports.wording import DECISIONS
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from reports.edition import Edition
 
 NBSP = "\u00a0"
-_LONG = 220  # characters of a comment that fit on the first page
+_LONG = 220  # characters of a comment on the first page; all of it stands under the verdict
 _CONTEXT = ("ecog_ps", "histology", "pdl1_tps", "line", "drug")
 
 
@@ -70,16 +70,8 @@ def status(content: ReportContent, edition: Edition) -> Flowable:
     )
     lines: list[Flowable] = [paragraph(edition.say(said), "strong")]
     if given.comment:
-        lines.append(paragraph(_beginning(given.comment, edition), "small"))
+        lines.append(paragraph(clipped(given.comment, _LONG), "small"))
     return panel(lines, WIDTH, edge=NAVY if given.decision == "accept" else VERMILION)
-
-
-def _beginning(comment: str, edition: Edition) -> str:
-    """The comment, or its beginning where it is long."""
-    if len(comment) <= _LONG:
-        return comment
-    cut = comment[:_LONG].rsplit(None, 1)[0]
-    return edition.say(Message("{comment} … (continued under the verdict)", comment=cut))
 
 
 def _verdict(content: ReportContent, edition: Edition) -> list[Flowable]:
@@ -104,7 +96,7 @@ def _verdict(content: ReportContent, edition: Edition) -> list[Flowable]:
         (_("Signed"), edition.moment(given.signed)),
         (_("Version of the reading"), str(content.version)),
     ]
-    return [KeepTogether([*story, facts(signed, columns=3)]), paragraph(given.comment or _("No comment."), "body")]
+    return [KeepTogether([*story, facts(signed, columns=3)]), paragraph(given.comment or _("No comment."), "small")]
 
 
 def _fields(fields: Sequence[tuple[str, float]], *, columns: int) -> Table:
@@ -116,7 +108,7 @@ def _fields(fields: Sequence[tuple[str, float]], *, columns: int) -> Table:
         colWidths=[WIDTH / columns] * columns,
         rowHeights=[height],
         hAlign="LEFT",
-        renderCB=layout_events,
+        renderCB=LAYOUT,
         style=[
             ("GRID", (0, 0), (-1, -1), 0.4, QUIET),
             ("VALIGN", (0, 0), (-1, -1), "TOP"),

@@ -50,8 +50,8 @@ class Furniture:
     def __init__(self, content: ReportContent, edition: Edition, digest: str) -> None:
         self.content, self.edition, self.digest = content, edition, digest
 
-    def __call__(self, canvas: TaggedCanvas, document: Any) -> None:  # noqa: ANN401 - ReportLab's callback
-        """Draw the banner, the footer and, for a synthetic model, the watermark."""
+    def __call__(self, canvas: Any, document: Any) -> None:  # noqa: ANN401 - ReportLab's callback
+        """Draw the banner, the footer and, for a synthetic model, the watermark, on a `TaggedCanvas`."""
         with canvas.decoration():
             canvas.saveState()
             self._banner(canvas)
@@ -80,7 +80,7 @@ class Furniture:
         canvas.setFillColor(QUIET)
         canvas.setFont(REGULAR, 6.5)
         centre = content.centre or _("centre not configured")
-        left = drawable(f"{content.study.pseudonym}  ·  {centre}  ·  {self.edition.say(standing(content))}")
+        left = drawable(f"{content.study.pseudonym}  ·  {self.edition.say(standing(content))}  ·  {centre}")
         canvas.drawString(_MARGIN, 9.8 * mm, shortened(canvas, left, 150 * mm))
         canvas.drawRightString(right - 2.4 * mm, 9.8 * mm, _("Page") + f" {page} /")
         canvas.setFont(REGULAR, 6.0)  # the longest UID (44 characters) and the hash fit on one line

@@ -1,4 +1,4 @@
-"""The report as PDF: A4, embedded fonts, bookmarks, structure, document language, the same bytes for the same content."""
+"""The report as PDF: A4, in one language, the same bytes for the same content."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from reports.meeting import context, meeting, status
 from reports.page import Furniture, ReportCanvas, text_frame
 from reports.provenance import provenance
 from reports.style import REGULAR, columns, paragraph, register_fonts
-from reports.tagging import Element
 from reports.why import comparators, explanation
 from reports.wording import RESEARCH_ONLY
 
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
     from fedpet.messages import Language
     from reports.content import ReportContent
+    from reports.tagging import Element
 
 TITLE = Message("Progression-free survival under immunotherapy")
 
@@ -66,7 +66,7 @@ def _drawn(content: ReportContent, edition: Edition, digest: str) -> tuple[bytes
     register_fonts()
     out, canvases = BytesIO(), list[ReportCanvas]()
 
-    def canvas(*args: Any, **kwargs: Any) -> ReportCanvas:  # noqa: ANN401 - ReportLab's own arguments
+    def canvas(*args: Any, **kwargs: Any) -> ReportCanvas:
         canvases.append(ReportCanvas(*args, **kwargs))
         return canvases[-1]
 
@@ -105,8 +105,8 @@ def _story(content: ReportContent, edition: Edition) -> list[Flowable]:
         missing_line(content, edition),
         *([] if content.prediction.abstained else [paragraph(caution, "quiet")]),
         *checks(content, edition),
-        *acquisition(content, edition),
         *corrections(content, edition),
+        *acquisition(content, edition),
         *findings(content, edition),
         *healthy_organs(content, edition),
         *explanation(content, edition),

@@ -2,49 +2,67 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from reportlab.lib.units import mm
 from reportlab.platypus import KeepTogether, Spacer
 
 from fedpet.messages import Message
 from reports.card import Card
-from reports.style import WIDTH, Heading, columns, facts, grid, paragraph
+from reports.style import WIDTH, Heading, clipped, columns, facts, grid, paragraph
 
 if TYPE_CHECKING:
     from reportlab.platypus import Flowable
 
     from inference.prediction import ModelReference
+    from reports.card import Metric
     from reports.content import ReportContent
     from reports.edition import Edition
 
 
-_WIDTHS = (102 * mm, 6 * mm, 72 * mm)  # performance, gap, centres
+_SHOWN = 12  # centres or subgroups; a table cannot go on to the next page here
+_WIDTHS = (94 * mm, 4 * mm, 82 * mm)  # performance, gap, centres
 
 
 def provenance(content: ReportContent, edition: Edition) -> list[Flowable]:
     """Identity, federation, performance and limits from the card; what the card does not say is "not stated"."""
     _ = edition.translate
     card, model = Card(content.card), content.prediction.model
+    return [
+        Heading(_("The model")),
+        _identity(card, model, edition),
+        Spacer(0, 1.5 * mm),
+        *_sentences(card, edition),
+        KeepTogether([Spacer(0, 2 * mm), columns([_performance(card, edition), "", _nodes(card, edition)], _WIDTHS)]),
+        Spacer(0, 1.5 * mm),
+        KeepTogether([_hashes(card, model, edition)]),
+    ]
+
+
+def _identity(card: Card, model: ModelReference, edition: Edition) -> Flowable:
+    _ = edition.translate
     secure, rounds = card.first("federation.secure_aggregation"), card.first("federation.rounds")
     aggregation = [rounds, card.first("federation.aggregator")]
-    identity = [
+    told = [
         (_("Model"), f"{model.name} {model.version}"),
         (_("Created"), _said(card.first("created"), edition)),
         (_("Trained on"), _("synthetic patients only") if model.synthetic else _("patients of the federation")),
         (_("Federation software"), _said(card.framework, edition)),
         (_("Rounds; aggregation"), _said("; ".join(str(x) for x in aggregation if x is not None), edition)),
         (_("Secure aggregation"), _said(secure if secure is None else _("yes") if secure else _("no"), edition)),
+        (_("Differential privacy"), _privacy(card, edition)),
+        (_("Centres"), str(len(card.nodes)) if card.nodes else _("not stated")),
     ]
-    return [
-        Heading(_("The model")),
-        facts(identity, columns=3),
-        Spacer(0, 1.5 * mm),
-        *_sentences(card, edition),
-        KeepTogether([Spacer(0, 2 * mm), columns([_performance(card, edition), "", _nodes(card, edition)], _WIDTHS)]),
-        Spacer(0, 2 * mm),
-        KeepTogether([_hashes(card, model, edition)]),
-    ]
+    return facts(told, columns=4)
+
+
+def _privacy(card: Card, edition: Edition) -> str:
+    """Epsilon, or that there is none."""
+    _ = edition.translate
+    given = card.privacy
+    if isinstance(given, float):
+        return f"ε = {edition.decimal(given, 2)}"
+    return _("none: no ε") if given is False else _said(None if given is None else _("yes"), edition)
 
 
 def _sentences(card: Card, edition: Edition) -> list[Flowable]:
@@ -60,26 +78,52 @@ def _sentences(card: Card, edition: Edition) -> list[Flowable]:
 
 
 def _performance(card: Card, edition: Edition) -> Flowable:
+    """Figures on held-out patients, then by centre and by subgroup where the card has them."""
     _ = edition.translate
     patients = card.first("evaluation.patients", "metrics.patients")
     rows = [[_("Performance on patients held out"), _("Value"), _("Interval")]]
     if patients is not None:
         rows.append([_("Number of patients"), edition.decimal(patients, 0), "–"])
-    for metric in card.metrics:
-        interval = "–".join(edition.decimal(x, 3) for x in metric.interval) if metric.interval else "–"
-        rows.append([edition.say(metric.label), edition.decimal(metric.value, 3), interval])
+    rows += [_figure(edition.say(metric.label), metric, edition) for metric in card.metrics]
     if len(rows) == 1:
         rows.append([_("not stated"), "–", "–"])
-    return grid(rows, [58 * mm, 18 * mm, 26 * mm], numbers_from=1)
+    by: tuple[tuple[Literal["centre", "subgroup"], str], ...] = (
+        ("centre", _("By centre (AUC)")),
+        ("subgroup", _("By subgroup (AUC)")),
+    )
+    for kind, title in by:
+        groups = card.groups(kind)
+        rows += [_figure(f"{title}: {name}", metric, edition) for name, metric in groups[:_SHOWN]]
+        if not groups:
+            rows.append([title, _("not stated"), "–"])
+    return grid(rows, [50 * mm, 20 * mm, 24 * mm], numbers_from=1)
+
+
+def _figure(label: str, metric: Metric, edition: Edition) -> list[str]:
+    interval = "–".join(edition.decimal(x, 3) for x in metric.interval) if metric.interval else "–"
+    return [label, edition.decimal(metric.value, 3), interval]
 
 
 def _nodes(card: Card, edition: Edition) -> Flowable:
+    """Patients of each centre, and the loss on those kept for validation."""
     _ = edition.translate
-    rows = [[_("Centre"), _("Training cases")]]
-    rows += [[site, _("not stated") if cases is None else edition.decimal(cases, 0)] for site, cases in card.nodes]
-    if len(rows) == 1:
-        rows.append([_("not stated"), "–"])
-    return grid(rows, [36 * mm, 36 * mm], numbers_from=1)
+
+    def told(number: float | None, digits: int) -> str:
+        return "–" if number is None else edition.decimal(number, digits)
+
+    validated = any(node.validation is not None for node in card.nodes)
+    rows = [[_("Centre"), _("Training cases"), _("Validation cases"), _("Validation loss")]]
+    rows += [
+        [clipped(node.site, 40), told(node.training, 0), told(node.validation, 0), told(node.loss, 2)]
+        for node in card.nodes[:_SHOWN]
+    ]
+    if rest := card.nodes[_SHOWN:]:
+        more = Message("{count} more centres", count=len(rest))
+        rows.append([edition.say(more), told(sum(node.training or 0 for node in rest), 0), "–", "–"])
+    if not card.nodes:
+        rows.append([_("not stated"), "–", "–", "–"])
+    widths = [20 * mm, 24 * mm, 20 * mm, 18 * mm] if validated else [40 * mm, 42 * mm]
+    return grid([row[: len(widths)] for row in rows], widths, numbers_from=1)
 
 
 def _hashes(card: Card, model: ModelReference, edition: Edition) -> Flowable:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from xml.sax.saxutils import escape
 
 from reportlab.lib.colors import HexColor, white
@@ -18,7 +18,7 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.platypus import Spacer, Table
 
-from reports.tagging import Text, data_events, layout_events
+from reports.tagging import DATA, LAYOUT, Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from reportlab.lib.colors import Color
     from reportlab.platypus import Flowable
 
-    Cell = str | Flowable | list[Flowable]
+    Cell = str | Flowable | Sequence[Flowable]
 
 REGULAR, BOLD = "DejaVuSans", "DejaVuSans-Bold"
 REPLACEMENT = "\ufffd"  # drawn for a character that the fonts do not have
+_LONGEST_FACT = 160  # characters
 WIDTH = 180 * mm  # of the text on an A4 page
 INK, QUIET, RULE = HexColor("#1b2229"), HexColor("#56616b"), HexColor("#c4ccd3")
 PANEL, NAVY, BLUE = HexColor("#f2f5f7"), HexColor("#12324a"), HexColor("#0b5a8a")
@@ -72,13 +73,12 @@ def register_fonts() -> None:
 @lru_cache
 def _glyphs() -> frozenset[int]:
     """The characters that both embedded fonts can draw."""
-    return frozenset.intersection(
-        *(frozenset(pdfmetrics.getFont(name).face.charToGlyph) for name in (REGULAR, BOLD))
-    )
+    fonts = (cast("TTFont", pdfmetrics.getFont(name)) for name in (REGULAR, BOLD))
+    return frozenset.intersection(*(frozenset(font.face.charToGlyph) for font in fonts))
 
 
 def drawable(text: str) -> str:
-    """The text with "\ufffd" for what the fonts cannot draw; lines end with "\n"."""
+    """The text with `REPLACEMENT` for what the fonts cannot draw; lines end with a line feed."""
     lines = ("".join(c if ord(c) in _glyphs() else REPLACEMENT for c in line) for line in text.splitlines())
     return "\n".join(lines)
 
@@ -86,6 +86,11 @@ def drawable(text: str) -> str:
 def markup(text: str) -> str:
     """Plain text as ReportLab's paragraphs want it."""
     return escape(drawable(text)).replace("\n", "<br/>")
+
+
+def clipped(text: str, longest: int) -> str:
+    """The text, or its beginning and "…" where it is longer: a cell of a table cannot go on to the next page."""
+    return text if len(text) <= longest else text[:longest].rsplit(None, 1)[0] + " …"
 
 
 def paragraph(text: str, style: str = "body", *, tag: str = "P") -> Text:
@@ -101,7 +106,7 @@ class Heading(Text):
     tag = "H2"
 
     def __init__(self, text: str) -> None:
-        style = ParagraphStyle("section", STYLES["heading"], spaceBefore=9, spaceAfter=5, keepWithNext=True)
+        style = ParagraphStyle("section", STYLES["heading"], spaceBefore=7, spaceAfter=4.5, keepWithNext=True)
         super().__init__(markup(text), style)
         self.title = text
 
@@ -133,12 +138,12 @@ def grid(rows: Sequence[Sequence[Cell]], widths: Sequence[float], *, numbers_fro
         colWidths=list(widths),
         repeatRows=1,
         hAlign="LEFT",
-        renderCB=data_events,
+        renderCB=DATA,
         style=[
             ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
             ("LINEBELOW", (0, 0), (-1, 0), 0.7, QUIET),
             ("LINEBELOW", (0, 1), (-1, -1), 0.25, RULE),
-            *cell_style(horizontal=3, vertical=1.6),
+            *cell_style(horizontal=3, vertical=1.3),
         ],
     )
 
@@ -146,14 +151,17 @@ def grid(rows: Sequence[Sequence[Cell]], widths: Sequence[float], *, numbers_fro
 def facts(told: Sequence[tuple[str, ...]], *, columns: int, width: float = WIDTH) -> Table:
     """Labelled values, `columns` to a row: a small label, the value and, where given, how it was found."""
     styles = ("label", "body", "note")
-    cells: list[Cell] = [[paragraph(text, style) for text, style in zip(one, styles, strict=False)] for one in told]
+    cells: list[Cell] = [
+        [paragraph(clipped(text, _LONGEST_FACT), style) for text, style in zip(one, styles, strict=False)]
+        for one in told
+    ]
     cells += [_nothing()] * (-len(cells) % columns)
     rows = [cells[i : i + columns] for i in range(0, len(cells), columns)]
     return Table(
         rows,
         colWidths=[width / columns] * columns,
         hAlign="LEFT",
-        renderCB=layout_events,
+        renderCB=LAYOUT,
         style=[
             ("VALIGN", (0, 0), (-1, -1), "TOP"),
             ("BACKGROUND", (0, 0), (-1, -1), PANEL),
@@ -169,7 +177,7 @@ def columns(cells: Sequence[Cell], widths: Sequence[float]) -> Table:
         [[cell or _nothing() for cell in cells]],
         colWidths=list(widths),
         hAlign="LEFT",
-        renderCB=layout_events,
+        renderCB=LAYOUT,
         style=[("VALIGN", (0, 0), (-1, -1), "TOP"), *cell_style(horizontal=0, vertical=0)],
     )
 
@@ -180,7 +188,7 @@ def panel(content: list[Flowable], width: float, *, edge: Color = NAVY) -> Table
         [[content]],
         colWidths=[width],
         hAlign="LEFT",
-        renderCB=layout_events,
+        renderCB=LAYOUT,
         style=[
             ("BACKGROUND", (0, 0), (-1, -1), PANEL),
             ("LINEBEFORE", (0, 0), (0, -1), 2.5, edge),

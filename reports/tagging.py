@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, Paragraph
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from reportlab.platypus import Image
+    from reportlab.platypus.tables import TableRenderCB
 
 _CELLS = {"TH", "TD"}
 
@@ -65,10 +66,10 @@ class TaggedCanvas(Canvas):
             holder = Element(tag, alt)
             self._open[-1].kids.append(holder)
         holder.kids.append(Mark(self.getPageNumber() - 1, self._marks))
-        self._operator(f"/{tag} <</MCID {self._marks}>> BDC")
+        self.addLiteral(f"/{tag} <</MCID {self._marks}>> BDC")
         self._marks += 1
         yield
-        self._operator("EMC")
+        self.addLiteral("EMC")
 
     @contextmanager
     def decoration(self) -> Iterator[None]:
@@ -79,19 +80,16 @@ class TaggedCanvas(Canvas):
 
     def begin_decoration(self) -> None:
         """As `decoration`, for callbacks."""
-        self._operator("/Artifact BMC")
+        self.addLiteral("/Artifact BMC")
 
     def end_decoration(self) -> None:
         """The end of it."""
-        self._operator("EMC")
+        self.addLiteral("EMC")
 
     def showPage(self) -> None:  # noqa: N802  ReportLab's name
         """Numbers of marks start anew on every page."""
         super().showPage()
         self._marks = 0
-
-    def _operator(self, code: str) -> None:
-        self._code.append(code)
 
 
 class Text(Paragraph):
@@ -111,9 +109,10 @@ class Figure(Flowable):
 
     canv: TaggedCanvas
 
-    def __init__(self, inner: Image | Flowable, alt: str, *, align: str = "LEFT") -> None:
+    def __init__(self, inner: Image | Flowable, alt: str, *, align: Literal["LEFT", "CENTER"] = "LEFT") -> None:
         super().__init__()
-        self.inner, self.alt, self.hAlign = inner, alt, align
+        self.inner, self.alt = inner, alt
+        self.hAlign = align
 
     def wrap(self, available_width: float, available_height: float) -> tuple[float, float]:
         """The size of what is inside."""
@@ -126,7 +125,7 @@ class Figure(Flowable):
             self.inner.drawOn(self.canv, 0, 0)
 
 
-def layout_events(table: Any, event: str, *_: Any) -> None:  # noqa: ANN401  ReportLab's callback
+def _layout(table: Any, event: str, *_: Any) -> None:  # noqa: ANN401  ReportLab's callback
     """A table that only places things side by side: its backgrounds and rules are artifacts."""
     canvas: TaggedCanvas = table.canv
     if event in {"startBG", "startLines"}:
@@ -135,9 +134,9 @@ def layout_events(table: Any, event: str, *_: Any) -> None:  # noqa: ANN401  Rep
         canvas.end_decoration()
 
 
-def data_events(table: Any, event: str, *where: Any) -> None:  # noqa: ANN401  ReportLab's callback
+def _data(table: Any, event: str, *where: Any) -> None:  # noqa: ANN401  ReportLab's callback
     """A table of data whose first row holds the heads of its columns."""
-    layout_events(table, event)
+    _layout(table, event)
     canvas: TaggedCanvas = table.canv
     if event == "startTable":
         canvas.open("Table")
@@ -147,3 +146,6 @@ def data_events(table: Any, event: str, *where: Any) -> None:  # noqa: ANN401  R
         canvas.open("TD" if where[0] else "TH")
     elif event in {"endCell", "endRow", "endTable"}:
         canvas.close()
+
+
+LAYOUT, DATA = cast("TableRenderCB", _layout), cast("TableRenderCB", _data)  # ReportLab does no more than call them

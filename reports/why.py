@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from reports.content import ReportContent
     from reports.edition import Edition
 
-_SHOWN = 12  # terms in the chart; the rest is summed up
+_SHOWN = 10  # terms in the chart; the rest is summed up
 _CHART = 105 * mm
 
 
@@ -55,12 +55,13 @@ def _map(content: ReportContent, found: Explanation, edition: Edition) -> list[F
         return [panel([paragraph(f"✗ {warning}", "strong")], WIDTH, edge=VERMILION)]
     figure = saliency_figure(content.study, content.prediction.lesion_labels, found, language=edition.language)
     outside = Message(
-        "Influential areas, not causes. {outside} of the attribution lies outside the lesions. Method: {method}.",
+        "Influential areas, not causes. {outside} of the attribution lies outside the lesions. Method: {method}. "
+        "Printed in grey, the map shows strength, not direction.",
         outside=edition.percent(found.lesion_share.get(0, 0.0)),
         method=found.description or found.method,
     )
     told = edition.say(outside)
-    return [picture(figure, told, width=WIDTH, height=74 * mm), paragraph(told, "quiet")]
+    return [picture(figure, told, width=WIDTH, height=68 * mm), paragraph(told, "quiet")]
 
 
 def _gates(found: Explanation, edition: Edition) -> list[Flowable]:

@@ -10,7 +10,9 @@ from imaging.study import Level
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from imaging.references import Name
     from inference.prediction import EndpointName, RiskGroup
+    from reports.content import Decision
 
 RESEARCH_ONLY = Message("RESEARCH USE ONLY – not a medical device – not a therapeutic decision")
 SYNTHETIC = Message("SYNTHETIC MODEL")
@@ -29,6 +31,12 @@ CHECKS: Mapping[str, Message] = {
     "suv_plausible": Message("SUV plausible"),
     "orientation": Message("Orientation"),
     "tracer": Message("Tracer"),
+    "arms": Message("Arms"),
+    "contrast_ct": Message("Contrast medium"),
+    "effusion": Message("Effusion"),
+    "extravasation": Message("Extravasation"),
+    "brown_fat": Message("Brown fat"),
+    "compression": Message("Compression"),
 }
 
 LEVELS: Mapping[Level, tuple[str, Message]] = {
@@ -54,3 +62,49 @@ LIPI: tuple[Message, ...] = (
     Message("1 point: intermediate prognosis"),
     Message("2 points: poor prognosis"),
 )
+
+DECISIONS: Mapping[Decision, tuple[str, Message]] = {
+    "accept": ("✓", Message("Answer accepted by the reader.")),
+    "amend": ("▲", Message("Answer AMENDED by the reader.")),
+    "reject": ("✗", Message("Answer REJECTED by the reader.")),
+}
+
+FACTOR_RULES: Mapping[str, Message] = {
+    "bqml_start": Message("Bq/ml; dose decayed from the injection to the start of the scan"),
+    "bqml_admin": Message("Bq/ml at the injection; dose not decayed"),
+    "bqml_none_per_slice": Message("Bq/ml; each slice corrected for its own decay"),
+    "cnts_suv_scale_factor": Message("counts; SUV factor of the manufacturer"),
+    "cnts_activity_scale_factor": Message("counts; activity factor of the manufacturer"),
+    "gml_bw": Message("SUV of body weight as the scanner stored it"),
+    "gml_lbm": Message("SUV of lean body mass as stored, converted to body weight"),
+    "gml_lbm_james128": Message("SUV of lean body mass (James) as stored, converted to body weight"),
+    "gml_lbm_janma": Message("SUV of lean body mass (Janmahasatian) as stored, converted to body weight"),
+    "gml_ibw": Message("SUV of ideal weight as stored, converted to body weight"),
+    "cm2ml_bsa": Message("SUV of body surface as stored, converted to body weight"),
+}
+
+REFERENCE_TIMES: Mapping[str, Message] = {
+    "decay_correction_datetime": Message("time given for the decay correction"),
+    "series_time": Message("start of the series"),
+    "ge_private_scan_datetime": Message("scan time in a private field (GE)"),
+    "siemens_private_decay_correction_datetime": Message("time of decay correction in a private field (Siemens)"),
+    "earliest_acquisition": Message("earliest slice"),
+    "back_computed": Message("computed back from the frame reference time"),
+    "acquisition_time_per_slice": Message("acquisition time of each slice"),
+    "corrected": Message("corrected by a person"),
+    "not needed": Message("not needed: no decay is computed"),
+}
+
+ORGANS: Mapping[Name, Message] = {
+    "liver": Message("Liver, SUVmean ± SD"),
+    "blood_pool": Message("Blood pool, SUVmean ± SD"),
+    "spleen": Message("Spleen, SUVmean ± SD"),
+    "marrow": Message("Bone marrow, SUVmean ± SD"),
+}
+
+REFERENCE_METHODS: Mapping[str, Message] = {
+    "sphere_3cm_right_lobe": Message("sphere of 3 cm in the right lobe (PERCIST)"),
+    "cylinder_1x2cm_descending_aorta": Message("1 × 2 cm of the descending aorta (PERCIST)"),
+    "sphere_2cm": Message("sphere of 2 cm"),
+    "vertebral_bodies_trimmed": Message("vertebral bodies, border and hot voxels left out"),
+}

@@ -46,6 +46,19 @@ def orthanc(tmp_path_factory):
         yield server
 
 
+@pytest.fixture(scope="session")
+def postgresql():
+    """A running PostgreSQL, see `tests/postgresql_server.py`; skipped where it is not installed."""
+    with _helper("postgresql_server").running() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request):
+    """The setting `database`: SQLite in the settings' folder, then a new database of a real PostgreSQL."""
+    return "" if request.param == "sqlite" else request.getfixturevalue("postgresql").migrated()
+
+
 def _helper(name):
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     module = importlib.util.module_from_spec(spec)

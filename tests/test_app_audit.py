@@ -16,8 +16,8 @@ from fedpet.settings import Settings
 
 
 @pytest.fixture
-def engine(tmp_path):
-    store = Store.open(Settings(home=tmp_path / "home"))
+def engine(tmp_path, database):
+    store = Store.open(Settings(home=tmp_path / "home", database=database))
     yield store.engine
     store.close()
 
@@ -83,8 +83,9 @@ def test_writers_at_the_same_moment_keep_one_chain(audit):
     assert (verdict.entries, verdict.broken) == (43, None)
 
 
-def test_the_command_verifies_and_exports(audit, engine, tmp_path, monkeypatch):  # noqa: ARG001  the trail must exist
+def test_the_command_verifies_and_exports(audit, engine, database, tmp_path, monkeypatch):  # noqa: ARG001  the trail must exist
     home = tmp_path / "home"
+    monkeypatch.setenv("FEDPET_DATABASE", database)
     monkeypatch.setenv("FEDPET_HOME", str(home))
     Audit(engine, home).record("fedpet", "case.erased", case="c1")
     runner = CliRunner()

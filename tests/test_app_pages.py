@@ -19,6 +19,7 @@ from app.store import INTERRUPTED
 from app.tables import Status
 from app.viewer.description import read_description
 from app.viewer.volumes import store_answer, store_images
+from app.views.charts import waterfall_chart
 from app.views.record_form import GROUPS
 from app.views.speech import Speech
 from clinical.variables import VARIABLES
@@ -88,12 +89,12 @@ def _checked(services, study=None, record=None):
     return case
 
 
-def _ready(services, **options):
+def _ready(services, what_if=None, **options):
     case = _checked(services)
     services.store.confirm(case.id)
     result = cases.make_case(services.store.folder(case.id), **options)
     store_answer(result, result.folder)
-    assert services.store.finish(case.id, result=cases.make_json(result))
+    assert services.store.finish(case.id, result=cases.make_json(result) | {"what_if": what_if})
     return case
 
 
@@ -161,6 +162,25 @@ def test_unusual_values_are_pointed_out_and_missing_ones_listed(page, services):
     assert "Albuminémie" in page.info[0].value
 
 
+def test_scores_follow_the_entries_and_say_what_they_cannot(page, services):
+    _open(page, "case", _received(services, {"leucocytes": 8.0, "neutrophils": 6.2, "lymphocytes": 1.0}))
+    said = _texts(page)
+    assert "3,44" in said  # dNLR 6.2 / 1.8
+    assert "6,20" in said  # NLR
+    assert said.count("non calculable") == 2  # LIPI and GRIm lack LDH
+    _field(page, "ldh").set_value(300.0)
+    _field(page, "ldh_uln").set_value(250.0)
+    said = _texts(page.run())
+    assert "2 points : mauvais pronostic" in said.replace("\xa0", " ")
+    assert said.count("non calculable") == 1  # GRIm lacks albumin
+
+
+def test_a_value_in_another_unit_is_refused_with_the_way_to_correct_it(page, services):
+    _open(page, "case", _received(services, {"haemoglobin": 130.0}))
+    assert "divisez par 10" in page.error[0].value
+    assert "Lancer l’analyse" not in [button.label for button in page.button]
+
+
 def test_a_record_is_loaded_from_a_file(page, services):
     _open(page, "case", _received(services))
     page.file_uploader[0].upload("dupont_jean.csv", b"sexe;ldh;ldh_lsn;inconnue\nM;310,5;250;1\n").run()
@@ -192,6 +212,86 @@ def test_a_ready_case_shows_its_answer(page, services):
         *("forgez votre avis", "à vérifier", "Zones influentes, non causales"),
     ):
         assert words in plain
+
+
+def test_the_terms_of_the_score_lead_from_the_reference_patient_to_this_one():
+    terms = {"age": 0.1, "image:tumour_volume": 0.4, "albumin": -0.25, "ecog_1": 0.0}
+    rows = waterfall_chart(terms, Speech("en"))["data"]["values"]
+    assert [(row["start"], row["end"]) for row in rows] == [
+        (0.0, 0.4), (0.4, pytest.approx(0.15)), (pytest.approx(0.15), pytest.approx(0.25)), (0.0, pytest.approx(0.25)),
+    ]  # fmt: skip
+    assert [row["text"] for row in rows] == [
+        "+0.40 raises the risk", "−0.25 lowers the risk", "+0.10 raises the risk", "+0.25",
+    ]  # fmt: skip
+
+
+def test_small_terms_are_summed_and_the_total_stays_right():
+    terms = dict.fromkeys(("age", "male", "ecog_1", "ecog_2", "never_smoker", "squamous", "pdl1_1", "pdl1_50"), 0.5)
+    terms |= dict.fromkeys(("line_2", "ldh_above_uln", "nlr", "leucocytes", "albumin"), 0.01)
+    rows = waterfall_chart(terms, Speech("fr"))["data"]["values"]
+    assert rows[-2]["term"] == "Autres termes (2)"
+    assert rows[-1]["end"] == pytest.approx(8 * 0.5 + 5 * 0.01)
+
+
+def test_the_answer_without_each_lesion_is_shown_with_its_caveat(page, services):
+    tries = [
+        {"lesion": 1, "probability": 0.61, "change": 0.087, "abstained": None},
+        {"lesion": "all", "probability": 0.5, "change": -0.023, "abstained": Message("No lesion.").to_json()},
+    ]
+    said = _texts(_open(page, "case", _ready(services, what_if=tries)))
+    for words in ("61 %", "+9 points, mieux", "−2 points, moins bien", "toutes", "50 % *", "s’abstiendrait", "TEP"):
+        assert words in said.replace("\u202f", " ").replace("\xa0", " ")
+    assert "non ce que son traitement apporterait" in said
+
+
+def test_lesions_that_the_model_was_not_shown_are_named(page, services):
+    case = _ready(services)
+    result = services.store.get(case.id).result
+    result["prediction"]["painted_out"] = [2, 5]
+    services.store._change(case.id, {Status.READY}, result=result)
+    assert any("2, 5" in info.value for info in _open(page, "case", case).info)
+
+
+def test_markers_known_without_the_model_stand_beside_it(page, services):
+    said = _texts(_open(page, "case", _ready(services)))
+    assert "Mezquita, JAMA Oncol 2018" in said
+    assert "non calculable" in said
+    assert "PD-L1" in said
+
+
+def test_a_stopped_case_says_why_in_the_list_and_is_started_again_there(page, services):
+    failed = _received(services)
+    services.store.start(failed.id)
+    services.store.stop(failed.id, Status.FAILED, INTERRUPTED)
+    page.run()
+    assert "Le serveur s’est arrêté" in "\n".join(caption.value for caption in page.caption)
+    next(button for button in page.button if button.label == "Réessayer").click().run()
+    assert services.store.get(failed.id).status is Status.CHECKING
+
+
+def _second(services, day):
+    """Another answered case of the same patient, some days later."""
+    case = _ready(services)
+    result = services.store.get(case.id).result
+    result["study"]["date"] = day
+    services.store._change(case.id, {Status.READY}, result=result, study_date=day)
+    return case
+
+
+def test_two_dates_of_a_patient_are_compared(page, services):
+    first, second = _ready(services), _second(services, "2026-06-10")
+    said = _texts(_open(page, "case", first))
+    link = next(one for one in page.get("page_link") if "Comparer" in one.proto.label)
+    assert link.proto.query_string == f"case={first.id}"
+    said = _texts(_open(page, "comparison", second))
+    for words in ("SUVpeak", "Maladie métabolique stable", "persistante", "10 mars 2026", "10 juin 2026", "0 %"):
+        assert words in said.replace("\u202f", " ").replace("\xa0", " ")
+    assert "Le poids, la taille ou le sexe manque" in said
+
+
+def test_a_patient_seen_once_has_nothing_to_compare_with(page, services):
+    said = _texts(_open(page, "comparison", _ready(services)))
+    assert "pas d’autre dossier" in said
 
 
 def test_an_abstention_shows_no_probability_but_the_quantities(page, services):

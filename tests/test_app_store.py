@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine
 
 from app.store import INTERRUPTED, Store
 from app.tables import Base, Decision, Status, Version
@@ -15,8 +14,8 @@ from fedpet.settings import Settings
 
 
 @pytest.fixture
-def settings(tmp_path):
-    return Settings(home=tmp_path / "home")
+def settings(tmp_path, database):
+    return Settings(home=tmp_path / "home", database=database)
 
 
 @pytest.fixture
@@ -58,9 +57,8 @@ def _version(case_id, number=1):
     )  # fmt: skip
 
 
-def test_migrations_make_exactly_the_tables_of_the_models(settings, store):  # noqa: ARG001  opening the store makes the tables
-    engine = create_engine(f"sqlite:///{settings.folder / 'cases.sqlite'}")
-    with engine.connect() as connection:
+def test_migrations_make_exactly_the_tables_of_the_models(store):
+    with store.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.whatif import MOST, painted_out, what_if
+from app import whatif
+from app.whatif import what_if
 from clinical.record import ClinicalRecord
 from cohort.population import draw_patient
 from cohort.rendering import render
@@ -18,6 +19,7 @@ from cohort.sites import SITES
 from imaging.volume import Volume
 from inference.bundle import Bundle
 from inference.engine import Engine
+from inference.painting import painted_out
 from inference.predict import predict
 
 _spec = importlib.util.spec_from_file_location("app_cases", Path(__file__).with_name("app_cases.py"))
@@ -137,6 +139,21 @@ def _still_there(lesion, prediction):
     )
 
 
+def test_a_lesion_that_the_reader_takes_out_is_not_shown_to_the_model(patient, answered):
+    study, _, drawn = patient
+    with_it, without_it, found = answered
+    bundle = Bundle.chosen(None)
+    gone = next(lesion.id for lesion in with_it.quantities.lesions if not _still_there(lesion, without_it))
+    prediction = predict(study, drawn.record, bundle, engine=Engine(bundle, threads=1), exclude=(gone,))
+    assert prediction.painted_out == (gone,)
+    assert gone not in {lesion.id for lesion in prediction.quantities.lesions}
+    told = next(one.probability for one in found if one.lesion == gone)
+    assert prediction.endpoint("pfs_12m").probability == pytest.approx(told)
+    assert prediction.pet_seen.array[with_it.lesion_labels.array == gone].max() < 4.0
+    left = next(lesion for lesion in prediction.quantities.lesions)
+    assert left in with_it.quantities.lesions  # measured on the PET as it is
+
+
 def test_without_any_lesion_the_model_would_abstain_and_that_is_told(answered):
     last = answered[2][-1]
     assert "no hypermetabolic lesion" in str(last.abstained)
@@ -150,11 +167,12 @@ def test_an_abstention_has_no_what_if(patient):
     assert what_if(study, ClinicalRecord(), bundle, silent, engine=engine) == ()
 
 
-def test_the_largest_lesions_only_are_tried_one_by_one(patient, answered):
+def test_the_largest_lesions_only_are_tried_one_by_one(patient, answered, monkeypatch):
+    monkeypatch.setattr(whatif, "MOST", 2)
     study, _, drawn = patient
     prediction, bundle = answered[0], Bundle.chosen(None)
     one = prediction.quantities.lesions[0]
-    many = tuple(replace(one, id=number, mtv_ml=float(number)) for number in range(1, MOST + 4))
+    many = tuple(replace(one, id=number, mtv_ml=float(number)) for number in range(1, 5))
     crowded = replace(prediction, quantities=replace(prediction.quantities, lesions=many))
     found = what_if(study, drawn.record, bundle, crowded, engine=Engine(bundle, threads=1))
-    assert [one.lesion for one in found] == [*range(MOST + 3, 3, -1), "all"]
+    assert [one.lesion for one in found] == [4, 3, "all"]

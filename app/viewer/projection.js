@@ -28,6 +28,7 @@ export class Projection {
     this.values = new Uint8Array(buffer)
     this.small = element('canvas', { width: this.width, height: this.height })
     this.image = new ImageData(this.width, this.height)
+    this.painted = ''
     this.play(!matchMedia('(prefers-reduced-motion: reduce)').matches)
     this.draw()
   }

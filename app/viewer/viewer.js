@@ -70,7 +70,7 @@ class Viewer {
     try {
       if (!loaded) await this.fetchAll()
       if (this.leaving.signal.aborted) return
-      this.projection.start(this.volumes.mip)
+      if (loaded) this.projection.start(this.volumes.mip)
       this.loading.hidden = true
       this.redraw()
       this.root.dataset.ready = 'yes'

@@ -60,14 +60,17 @@ def store_images(study: Study, folder: Path) -> None:
 def store_answer(result: CaseResult, folder: Path) -> None:
     """Add what the answer brings to what `store_images` wrote: `lesions.bin` and, where there is one, `saliency.bin`.
 
-    Labels are stored as runs: uint32 triples of first voxel, number of voxels and label, in the order of the array.
+    The labels are all hot components where the answer knows them, so that those that are no lesions can be seen too.
+    They are stored as runs: uint32 triples of first voxel, number of voxels and label, in the order of the array.
     The saliency map is left out where a gate failed: it must not be shown. It is stored as int16 relative to the 99.9th
     percentile of its absolute values, from -1 to 1. The crosshair starts at the largest lesion.
     """
     description = read_description(folder)
     images = [entry for entry in description["volumes"] if entry["name"] in ("pet", "ct")]
     (folder / "saliency.bin").unlink(missing_ok=True)
-    images.append(_store_labels("lesions", axis_aligned(result.prediction.lesion_labels, outside=0.0), folder))
+    hot = result.prediction.component_labels
+    labels = axis_aligned(result.prediction.lesion_labels if hot is None else hot, outside=0.0)
+    images.append(_store_labels("lesions", labels, folder))
     explanation = result.explanation
     if explanation is not None and explanation.reliable:
         attribution = axis_aligned(explanation.attribution, outside=0.0)

@@ -65,13 +65,14 @@ def waterfall_chart(contributions: Mapping[str, float], spoken: Speech) -> dict[
     _ = spoken.text
     rows = _steps(contributions, spoken)
     reach = max(max(row["start"], row["end"]) for row in rows), min(min(row["start"], row["end"]) for row in rows)
+    comma = "," if spoken.language == "fr" else "."
     room = 0.75 * (reach[0] - reach[1] or 1.0)  # for the words at the right of the bars
     x = {
         "field": "start",
         "type": "quantitative",
-        "title": _("Risk score before calibration (log hazard)"),
+        "title": _("Risk score, log hazard"),
         "scale": {"domain": [reach[1], reach[0] + room], "nice": False},
-        "axis": {"grid": False, "tickCount": 6},
+        "axis": {"grid": False, "tickCount": 6, "labelExpr": f"replace(datum.label, '.', '{comma}')"},
     }
     y = {
         "field": "term",

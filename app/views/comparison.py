@@ -213,4 +213,4 @@ def _draw_viewers(cases: tuple[Case, Case], alignment: Alignment, spoken: Speech
     for column, case, shift in zip(st.columns(2, gap="small"), cases, shifts, strict=True):
         with column:
             st.subheader(spoken.day(case.study_date), anchor=False)
-            images.draw(case, spoken, linked={"group": f"{cases[0].id}/{cases[1].id}", "shift": shift})
+            images.draw(case, spoken, link={"name": f"{cases[0].id}/{cases[1].id}", "shift": shift})

@@ -88,7 +88,8 @@ def draw_explanation(result: dict[str, Any], spoken: Speech) -> None:
         for gate in explanation["gates"]
     )
     st.html(f"<table class='fp'>{rows}</table>")
-    st.caption(explanation["method"])
+    described = explanation.get("description")
+    st.caption(spoken.say(Message.from_json(described)) if described else explanation["method"])
 
 
 def draw_provenance(result: dict[str, Any], spoken: Speech) -> None:

@@ -12,14 +12,19 @@ from app.views import lesions
 from fedpet.messages import Message
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from app.tables import Case
     from app.views.speech import Speech
 
 _OF_THE_ANSWER = ("lesions", "saliency")
 
 
-def draw(case: Case, spoken: Speech) -> None:
-    """Draw the viewer of a case; what a reader changes in the list of lesions is computed anew."""
+def draw(case: Case, spoken: Speech, *, link: Mapping[str, Any] | None = None) -> None:
+    """Draw the viewer of a case; what a reader changes in the list of lesions is computed anew.
+
+    Viewers whose `link` bears the same "name" show one place; its "shift" (mm) takes the points of each to their space.
+    """
     description = read_description(services().store.folder(case.id))
     result = case.result if case.status in ANSWERED else None
     if result is None:
@@ -32,6 +37,7 @@ def draw(case: Case, spoken: Speech) -> None:
         labels={name: spoken.say(message) for name, message in LABELS.items()},
         lesions=lesions.listed(case, result, spoken),
         influence=_influence(result, spoken),
+        link=link,
         settings={
             "window": "soft",
             "palette": "grey",

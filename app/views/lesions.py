@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -14,11 +14,11 @@ from app.views.frame import user
 from fedpet.messages import Message
 from imaging.physiology import PLACES
 from imaging.regions import REGIONS
-from imaging.thresholds import Method
 
 if TYPE_CHECKING:
     from app.tables import Case
     from app.views.speech import Speech
+    from imaging.thresholds import Method
 
 METHODS: dict[Method, Message] = {
     "suv4": Message("SUV ≥ 4"),
@@ -51,10 +51,11 @@ def listed(case: Case, result: dict[str, Any] | None, spoken: Speech) -> dict[st
 
 def apply(case: Case, choice: dict[str, Any]) -> None:
     """Compute the case anew with what a reader chose; what does not belong to the case is passed over."""
-    options, method = CaseOptions.from_json(case.options), choice.get("method")
+    options = CaseOptions.from_json(case.options)
+    method = next((name for name in METHODS if name == choice.get("method")), None)
     components = (case.result or {})["prediction"].get("components") or ()
     flipped = [one for one in components if one["id"] in choice.get("flipped", ())]
-    if case.status not in _OPEN or method not in get_args(Method):
+    if case.status not in _OPEN or method is None:
         return
     changed = (
         replace(options, method=method, include=(), exclude=()) if method != options.method else _flip(options, flipped)
@@ -87,7 +88,7 @@ def _left_out(component: dict[str, Any], spoken: Speech) -> dict[str, Any]:
     """Its place is that of the rule, or a region of the body where a reader left it out."""
     measured = {"suv_max": component["suv_max"], "mtv_ml": component["volume_ml"]}
     measures = [spoken.number(measured.get(name)) for name in _MEASURES]
-    place = (PLACES | REGIONS)[component["place"]]
+    place = {**REGIONS, **PLACES}[component["place"]]
     return _row(component, [spoken.say(place), *measures, "–"], included=False)
 
 

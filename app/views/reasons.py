@@ -38,8 +38,7 @@ def draw_contributions(result: dict[str, Any], spoken: Speech) -> None:
 def draw_what_if(result: dict[str, Any], spoken: Speech) -> None:
     """Draw the lesions: their part in the influence map, and the answer were each absent."""
     _ = spoken.text
-    painted = result.get("painted_out") or []
-    if painted:
+    if painted := result["prediction"].get("painted_out"):
         numbers = ", ".join(map(str, painted))
         words = Message(
             "Excluded by the reader: {numbers}. Their uptake was replaced by that of the tissue around before the "
@@ -75,7 +74,7 @@ def _row(one: dict[str, Any], lesion: dict[str, Any] | None, shares: dict[str, f
     _ = spoken.text
     share = shares.get(str(one["lesion"]))
     cells = (
-        str(one["lesion"]) if lesion else _("all"),
+        str(one["lesion"]) if lesion else _("all lesions"),
         spoken.say(REGIONS[lesion["region"]]) if lesion else "",
         spoken.number(lesion["mtv_ml"]) if lesion else "",
         "–" if share is None else spoken.percent(share),

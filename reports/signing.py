@@ -1,0 +1,154 @@
+"""An electronic seal on the finished file: PAdES (ETSI EN 319 142-1, level B-B) by pyHanko, which is optional.
+
+The certificate and its key come from a PKCS#12 file of the centre. So the signature says that the centre's fedpet wrote
+this file and that no byte changed since; the reader's own decision is what the audit trail of the application holds.
+There is no time stamp of an authority: the time of signing is this machine's.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from fedpet.errors import SettingsError
+from fedpet.messages import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from pyhanko.sign.validation import EmbeddedPdfSignature
+
+PASSWORD = "FEDPET_REPORT_SIGNER_PASSWORD"  # noqa: S105  the name of the environment variable, not what it holds
+FIELD = "fedpet"
+logging.getLogger("pyhanko").addHandler(logging.NullHandler())  # what it finds is told by ours
+_INSTALL = Message("Install fedpet with its extra “sign”: pip install 'fedpet[sign]'.")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Who signed a file.
+
+    Attributes:
+        subject: of the certificate, "–" where it cannot be read.
+        sha256: fingerprint of the certificate, "" where it cannot be read.
+        time: of signing as the signer's machine told it, ISO 8601; "" where it is not told.
+        intact: the signed bytes are unchanged, and nothing was added but what the signature allows.
+        trusted: the certificate descends from one of those given; None where none were given.
+    """
+
+    subject: str
+    sha256: str
+    time: str
+    intact: bool
+    trusted: bool | None
+
+
+def signer(file: Path) -> Callable[[bytes], bytes]:
+    """What seals a report with the certificate in a PKCS#12 file, its password in the environment variable `PASSWORD`.
+
+    Raises:
+        SettingsError: pyHanko is not installed, or the file or its password is wrong.
+    """
+    try:
+        from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter  # noqa: PLC0415  optional
+        from pyhanko.sign import fields, signers  # noqa: PLC0415  as above
+    except ImportError as error:
+        raise _not_installed() from error
+    loaded = signers.SimpleSigner.load_pkcs12(  # type: ignore[no-untyped-call]  # pyHanko types it in part
+        file, passphrase=os.environ.get(PASSWORD, "").encode()
+    )
+    if loaded is None:
+        raise SettingsError(
+            found=Message("The certificate that signs reports cannot be opened."),
+            needed=Message(
+                "A PKCS#12 file (.p12, .pfx) with certificate and key, its password in {name}.", name=PASSWORD
+            ),
+            advice=Message("Check the setting report_signer and the password."),
+        )
+
+    def seal(document: bytes) -> bytes:
+        meta = signers.PdfSignatureMetadata(
+            field_name=FIELD,
+            md_algorithm="sha256",
+            subfilter=fields.SigSeedSubFilter.PADES,
+            certify=True,
+            docmdp_permissions=fields.MDPPerm.NO_CHANGES,
+        )
+        sealed = signers.sign_pdf(IncrementalPdfFileWriter(BytesIO(document)), meta, loaded)
+        return bytes(sealed.getvalue())
+
+    return seal
+
+
+def _not_installed() -> SettingsError:
+    """That the optional library is missing."""
+    return SettingsError(
+        found=Message("The library for electronic signatures, pyHanko, is not installed."),
+        needed=Message("It is needed to sign a report, and to check a signed one."),
+        advice=_INSTALL,
+    )
+
+
+def read_signature(document: bytes, trust: Sequence[Path] = ()) -> Signature | None:
+    """The signature of a file, checked; None where it has none. Of several, one that fails counts.
+
+    Revocation is not looked up: nothing leaves this machine.
+
+    Raises:
+        SettingsError: the file is signed and pyHanko is not installed, or a certificate to trust cannot be read.
+    """
+    if b"/ByteRange" not in document:
+        return None
+    try:
+        from pyhanko.keys import load_certs_from_pemder  # noqa: PLC0415  optional
+        from pyhanko.pdf_utils.misc import PdfError  # noqa: PLC0415  as above
+        from pyhanko.pdf_utils.reader import PdfFileReader  # noqa: PLC0415  as above
+    except ImportError as error:
+        raise _not_installed() from error
+    try:
+        roots = list(load_certs_from_pemder(trust))  # type: ignore[no-untyped-call]  # pyHanko types it in part
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            found=Message("A certificate to trust cannot be read."),
+            needed=Message("Certificates as PEM or DER files."),
+            advice=Message("Check the files given."),
+        ) from error
+    try:
+        found = [_checked(one, document, roots) for one in PdfFileReader(BytesIO(document)).embedded_signatures]
+    except (PdfError, zlib.error, AssertionError, AttributeError, LookupError, TypeError, ValueError):  # damaged files
+        found = []
+    broken = Signature("–", "", "", intact=False, trusted=False if roots else None)
+    return min(found, key=lambda one: (one.intact, one.trusted is not False), default=broken)
+
+
+def _checked(embedded: EmbeddedPdfSignature, document: bytes, roots: list[Any]) -> Signature:
+    from pyhanko.sign.validation import validate_pdf_signature  # noqa: PLC0415  optional
+    from pyhanko.sign.validation.settings import KeyUsageConstraints  # noqa: PLC0415  as above
+    from pyhanko_certvalidator import ValidationContext  # noqa: PLC0415  as above
+
+    context = ValidationContext(trust_roots=roots or [embedded.signer_cert], allow_fetching=False)
+    usage = KeyUsageConstraints(key_usage={"digital_signature", "non_repudiation"}, match_all_key_usages=False)
+    status = validate_pdf_signature(embedded, context, key_usage_settings=usage)
+    time = status.signer_reported_dt
+    return Signature(
+        subject=status.signing_cert.subject.human_friendly,
+        sha256=status.signing_cert.sha256.hex(),
+        time=time.isoformat() if time else "",
+        intact=bool(status.intact and status.valid and status.docmdp_ok) and _tidy(embedded, document),
+        trusted=status.trusted if roots else None,
+    )
+
+
+def _tidy(embedded: EmbeddedPdfSignature, document: bytes) -> bool:
+    """Whether the one place that no signature covers, its own, holds the signature and zeros, and nothing else."""
+    from asn1crypto.cms import ContentInfo  # type: ignore[import-untyped]  # noqa: PLC0415  optional; untyped
+
+    _, start, end, _ = embedded.byte_range
+    digits, value = document[start + 1 : end - 1], bytes(embedded.pkcs7_content)
+    used = len(ContentInfo.load(value).dump())
+    return digits in {value.hex().encode(), value.hex().upper().encode()} and not any(value[used:])

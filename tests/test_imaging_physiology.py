@@ -1,0 +1,255 @@
+"""Rules tried on one synthetic patient: as drawn, and without lesions but with hot foci planted in organs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from cohort.population import draw_patient
+from cohort.rendering import render
+from cohort.scanner import ct_image, pet_image
+from cohort.sites import SITES
+from imaging.basins import basins_of
+from imaging.delineation import delineate
+from imaging.hot import foci_of, uptake_of
+from imaging.organs import organs_of
+from imaging.physiology import PLACES, judge
+from imaging.references import organ_references
+from imaging.resampling import Grid, resample
+from imaging.thresholds import threshold_of
+from imaging.volume import Volume
+
+
+@pytest.fixture(scope="module")
+def patient():
+    """Large lung tumour, supraclavicular nodes, liver, bone and brain metastases; hot myocardium and urine."""
+    return draw_patient(SITES[0], 3, seed=1)
+
+
+@pytest.fixture(scope="module")
+def body(patient):
+    return render(patient, (4.0, 4.0, 6.0))
+
+
+@pytest.fixture(scope="module")
+def scan(patient, body):
+    return pet_image(body, patient), ct_image(body, patient)
+
+
+@pytest.fixture(scope="module")
+def found(scan):
+    return delineate(*scan)
+
+
+@pytest.fixture(scope="module")
+def healthy(patient):
+    """The same patient without any lesion: PET and CT."""
+    bare = render(patient, (4.0, 4.0, 6.0), without=range(len(patient.lesions)))
+    return pet_image(bare, patient), ct_image(bare, patient)
+
+
+def middle(organs, name):
+    """A voxel well inside an organ, LPS mm."""
+    depth = ndimage.distance_transform_edt(organs.mask(name))
+    return organs.labels.to_mm(np.array(np.unravel_index(depth.argmax(), depth.shape), float))
+
+
+def ball(pet, centre_mm, radius_mm):
+    """Voxels of the PET within a radius."""
+    index = np.indices(pet.shape).reshape(3, -1).T
+    near = np.linalg.norm(pet.to_mm(index.astype(float)) - centre_mm, axis=1) <= radius_mm
+    return near.reshape(pet.shape)
+
+
+@pytest.fixture(scope="module")
+def planted(healthy):
+    """Foci in the healthy patient, by name: their voxels; with the PET that holds them, and the CT."""
+    pet, ct = healthy
+    organs = organs_of(ct, pet)
+    bladder = middle(organs, "bladder")
+    gland = middle(organs, "salivary_glands")
+    head = middle(organs, "brain")
+    wall = organs.labels.to_mm(np.argwhere(organs.mask("bladder")).astype(float)).max(axis=0)[0]
+    glands = organs.labels.to_mm(np.argwhere(organs.mask("salivary_glands")).astype(float))
+    centres = {
+        "beside_bladder": (np.array([wall + 14, *bladder[1:]]), 12.0),
+        "gland": (gland, 8.0),
+        "lone_gland": (glands[np.linalg.norm(glands - gland, axis=1).argmax()], 6.0),
+        "other_gland": (np.array([2 * head[0] - gland[0], *gland[1:]]), 8.0),
+        "bowel": (middle(organs, "bowel"), 9.0),
+        "liver": (middle(organs, "liver"), 10.0),
+        "air": (head + [0.0, -150.0, 0.0], 9.0),
+        "lung": (middle(organs, "lung_left"), 9.0),
+        "end": (np.array([40.0, 0.0, pet.bounds[0][2] + 4.0]), 5.0),
+    }
+    foci = {name: ball(pet, centre, radius) for name, (centre, radius) in centres.items()}
+    suv = pet.array.copy()
+    for focus in foci.values():
+        suv[focus] = 8.0
+    return Volume(suv, pet.affine, "g/ml"), ct, foci
+
+
+@pytest.fixture(scope="module")
+def hot_liver(healthy):
+    """The healthy patient with five times the uptake in the whole liver: PET, CT and where."""
+    pet, ct = healthy
+    liver = organs_of(ct, pet).labels.like(organs_of(ct, pet).mask("liver"), "label")
+    inside = resample(liver, Grid.of(pet), interpolation="nearest", outside=0).array > 0
+    return pet.like(np.where(inside, np.float32(5) * pet.array, pet.array), "g/ml"), ct, inside
+
+
+@pytest.fixture(scope="module")
+def judged(planted):
+    """Component that holds each planted focus."""
+    pet, ct, foci = planted
+    result = delineate(pet, ct)
+    return {name: component_of(result, focus) for name, focus in foci.items()}
+
+
+def component_of(delineation, voxels):
+    number = int(np.bincount(delineation.labels.array[voxels]).argmax())
+    return delineation.components[number - 1]
+
+
+def test_brain_heart_kidneys_and_bladder_are_recognised_and_excluded(found, scan):
+    places = {one.place for one in found.components if not one.included}
+    assert {"brain", "heart", "kidney", "bladder"} <= places <= set(PLACES)
+    brain = max((one for one in found.components if one.place == "brain"), key=lambda one: one.volume_ml)
+    assert brain.volume_ml > 500
+    assert "Physiological uptake (brain)" in str(brain.reason)
+
+
+def test_lesions_are_included_and_hardly_anything_else(found, body, patient, scan):
+    """All but the brain metastases, which FDG does not show beside the cortex."""
+    kinds = dict(enumerate((lesion.kind for lesion in patient.lesions), start=1))
+    included = found.lesions.array > 0
+    hit = {number: bool(included[body.lesions == number].any()) for number in kinds}
+    assert {number: kinds[number] != "brain" for number in kinds} == hit
+    false = [one for one in found.components if one.included and not (body.lesions[found.labels.array == one.id]).any()]
+    assert sum(one.volume_ml for one in false) < 3.0
+    shown = np.isin(body.lesions, [n for n, kind in kinds.items() if kind != "brain"]) & ~body.necrosis
+    assert 2 * (included & shown).sum() / (included.sum() + shown.sum()) > 0.8
+
+
+def test_a_lesion_has_the_region_as_its_place(found, body):
+    tumour = component_of(found, (body.lesions == 1) & (found.labels.array > 0))
+    assert tumour.place.startswith("lung_right")
+    assert str(tumour.reason) == "No physiological uptake was recognised here."
+
+
+def test_a_lesion_that_touches_the_bladder_is_cut_off_it(judged, planted):
+    pet, _, foci = planted
+    hot = ndimage.label(pet.array >= 4, structure=np.ones((3, 3, 3)))[0]
+    bladder = hot[foci["beside_bladder"]].max()
+    assert (hot == bladder).sum() * pet.voxel_ml > 150  # one component by the threshold alone
+    lesion = judged["beside_bladder"]
+    assert lesion.included
+    assert lesion.volume_ml == pytest.approx(foci["beside_bladder"].sum() * pet.voxel_ml, rel=0.5)
+
+
+def test_glands_hot_on_both_sides_are_physiological(judged):
+    assert judged["gland"].place == judged["other_gland"].place == "salivary_glands"
+    assert not judged["gland"].included
+
+
+def test_a_gland_hot_on_one_side_is_a_lesion(judged, planted):
+    pet, ct, foci = planted
+    (focus,) = foci_of(pet, ct, foci["lone_gland"].astype(np.int32), None)
+    assert focus.shares["salivary_glands"] >= 0.5
+    assert focus.mirrored < 0.5
+    assert judged["lone_gland"].included
+
+
+def test_bowel_is_excluded_unless_the_model_s_map_is_sure(judged, planted):
+    pet, ct, foci = planted
+    assert (judged["bowel"].place, judged["bowel"].included) == ("bowel", False)
+    for probability, included in ((0.8, False), (0.95, True)):
+        seen = pet.like(np.where(foci["bowel"] | foci["beside_bladder"], probability, 0).astype(np.float32), "1")
+        result = delineate(pet, ct, lesion_map=seen)
+        assert result.method == "suv4_model_map"
+        assert component_of(result, foci["bowel"]).included is included
+
+
+def test_no_map_makes_a_lesion_of_the_brain_or_the_bladder(scan, found):
+    pet, ct = scan
+    everywhere = pet.like(np.ones(pet.shape, np.float32), "1")
+    result = delineate(pet, ct, lesion_map=everywhere)
+    left_out = {one.place for one in result.components if not one.included}
+    assert {"brain", "bladder", "kidney"} <= left_out
+    assert "heart" not in left_out
+
+
+def test_focal_uptake_stands_out_from_the_liver_by_the_bound_of_percist(judged, healthy):
+    pet, ct = healthy
+    assert judged["liver"].included
+    own = uptake_of(pet, ct, "liver")
+    assert own.focal == pytest.approx(1.5 * own.median + 2 * own.sd)
+    assert f"SUVpeak above {own.focal:.1f}" in str(judged["liver"].reason)
+
+
+def test_a_hot_liver_without_a_focus_is_physiological(hot_liver):
+    pet, ct, inside = hot_liver
+    largest = component_of(delineate(pet, ct), inside)
+    assert (largest.place, largest.included) == ("liver", False)
+
+
+def test_what_lies_outside_the_body_or_in_the_last_slices_is_no_lesion(judged):
+    assert judged["air"].place == "outside"
+    assert judged["end"].place == "end"
+    assert not judged["air"].included
+    assert not judged["end"].included
+
+
+def test_a_focus_in_the_lung_is_a_lesion(judged):
+    assert judged["lung"].included
+    assert judged["lung"].place.startswith("lung_left")
+
+
+def test_the_facts_of_a_focus_are_measured(planted):
+    pet, ct, foci = planted
+    basins = foci["lung"].astype(np.int32)
+    (focus,) = foci_of(pet, ct, basins, None)
+    assert (focus.suv_max, focus.suv_peak) == pytest.approx((8.0, 8.0))
+    assert focus.volume_ml == pytest.approx(foci["lung"].sum() * pet.voxel_ml)
+    assert focus.length_mm == np.flatnonzero(foci["lung"].any(axis=(1, 2))).size * 6.0
+    assert focus.section_cm2 == foci["lung"].sum(axis=(1, 2)).max() * 0.16
+    assert focus.probability is None
+    assert focus.shares["lung"] == 1.0
+    assert focus.shares["bladder"] == 0.0
+
+
+def test_the_reader_learns_that_only_brain_and_bladder_are_known_without_a_ct(scan):
+    result = delineate(scan[0], None)
+    left_out = [one for one in result.components if not one.included]
+    assert {one.place for one in left_out} == {"brain", "bladder"}
+    assert sum(one.volume_ml for one in left_out if one.place == "brain") > 500
+    assert all("without a CT" in str(one.reason) for one in left_out)
+
+
+def test_a_chest_alone_without_a_ct_excludes_nothing(scan):
+    pet = scan[0]
+    chest = Volume(pet.array[95:135], pet.affine, "g/ml")
+    assert all(verdict.lesion for verdict in judge(chest, None, basins_of(chest, chest.array >= 4)))
+
+
+def test_percist_takes_one_and_a_half_times_the_liver_and_two_deviations(scan):
+    result = delineate(*scan, method="percist")
+    liver = organ_references(*scan).liver
+    assert result.method == "percist_liver"
+    assert result.threshold == pytest.approx(1.5 * liver.suv_mean + 2 * liver.suv_sd)
+
+
+def test_percist_takes_the_same_voxels_on_lean_body_mass(scan):
+    """SUL is SUVbw times a constant of the patient, and so is the threshold."""
+    pet, ct = scan
+    lean = pet.like(pet.array * np.float32(0.75), "g/ml")
+    assert threshold_of(lean, ct, "percist").suv == pytest.approx(0.75 * threshold_of(pet, ct, "percist").suv, rel=1e-3)
+
+
+def test_percist_takes_twice_the_blood_pool_where_the_liver_is_not_normal(hot_liver):
+    pet, ct, _ = hot_liver
+    threshold = threshold_of(pet, ct, "percist")
+    pool = organ_references(pet, ct).blood_pool
+    assert threshold.method == "percist_blood_pool"
+    assert threshold.suv == pytest.approx(2.0 * pool.suv_mean + 2 * pool.suv_sd)
