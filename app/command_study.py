@@ -59,6 +59,7 @@ def inspect(
     json: Json = False,
 ) -> None:
     """Say which series a study holds, which are used, and what the SUV rests on."""
+    from imaging.intake import IntakeLimits
     from imaging.loading import inspect_study
 
     with reported(as_json=json):
@@ -71,6 +72,7 @@ def inspect(
         report = inspect_study(
             study,
             pseudonym_key=settings.pseudonym_key(),
+            limits=IntakeLimits(settings.max_files, settings.max_upload_mb * 2**20),
             corrections=options.corrections,
             pet_series=options.pet_series,
             ct_series=options.ct_series,

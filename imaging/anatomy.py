@@ -119,7 +119,7 @@ def _thinned(ct: Volume) -> Volume:
     steps = [max(1, int(COARSE_MM / step)) for step in reversed(ct.spacing)]
     sizes = [(length - step // 2 - 1) // step + 1 for length, step in zip(ct.shape, steps, strict=True)]
     starts = [(0, step // 2) if step > 1 else (0,) for step in steps]
-    total = np.zeros(sizes, np.int32)
+    total = np.zeros(sizes, np.result_type(ct.array.dtype, np.int32))
     for first in product(*starts):
         total += ct.array[tuple(slice(a, a + n * s, s) for a, n, s in zip(first, sizes, steps, strict=True))]
     affine = ct.affine @ np.diag([*steps[::-1], 1.0])

@@ -10,6 +10,7 @@ import re
 import struct
 from datetime import date, datetime, time, timedelta, timezone
 from functools import lru_cache
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import pydicom
@@ -48,6 +49,7 @@ _UNREADABLE = (  # what pydicom raises where a value does not fit its representa
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FREE = frozenset(("LO", "PN", "SH"))  # free text; where all bytes are ASCII, the character set does not matter
 _TAG_OF = {keyword: Tag(keyword) for keyword in _KEYWORDS}
+_YEARS = range(1900, 2200)  # others are damage, and leave no room to count with
 _SHORTEST_NAME = 3  # shorter parts of a name are found in too many words
 _GE, _PHILIPS, _SIEMENS = "GEMS_PETD_01", "Philips PET Private Group", "SIEMENS MED PT"
 PRIVATE: dict[str, tuple[int, str, int]] = {  # name -> group, creator, element
@@ -129,9 +131,10 @@ def text(header: Dataset, keyword: str) -> str:
 def numbers(header: Dataset, keyword: str) -> tuple[float, ...]:
     """The values of an attribute as numbers; empty where absent or unreadable."""
     try:
-        return tuple(map(float, texts(header, keyword)))
-    except (ValueError, TypeError, OverflowError):  # a DS or IS that is no number
+        values = tuple(map(float, texts(header, keyword)))
+    except ValueError:  # a DS or IS that is no number
         return ()
+    return values if all(map(isfinite, values)) else ()
 
 
 def number(header: Dataset, keyword: str) -> float | None:
@@ -165,7 +168,7 @@ def date_time(value: str, header: Dataset) -> datetime | None:
         parsed = DT(value.strip())
     except ValueError:
         return None
-    if not parsed or len(value.strip()) < 12:  # without hours and minutes it tells no time
+    if not parsed or len(value.strip()) < 12 or parsed.year not in _YEARS:  # without hours and minutes it tells no time
         return None
     offset = utc_offset(header)
     if parsed.tzinfo is not None and offset is not None:
@@ -204,6 +207,7 @@ def _ascii(header: Dataset, tag: BaseTag) -> str:
 @lru_cache(maxsize=256)
 def _day(value: str) -> date | None:
     try:
-        return DA(value) or None
+        parsed = DA(value)
     except ValueError:
         return None
+    return parsed if parsed and parsed.year in _YEARS else None

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     Labels = NDArray[np.int32]
 
-SHARE = 0.41  # Boellaard 2015, EANM procedure guidelines 2.0: 41 % of SUVmax
+SHARES = (0.41, 0.5, 0.6, 0.7, 0.8, 0.9)  # 41 % as in the EANM guidelines 2.0 (Boellaard 2015); more where it leaks
+_REACH_MM = 15.0  # a contour that goes on farther than this from its candidate has leaked
 _TOUCH = np.ones((3, 3, 3), bool)
-_REACH_MM = 15.0  # how far a contour may leave the candidate it grew from: beyond, it has leaked
 
 
 def outlined(pet: Volume, basins: Labels, lesions: NDArray[np.bool_]) -> Labels:
@@ -28,6 +28,7 @@ def outlined(pet: Volume, basins: Labels, lesions: NDArray[np.bool_]) -> Labels:
 
     Each voxel within 15 mm of a basin belongs to the nearest one. From the highest maximum down, a lesion is the
     connected part of at least 41 % of its maximum among the voxels of the basins that no higher lesion has reached.
+    Where that part goes on beyond 15 mm, as it does where 41 % is less than the background, the share is raised.
 
     Args:
         pet: SUVbw, g/ml.
@@ -43,16 +44,29 @@ def outlined(pet: Volume, basins: Labels, lesions: NDArray[np.bool_]) -> Labels:
     maxima = np.array(ndimage.maximum_position(pet.array, basins, numbers))
     heights = pet.array[tuple(maxima.T)]
     islands = ndimage.label(zone > 0, structure=_TOUCH)[0]
-    boxes = ndimage.find_objects(islands)
+    boxes = [
+        tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box) for box in ndimage.find_objects(islands)
+    ]
     for i in np.argsort(-heights, kind="stable"):
-        if not free[numbers[i]]:
-            continue
-        box = boxes[islands[tuple(maxima[i])] - 1]
-        parts = ndimage.label(free[zone[box]] & (pet.array[box] >= SHARE * heights[i]), structure=_TOUCH)[0]
-        inside = parts == parts[tuple(maxima[i] - [side.start for side in box])]
-        owner[box][inside] = numbers[i]
-        free[numbers[owner[tuple(maxima.T)] == numbers[i]]] = False
+        if free[numbers[i]]:
+            box = boxes[islands[tuple(maxima[i])] - 1]
+            seed = tuple(maxima[i] - [side.start for side in box])
+            owner[box][_contour(pet.array[box], zone[box], free, seed)] = numbers[i]
+            free[numbers[owner[tuple(maxima.T)] == numbers[i]]] = False
     return owner
+
+
+def _contour(
+    suv: NDArray[np.float32], zone: Labels, free: NDArray[np.bool_], seed: tuple[int, ...]
+) -> NDArray[np.bool_]:
+    """The lesion around a maximum: at the lowest share at which it does not leak out of the zones, or the highest."""
+    for share in SHARES:
+        above = suv >= share * suv[seed]
+        parts = ndimage.label(above & free[zone], structure=_TOUCH)[0]
+        inside: NDArray[np.bool_] = parts == parts[seed]
+        if not (ndimage.binary_dilation(inside, _TOUCH) & above & (zone == 0)).any():
+            break
+    return inside
 
 
 def _zones(pet: Volume, basins: Labels) -> Labels:

@@ -154,6 +154,7 @@ def _by_simpleitk(
     transform.SetTranslation(mapping[:3, 3].tolist())
     stored = array.astype(np.uint8) if array.dtype == np.bool_ else array
     rounded = interpolation == "linear" and not np.issubdtype(array.dtype, np.floating)
+    exact = sitk.sitkFloat32 if array.dtype.itemsize <= 2 else sitk.sitkFloat64
     resampled = sitk.Resample(
         sitk.GetImageFromArray(stored),
         tuple(reversed(shape)),
@@ -163,9 +164,7 @@ def _by_simpleitk(
         (1.0, 1.0, 1.0),
         (),
         float(outside),
-        sitk.sitkFloat64 if rounded else sitk.sitkUnknown,  # SimpleITK itself would cut off the fraction
+        exact if rounded else sitk.sitkUnknown,  # SimpleITK itself would cut off the fraction
     )
-    values: NDArray[Any] = sitk.GetArrayFromImage(resampled)
-    if rounded:
-        values = np.rint(values)
-    return values.astype(array.dtype, copy=False)
+    view: NDArray[Any] = sitk.GetArrayViewFromImage(resampled)  # of the image's own memory: copied before it goes
+    return (np.rint(view) if rounded else view).astype(array.dtype)

@@ -88,7 +88,7 @@ def _before_first_frame(headers: Sequence[Dataset], half_life_s: float | None) -
     """
     header = min(headers, key=lambda one: number(one, "FrameReferenceTime") or 0.0)
     reference, duration = number(header, "FrameReferenceTime"), frame_s(header)
-    if not reference or duration is None or half_life_s is None:
+    if not reference or abs(reference) > _DAY / timedelta(milliseconds=1) or duration is None or half_life_s is None:
         return None
     back = timedelta(seconds=reference / 1000 - mean_activity_delay(duration, half_life_s))
     return back if abs(back) <= _HALF_A_DAY else None
@@ -110,7 +110,7 @@ def decay_factor_disagreement(
     time, factor, duration = min(told)
     implied = mean_activity_delay(duration, half_life_s) - log(factor) * half_life_s / log(2)
     apart = (time - start.time).total_seconds() + implied
-    return float(2.0 ** (apart / half_life_s) - 1.0)
+    return float(2.0 ** min(apart / half_life_s, 100.0) - 1.0)
 
 
 def mean_activity_delay(duration_s: float, half_life_s: float) -> float:
@@ -133,7 +133,7 @@ def injection(header: Dataset, start: datetime, half_life_s: float | None) -> Mo
     clock is used where no time alone is given.
     """
     tracer = radiopharmaceutical(header)
-    longest = timedelta(seconds=MOST_HALF_LIVES * half_life_s) if half_life_s else _HALF_A_DAY
+    longest = timedelta(seconds=min(MOST_HALF_LIVES * half_life_s, 1e6)) if half_life_s else _HALF_A_DAY
     full = date_time(text(tracer, "RadiopharmaceuticalStartDateTime"), header)
     if full and timedelta(0) <= start - full <= longest:
         return Moment(full, "start_datetime")

@@ -130,7 +130,7 @@ def _abstention(prediction: Prediction, edition: Edition) -> list[Flowable]:
         [_("Measurement"), _("Value")],
         [_("Total metabolic tumour volume (TMTV)"), f"{edition.decimal(quantities.tmtv_ml)} ml"],
         [_("Total lesion glycolysis (TLG)"), f"{edition.decimal(quantities.tlg)} g"],
-        [_("SUVmax"), edition.decimal(quantities.suv_max)],
+        [_("SUVmax"), edition.decimal(quantities.suv_max) if quantities.lesions else "–"],
         [_("Number of lesions"), str(len(quantities.lesions))],
     ]
     return [panel(said, _LEFT, edge=VERMILION), Spacer(0, 4 * mm), grid(rows, [75 * mm, 33 * mm], numbers_from=1)]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from reports.edition import Edition
 
 _SMALL = 6.4
+_ROOM = 0.25  # probability under which a number fits below the curve's band
 Anchor = Literal["start", "middle", "end"]
 
 
@@ -96,13 +97,14 @@ def survival_chart(
         drawing.add(PolyLine(edge, strokeColor=BLUE, strokeWidth=0.5, strokeDashArray=[2, 1.5]))
     drawing.add(PolyLine(flat(curve.probability), strokeColor=NAVY, strokeWidth=1.6))
     for endpoint in prediction.endpoints:
-        free = 1 - endpoint.base_rate if endpoint.name == "early_failure_3m" else endpoint.base_rate
-        drawing.add(_diamond(*at(endpoint.months, free), 2.8))
+        rate = 1 - endpoint.base_rate if endpoint.name == "early_failure_3m" else endpoint.base_rate
+        drawing.add(_diamond(*at(endpoint.months, rate), 2.8))
     if (twelve := prediction.endpoint("pfs_12m")) is not None:
         x, y = at(twelve.months, twelve.probability)
         drawing.add(Line(x, bottom, x, y, strokeColor=INK, strokeWidth=0.6, strokeDashArray=[1.5, 1.5]))
         drawing.add(Circle(x, y, 2.6, fillColor=NAVY, strokeColor=white, strokeWidth=0.7))
-        drawing.add(_text(x + 4, bottom + 4, edition.percent(twelve.probability), anchor="start", bold=True, size=7.5))
+        free = bottom + 4 if twelve.lower > _ROOM else at(0.0, twelve.upper)[1] + 4  # below the band, or above it
+        drawing.add(_text(x + 4, free, edition.percent(twelve.probability), anchor="start", bold=True, size=7.5))
     drawing.add(_text((left + right) / 2, 1.5, _("months since the first dose of immunotherapy")))
     drawing.add(_text(0, height - 7, _("Progression-free survival"), anchor="start", bold=True, size=7.0))
     return drawing

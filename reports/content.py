@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
     from clinical.record import ClinicalRecord
     from explain.explanation import Explanation
-    from imaging.delineation import Component
     from imaging.references import OrganReferences
     from imaging.study import Study
     from inference.prediction import Prediction
@@ -41,7 +40,6 @@ class ReportContent:
         verdict: None while the answer was not signed by a reader: the report is a draft and says so.
         version: of the reading; a change after a signature makes the next one.
         references: uptake of healthy organs; None where it was not measured.
-        components: the hot components of the delineation, lesions or not; empty where lesions were drawn by a reader.
     """
 
     report_uid: str
@@ -55,4 +53,3 @@ class ReportContent:
     verdict: ReaderVerdict | None = None
     version: int = 1
     references: OrganReferences | None = None
-    components: tuple[Component, ...] = ()

@@ -17,6 +17,8 @@ from datetime import datetime
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fedpet.errors import FedpetError
 from fedpet.messages import Message
 from imaging.study import SeriesFacts, Study
@@ -75,6 +77,8 @@ def _plain(value: Any) -> Any:  # noqa: ANN401, PLR0911 - any value of a report,
         return [_plain(inner) for inner in value]
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, np.generic):
+        return _plain(value.item())
     if isinstance(value, float):
         return float(f"{value:.6g}") if isfinite(value) else str(value)
     return value

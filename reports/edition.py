@@ -47,12 +47,16 @@ class Edition:
         return f"+{written}" if sign and x > 0 else written
 
     def percent(self, p: float) -> str:
-        """A probability (0 to 1) in whole per cent."""
+        """A probability (0 to 1) in whole per cent; "<1" or ">99" where it is neither 0 nor 1 but would look so."""
+        if 0.0 < p < 0.005:
+            return f"<1{self.percent_sign}"
+        if 0.995 <= p < 1.0:
+            return f">99{self.percent_sign}"
         return self.decimal(100 * p, 0) + self.percent_sign
 
     def interval(self, lower: float, upper: float) -> str:
         """Two probabilities (0 to 1) as a range in whole per cent."""
-        return f"{self.decimal(100 * lower, 0)}–{self.percent(upper)}"
+        return f"{self.decimal(100 * lower, 0)}–{self.decimal(100 * upper, 0)}{self.percent_sign}"
 
     @property
     def percent_sign(self) -> str:

@@ -86,9 +86,9 @@ def corrections(content: ReportContent, edition: Edition) -> list[Flowable]:
         ]
         for one in applied
     ]
-    warning = paragraph(f"▲ {_('Corrected by a person: the SUV rests on these values.')}", "strong")
+    told = _("Corrected by a person: the SUV rests on these values.")
     table = grid(rows, [28 * mm, 28 * mm, 28 * mm, 56 * mm, 32 * mm])
-    return [Spacer(0, 2 * mm), panel([warning, table], WIDTH, edge=VERMILION)]
+    return [Spacer(0, 2 * mm), panel([paragraph(f"▲ {told}", "strong"), table], WIDTH, edge=VERMILION)]
 
 
 def _value(value: float | datetime | None, edition: Edition) -> str:
@@ -101,8 +101,8 @@ def _value(value: float | datetime | None, edition: Edition) -> str:
 
 def _source(source: str, edition: Edition) -> str:
     """That a person gave the value, or nothing."""
-    _ = edition.translate
-    return f"▲ {_('corrected by a person')}" if source == _CORRECTED else ""
+    told = edition.say(REFERENCE_TIMES[_CORRECTED])
+    return f"▲ {told}" if source == _CORRECTED else ""
 
 
 def _given(value: float | None, factor: float, unit: str, edition: Edition, digits: int) -> str:

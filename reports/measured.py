@@ -31,7 +31,9 @@ def totals(content: ReportContent, edition: Edition) -> Table:
     _ = edition.translate
     found = content.prediction.quantities
     sul, lean = _sul_peak(content, edition)
-    hot = str(len(content.components)) if content.components else "–"
+    distance = f"{edition.decimal(found.dmax_mm / 10)} cm" if len(found.lesions) > 1 else "–"
+    hottest, peak = (edition.decimal(suv) if found.lesions else "–" for suv in (found.suv_max, found.suv_peak))
+    hot = str(len(content.prediction.components)) if content.prediction.components else "–"
     return facts(
         [
             (
@@ -40,10 +42,10 @@ def totals(content: ReportContent, edition: Edition) -> Table:
                 _("sum of the lesions"),
             ),
             (_("Total lesion glycolysis (TLG)"), f"{edition.decimal(found.tlg)} g", _("sum of volume × SUVmean")),
-            (_("Largest distance (Dmax)"), f"{edition.decimal(found.dmax_mm / 10)} cm", _("between lesion centroids")),
+            (_("Largest distance (Dmax)"), distance, _("between lesion centroids")),
             (_("Number of lesions"), str(len(found.lesions))),
-            (_("SUVmax"), edition.decimal(found.suv_max), _("hottest voxel; body weight")),
-            (_("SUVpeak"), edition.decimal(found.suv_peak), _("highest mean of a 1 cm³ sphere; body weight")),
+            (_("SUVmax"), hottest, _("hottest voxel; body weight")),
+            (_("SUVpeak"), peak, _("highest mean of a 1 cm³ sphere; body weight")),
             (_("SULpeak"), sul, lean),
             (_("Hot components"), hot, _("lesions and physiological uptake")),
         ],
@@ -54,12 +56,12 @@ def totals(content: ReportContent, edition: Edition) -> Table:
 def _sul_peak(content: ReportContent, edition: Edition) -> tuple[str, str]:
     """SUVpeak per lean body mass, and the method or what is missing."""
     _ = edition.translate
-    lean = _lean_body_mass(content.study.pet_facts)
+    lean, found = _lean_body_mass(content.study.pet_facts), content.prediction.quantities
     if lean is None:
         return _("not computable"), _("height, weight or sex is not in the images")
     mass, weight = lean
     method = Message("as SUVpeak; lean body mass {kg:.1f} kg (Janmahasatian)", kg=mass)
-    return edition.decimal(content.prediction.quantities.suv_peak * mass / weight), edition.say(method)
+    return edition.decimal(found.suv_peak * mass / weight) if found.lesions else "–", edition.say(method)
 
 
 def _lean_body_mass(facts: PetFacts) -> tuple[float, float] | None:
@@ -71,7 +73,7 @@ def _lean_body_mass(facts: PetFacts) -> tuple[float, float] | None:
 
 def delineation(content: ReportContent, edition: Edition) -> Flowable:
     """The method, the hot components that are no lesions, by place, and what the reader switched."""
-    left_out = [one for one in content.components if not one.included]
+    left_out = [one for one in content.prediction.components if not one.included]
     delineated = Message("Delineation: {method}.", method=method_label(content.prediction.quantities.method))
     sentences = [delineated]
     if left_out:
@@ -80,11 +82,23 @@ def delineation(content: ReportContent, edition: Edition) -> Flowable:
         sentences.append(
             Message("Hot components not counted as lesions: {count} – {places}.", count=len(left_out), places=names)
         )
-    if switched := [one for one in content.components if one.switched]:
+    if switched := [one for one in content.prediction.components if one.switched]:
         ids = [", ".join(str(one.id) for one in switched if one.included is taken) or "–" for taken in (True, False)]
         sentences.append(Message("Components taken in by the reader: {taken}; left out: {left}.",
                                  taken=ids[0], left=ids[1]))  # fmt: skip
     return paragraph(" ".join(edition.say(sentence) for sentence in sentences), "small")
+
+
+def painted_out(content: ReportContent, edition: Edition) -> list[Flowable]:
+    """That the model answered on a PET without what the reader left out; nothing where it saw the PET as it is."""
+    hidden = content.prediction.painted_out
+    if not hidden:
+        return []
+    said = Message(
+        "▲ The reader left out components {ids}: the model answered on a PET without their uptake.",
+        ids=", ".join(map(str, hidden)),
+    )
+    return [paragraph(edition.say(said), "small_strong")]
 
 
 def healthy_organs(content: ReportContent, edition: Edition) -> list[Flowable]:

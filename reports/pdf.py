@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from reportlab import rl_config
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.units import mm
 from reportlab.platypus import BaseDocTemplate, PageTemplate, Spacer
@@ -17,7 +18,7 @@ from reports.edition import Edition
 from reports.examination import acquisition, checks, corrections
 from reports.findings import findings
 from reports.inputs import clinical_inputs, missing_line
-from reports.measured import healthy_organs
+from reports.measured import healthy_organs, painted_out
 from reports.meeting import context, meeting, status
 from reports.page import Furniture, ReportCanvas, text_frame
 from reports.provenance import provenance
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from reports.content import ReportContent
     from reports.tagging import Element
 
+rl_config.useA85 = 0  # streams as they are, not as text: faster, and a fifth smaller
 TITLE = Message("Progression-free survival under immunotherapy")
 
 
@@ -103,6 +105,7 @@ def _story(content: ReportContent, edition: Edition) -> list[Flowable]:
         *answer(content, edition),
         Spacer(0, 1.5 * mm),
         missing_line(content, edition),
+        *painted_out(content, edition),
         *([] if content.prediction.abstained else [paragraph(caution, "quiet")]),
         *checks(content, edition),
         *corrections(content, edition),

@@ -28,23 +28,14 @@ KEY = b"key of a centre"
 IDENTITY = ("DUPONT", "Jeanne", "HOSP-4711")
 _OPENING = b"\x08\x00\x15\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
 _VALUES = (
-    b"",
-    b"nan",
-    b"inf",
-    b"1e400",
-    b"-1",
-    b"0",
-    b"1e-300",
-    b"\\",
-    b"1\\2\\3\\4\\5\\6\\7",
-    b"\xff\xfe\xfd",
-    b"99999999999",
-)
+    b"", b"nan", b"inf", b"1e400", b"1e300", b"-1", b"0", b"1e-300", b"\\", b"1\\2\\3\\4\\5\\6\\7", b"\xff\xfe\xfd",
+    b"99999999999", b"00010101", b"99991231235959",
+)  # fmt: skip
 _REPRESENTATIONS = (b"AE", b"CS", b"DS", b"FD", b"IS", b"LO", b"OB", b"PN", b"SQ", b"UI", b"UL", b"UN", b"US", b"ZZ")
 _EXTREMES = {
     "Rows": 65535, "Columns": 65535, "NumberOfFrames": 10**9, "BitsAllocated": 64, "BitsStored": 0, "HighBit": 99,
     "SamplesPerPixel": 3, "PixelRepresentation": 7, "RescaleSlope": "1e308", "RescaleIntercept": "-1e308",
-    "PixelSpacing": [0, 0], "ImagePositionPatient": [1e30, -1e30, 0], "ImageOrientationPatient": [0] * 6,
+    "PixelSpacing": [0, 1e9], "ImagePositionPatient": [1e30, -1e30, 0], "ImageOrientationPatient": [0] * 6,
     "FrameReferenceTime": "1e300", "ActualFrameDuration": "0", "PatientWeight": "1e-300", "PatientSize": "inf",
     "AcquisitionTime": "999999", "SeriesDate": "00000000", "TimezoneOffsetFromUTC": "+9999", "DecayFactor": "-5",
 }  # fmt: skip

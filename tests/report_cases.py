@@ -210,7 +210,8 @@ def with_organs(content):
         Component(i + 1, i < 6, place, Message("A reason."), i == 10, 6.0, 5.0, (0.0, 0.0, 0.0))
         for i, place in enumerate(places)
     )
-    return replace(content, references=references, components=components)
+    prediction = replace(content.prediction, components=components, painted_out=(11,))
+    return replace(content, references=references, prediction=prediction)
 
 
 def corrected(content):

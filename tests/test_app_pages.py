@@ -140,6 +140,18 @@ def test_the_list_shows_each_case_with_its_answer(page, services):
     assert [button.label for button in page.button if button.key] == ["Ouvrir"] * 3
 
 
+def test_several_archives_become_several_cases(page, services):
+    _open(page, "new")
+    assert page.file_uploader[0].allowed_type == [".zip"]
+    for name in ("DUPONT.zip", "DURAND.zip"):
+        page.file_uploader[0].upload(name, b"PK\x05\x06" + bytes(18))
+    page.run()
+    assert page.title[0].value == "Dossiers"
+    assert len(services.store.newest()) == 2
+    services.jobs.stop()
+    assert not [path for path in services.settings.folder.rglob("*") if "DU" in path.name]
+
+
 def test_the_form_keeps_what_is_entered_and_what_is_missing_stays_missing(page, services):
     case = _received(services)
     _open(page, "case", case)
@@ -239,7 +251,7 @@ def test_the_answer_without_each_lesion_is_shown_with_its_caveat(page, services)
         {"lesion": "all", "probability": 0.5, "change": -0.023, "abstained": Message("No lesion.").to_json()},
     ]
     said = _texts(_open(page, "case", _ready(services, what_if=tries)))
-    for words in ("61 %", "+9 points, mieux", "−2 points, moins bien", "toutes", "50 % *", "s’abstiendrait", "TEP"):
+    for words in ("61 %", "+9 points, mieux", "−2 points, moins bien", "toutes", "50 % †", "s’abstiendrait", "TEP"):
         assert words in said.replace("\u202f", " ").replace("\xa0", " ")
     assert "non ce que son traitement apporterait" in said
 

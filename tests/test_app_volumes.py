@@ -31,8 +31,19 @@ def stored(tmp_path_factory):
 
 def _read(folder, description, name):
     entry = next(entry for entry in description["volumes"] if entry["name"] == name)
+    if entry["dtype"] == "runs":
+        return _from_runs(np.fromfile(folder / f"{name}.bin", "<u4").reshape(-1, 3), entry["shape"]), entry
     raw = np.fromfile(folder / f"{name}.bin", dtype=np.dtype(entry["dtype"]).newbyteorder("<"))
     return raw.reshape(entry["shape"]).astype(float) * entry["scale"], entry
+
+
+def _from_runs(runs, shape):
+    """Every run of labels written out, voxel by voxel."""
+    flat = np.zeros(np.prod(shape), np.uint16)
+    for first, count, label in runs:
+        assert not flat[first : first + count].any()
+        flat[first : first + count] = label
+    return flat.reshape(shape)
 
 
 def test_every_voxel_of_the_pet_is_kept_to_half_a_step_of_its_scale(stored):
@@ -48,6 +59,35 @@ def test_ct_and_labels_are_stored_exactly(stored):
     result, folder, description = stored
     assert np.array_equal(_read(folder, description, "ct")[0], result.study.ct.array)
     assert np.array_equal(_read(folder, description, "lesions")[0], result.prediction.lesion_labels.array)
+
+
+def test_all_hot_components_are_stored_where_the_answer_knows_them(tmp_path):
+    result = cases.make_case(tmp_path)
+    hot = result.prediction.lesion_labels.array.copy()
+    hot[0, 0, 0], hot[-1, -1, -4:], hot[3:6, 4, :] = 300, 2, 7
+    components = result.prediction.lesion_labels.like(hot, "label")
+    _store(replace(result, prediction=replace(result.prediction, component_labels=components)), tmp_path)
+    labels, entry = _read(tmp_path, read_description(tmp_path), "lesions")
+    assert np.array_equal(labels, hot)
+    assert entry["highest"] == 300
+    assert entry["bytes"] == (tmp_path / "lesions.bin").stat().st_size
+
+
+def test_labels_that_fill_a_volume_or_are_none_are_stored(tmp_path):
+    result = cases.make_case(tmp_path)
+    for value in (0, 1):
+        labels = result.prediction.lesion_labels
+        full = labels.like(np.full(labels.shape, value, np.uint16), "label")
+        _store(replace(result, prediction=replace(result.prediction, lesion_labels=full)), tmp_path)
+        assert np.array_equal(_read(tmp_path, read_description(tmp_path), "lesions")[0], full.array)
+
+
+def test_the_description_bears_a_stamp_that_changes_with_the_volumes(tmp_path):
+    result = cases.make_case(tmp_path)
+    store_images(result.study, tmp_path)
+    first = read_description(tmp_path)["stamp"]
+    store_answer(result, tmp_path)
+    assert read_description(tmp_path)["stamp"] != first
 
 
 def test_saliency_keeps_its_sign_and_lies_between_minus_one_and_one(stored):
@@ -147,6 +187,20 @@ def test_an_oblique_volume_is_resampled_onto_the_patient_axes():
     weights = aligned.array / aligned.array.sum()
     centre = [float((weights * place).sum()) for place in np.indices(aligned.shape)]
     assert aligned.to_mm(np.array(centre)) == pytest.approx(source.to_mm(np.array([18.0, 12.0, 16.0])), abs=0.1)
+
+
+def test_a_tilted_gantry_keeps_a_point_at_its_place():
+    """Slices shifted along the patient: columns and rows lie along the patient's axes, the slice axis does not."""
+    affine = np.diag([2.0, 2.0, 3.0, 1.0])
+    affine[1, 2] = 3.0 * np.tan(np.deg2rad(15.0))
+    affine[:3, 3] = (-40.0, -50.0, -60.0)
+    z, y, x = np.indices((40, 40, 40))
+    source = Volume(np.exp(-((z - 22) ** 2 + (y - 12) ** 2 + (x - 25) ** 2) / 18.0).astype(np.float32), affine, "1")
+    aligned = axis_aligned(source, outside=0.0)
+    weights = aligned.array / aligned.array.sum()
+    centre = np.array([float((weights * place).sum()) for place in np.indices(aligned.shape)])
+    expected = [-40 + 2 * 25, -50 + 2 * 12 + 22 * 3 * np.tan(np.deg2rad(15.0)), -60 + 3 * 22]
+    assert aligned.to_mm(centre) == pytest.approx(expected, abs=0.1)
 
 
 def test_oblique_labels_stay_labels():

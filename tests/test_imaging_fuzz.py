@@ -8,7 +8,7 @@ import tempfile
 
 import pytest
 
-CASES = 300
+CASES = 240
 
 
 @pytest.fixture(scope="module")

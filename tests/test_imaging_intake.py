@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -355,3 +357,13 @@ def test_limits_are_those_of_the_settings(tmp_path, monkeypatch):
     monkeypatch.setenv("FEDPET_CONFIG", str(tmp_path / "none.toml"))
     settings = Settings()
     assert IntakeLimits(settings.max_files, settings.max_upload_mb * 2**20) == IntakeLimits()
+
+
+def test_the_command_keeps_the_limits_of_the_settings(tmp_path, dicom, monkeypatch):
+    monkeypatch.setenv("FEDPET_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FEDPET_MAX_FILES", "5")
+    folder = dicom.save(dicom.pet(SUV), tmp_path / "folder")
+    command = [sys.executable, "-c", "from app.command import main; main()", "inspect", str(folder), "--json"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 3
+    assert "More than 5 files" in run.stdout

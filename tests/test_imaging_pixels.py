@@ -229,3 +229,15 @@ def test_allocated_stored_and_high_bit(tmp_path, dicom, bits, stored, high):
         packed = (image << (high - stored + 1)).astype(f"<u{bits // 8}").tobytes()
         one.PixelData = packed + bytes(len(packed) % 2)
     np.testing.assert_array_equal(ct_of(dicom.save(slices, tmp_path / "ct")).array, values)
+
+
+def test_a_ct_of_fractional_slope_is_read_and_checked(tmp_path, dicom):
+    suv, hu, origin = dicom.thorax((20, 40, 40), spacing=(8.0, 8.0, 8.0))
+    place = {"spacing": (8.0, 8.0, 8.0), "origin": origin}
+    slices = dicom.ct(hu, RescaleSlope="0.5", **place)
+    for one, image in zip(slices, hu, strict=True):
+        one.PixelData = (2 * (image + 1024)).astype("<i2").tobytes()
+    study = load_study(dicom.save(dicom.pet(suv, **place) + slices, tmp_path / "p"), pseudonym_key=b"k")
+    assert study.ct.array.dtype == np.float32
+    np.testing.assert_array_equal(study.ct.array, hu)
+    assert {check.name: check.level for check in study.checks}["ct_present"] is Level.PASS

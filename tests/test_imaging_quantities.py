@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pytest
 
 from imaging.delineation import connected_components, threshold_components
+from imaging.loading import load_study
+from imaging.masks import read_mask
+from imaging.peak import RADIUS_MM, shared_voxels, sphere_means, whole_voxels
 from imaging.quantities import quantify
 from imaging.volume import Volume
 
@@ -89,3 +94,83 @@ def test_lesion_numbers_are_the_labels_even_with_gaps(pet):
     (lesion,) = quantify(pet, labels, method="x").lesions
     assert lesion.id == 7
     assert lesion.region == "unknown"
+
+
+def test_suv_peak_local_is_the_mean_around_the_hottest_voxel():
+    suv = np.full((11, 11, 11), 1.0)
+    suv[4:9, 4:9, 4:9] = 6.0
+    suv[4, 4, 4] = 7.0
+    pet = volume(suv)
+    (lesion,) = quantify(pet, threshold_components(pet), method="x").lesions
+    corner = np.clip(np.array([[0, 0, 0], *np.eye(3, dtype=int), *-np.eye(3, dtype=int)]), -1, 1) + 4
+    diagonal = [[4 + a, 4 + b, 4] for a in (-1, 1) for b in (-1, 1)]
+    diagonal += [[4 + a, 4, 4 + b] for a in (-1, 1) for b in (-1, 1)] + [
+        [4, 4 + a, 4 + b] for a in (-1, 1) for b in (-1, 1)
+    ]
+    expected = np.mean([suv[tuple(place)] for place in [*corner, *diagonal]])
+    assert lesion.suv_peak_local == pytest.approx(expected)
+    assert lesion.suv_peak_local < lesion.suv_peak
+
+
+def test_partial_voxels_of_the_sphere_are_weighted_by_their_share():
+    kernel = shared_voxels(np.diag([4.0, 4.0, 4.0, 1.0]))
+    assert kernel.sum() == pytest.approx(1.0)
+    assert kernel.max() == pytest.approx(0.064, rel=0.01)  # a whole voxel of 64 mm3 in 1 cm3
+    points = np.random.default_rng(0).uniform(-RADIUS_MM, RADIUS_MM, (200_000, 3))
+    inside = points[np.linalg.norm(points, axis=1) <= RADIUS_MM]
+    share = (np.rint(inside / 4.0) == [0, 0, 1]).all(axis=1).mean()
+    middle = np.array(kernel.shape) // 2
+    assert kernel[middle[0], middle[1], middle[2] + 1] == pytest.approx(share, abs=0.002)
+
+
+def test_a_sphere_takes_the_voxels_whose_centres_it_holds_on_any_grid():
+    """5.47 x 5.47 x 3.27 mm: 7 voxels of the 45 around."""
+    kernel = whole_voxels(np.diag([5.46875, 5.46875, 3.27, 1.0]))
+    index = np.argwhere(kernel > 0) - np.array(kernel.shape) // 2
+    assert (np.linalg.norm(index * [3.27, 5.46875, 5.46875], axis=1) <= RADIUS_MM).all()
+    assert len(index) == 7
+    oblique = np.array([[0.0, 0.0, 3.27, 0], [5.46875, 0, 0, 0], [0, 5.46875, 0, 0], [0, 0, 0, 1]])
+    assert (whole_voxels(oblique) > 0).sum() == 7
+
+
+def test_peaks_at_the_border_of_the_image_continue_it():
+    pet = volume(np.full((5, 5, 5), 3.0))
+    corners = np.array([[0, 0, 0], [4, 4, 4]])
+    assert sphere_means(pet, corners, whole_voxels(pet.affine)) == pytest.approx([3.0, 3.0])
+
+
+def test_volumes_by_other_thresholds_within_a_lesion():
+    suv = np.full((9, 9, 9), 0.5)
+    suv[2:5, 2:5, 2:5] = 3.0
+    suv[3, 3, 2:5] = (4.0, 10.0, 4.2)
+    pet = volume(suv)
+    (lesion,) = quantify(pet, pet.like((suv >= 3).astype(np.uint8), "label"), method="x").lesions
+    assert lesion.mtv_41pct_ml == pytest.approx(2 * 0.064)
+    assert lesion.mtv_suv4_ml == pytest.approx(3 * 0.064)
+
+
+@pytest.mark.reference_data
+@pytest.mark.parametrize("patient", ["STS_002", "STS_008", "STS_042"])
+def test_published_values_of_real_sarcomas_in_every_column(reference_data, patient):
+    """SUVpeak counts voxels by their centres; weighting them by their share of the sphere gives 2 to 7 % less."""
+    folder = reference_data / "sts"
+    with (folder / "expected_pet.csv").open(newline="") as table:
+        expected = next(row for row in csv.DictReader(table) if row["patient"] == patient)
+    study = load_study(folder / patient / "PET" / "image", pseudonym_key=b"k" * 32)
+    labels = read_mask(folder / patient / "nifti" / "PET_mask.nii.gz", study.pet)
+    measured = quantify(study.pet, labels, method="given_mask")
+    (lesion,) = measured.lesions
+    columns = {
+        "MTV_ml": lesion.mtv_ml,
+        "SUVmax": lesion.suv_max,
+        "SUVmean": lesion.suv_mean,
+        "SUVpeak_local": lesion.suv_peak_local,
+        "SUVpeak_global": lesion.suv_peak,
+        "TLG": lesion.tlg,
+        "MTV41_ml": lesion.mtv_41pct_ml,
+        "MTV4_ml": lesion.mtv_suv4_ml,
+        "mask_vox": np.count_nonzero(labels.array),
+    }
+    assert columns == pytest.approx({name: float(expected[name]) for name in columns}, rel=1e-3)
+    assert 0.92 < lesion.suv_peak_partial / lesion.suv_peak < 0.985
+    assert (measured.tmtv_ml, measured.suv_peak) == (lesion.mtv_ml, lesion.suv_peak)

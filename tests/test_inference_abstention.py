@@ -10,10 +10,8 @@ from imaging.study import Level, PetFacts, QualityCheck, Study
 from imaging.volume import Volume
 from inference.abstention import output_reason, record_reason
 from inference.contract import default_contract
-from inference.delineation import model_lesions
 from inference.engine import EngineOutput
 from inference.predict import predict
-from inference.preprocessing import model_grid
 
 CONTRACT = default_contract()
 COMPLETE = ClinicalRecord(
@@ -95,20 +93,6 @@ def test_a_reader_s_mask_is_measured_as_given(untrained_bundle):
     prediction = predict(loaded, COMPLETE, untrained_bundle, lesions=loaded.pet.like(given, "label"))
     assert prediction.quantities.method == "given_mask"
     assert prediction.quantities.tmtv_ml == pytest.approx(4 * 8 * 8 * 0.064)
-
-
-def test_only_components_on_the_lesion_map_are_lesions():
-    loaded = study()
-    labels = model_lesions(loaded.pet, output(), model_grid(loaded, CONTRACT), CONTRACT)
-    assert labels.array.max() == 1
-    assert (labels.array[140:148, 40:48, 60:68] == 1).all()
-    assert labels.array[:100].max() == 0
-
-
-def test_an_unsure_map_draws_no_lesion():
-    loaded = study()
-    labels = model_lesions(loaded.pet, output(lesion_value=0.25), model_grid(loaded, CONTRACT), CONTRACT)
-    assert labels.array.max() == 0
 
 
 def test_missing_variables_are_named(untrained_bundle):

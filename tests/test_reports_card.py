@@ -1,4 +1,4 @@
-from reports.card import Card
+from reports.card import Card, Node
 
 FLAT = {
     "federation": {
@@ -10,10 +10,16 @@ FLAT = {
 }  # fmt: skip
 TRAINED = {
     "software": {"fedbiomed": "6.4.1"},
-    "federation": {"nodes": {"A": {"training": 12, "validation": 3}}, "training_plan_sha256": "aa"},
+    "federation": {
+        "nodes": {"A": {"training": 12, "validation": 3}},
+        "training_plan_sha256": "aa",
+        "differential_privacy": {"epsilon": 3.5, "delta": 1e-5},
+    },
+    "validation": {"model": {"final_by_node": {"A": {"loss": 2.1, "patients": 3}}}},
     "limits": ["One.", "Two."],
     "evaluation": {
         "patients": 96,
+        "by_centre": {"A": 0.7, "B": {"value": 0.75, "lower": 0.7, "upper": 0.8}},
         "observed_c_index": {"model": 0.7, "clinical": 0.6},
         "expected_auc_pfs_12m": {
             "model": {"value": 0.78, "lower": 0.7, "upper": 0.85},
@@ -31,14 +37,19 @@ def figures(card):
 def test_a_flat_card():
     card = Card(FLAT)
     assert (card.framework, card.plan, card.limits) == ("Fed-BioMed 6.4.1", "aa", ("One limit.",))
-    assert card.nodes == (("A", 12), ("B", None))
+    assert card.nodes == (Node("A", 12), Node("B", None))
     assert figures(card) == [("AUC, PFS at 12 months", 0.78, (0.7, 0.85)), ("C-index", 0.7, None)]
 
 
 def test_the_card_of_a_rehearsal():
     card = Card(TRAINED)
     assert (card.framework, card.plan, card.limits) == ("Fed-BioMed 6.4.1", "aa", ("One.", "Two."))
-    assert card.nodes == (("A", 12),)
+    assert card.nodes == (Node("A", 12, 3, 2.1),)
+    assert card.privacy == 3.5
+    assert [(name, metric.value, metric.interval) for name, metric in card.groups("centre")] == [
+        ("A", 0.7, None), ("B", 0.75, (0.7, 0.8))
+    ]  # fmt: skip
+    assert card.groups("subgroup") == ()
     assert figures(card) == [
         ("AUC, PFS at 12 months", 0.78, (0.7, 0.85)),
         ("AUC, clinical data alone", 0.66, (0.6, 0.72)),
@@ -51,4 +62,5 @@ def test_the_card_of_a_rehearsal():
 def test_an_empty_card_and_one_without_held_out_patients():
     for card in (Card({}), Card({"evaluation": "No held-out patients were given."})):
         assert (card.framework, card.plan, card.limits, card.nodes, card.metrics) == (None, None, (), (), ())
+        assert (card.privacy, card.groups("centre")) == (None, ())
         assert card.first("evaluation.patients", "created") is None

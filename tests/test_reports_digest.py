@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 
 from clinical.record import ClinicalRecord
+from fedpet.errors import SuvNotComputable
 from fedpet.messages import Message
+from imaging.corrections import AppliedCorrection
+from imaging.delineation import Component
 from imaging.lesions import Quantities
-from imaging.study import Level, PetFacts, QualityCheck, Study
+from imaging.references import OrganReferences
+from imaging.study import Level, PetFacts, QualityCheck, SeriesFacts, Study
 from imaging.volume import Volume
 from inference.prediction import ModelReference, Prediction
-from reports.content import ReportContent
+from reports.content import ReaderVerdict, ReportContent
 from reports.digest import canonical_json, content_hash
 
 
@@ -42,11 +46,15 @@ def test_the_hash_is_sha256_of_sorted_ascii_json(content):
     assert text.isascii()
     assert text == json.dumps(data, sort_keys=True, separators=(",", ":"))
     assert content_hash(content) == hashlib.sha256(text.encode("ascii")).hexdigest()
-    assert data["format"] == "fedpet.report/1"
+    assert data["format"] == "fedpet.report/2"
     assert data["study"]["checks"][0]["level"] == "pass"
     assert data["study"]["pet_facts"]["reference_time"] == "2026-01-02T03:04:00"
     assert data["prediction"]["quantities"]["tmtv_ml"] == 12.3457
-    assert data["study"]["source_uids"] == {"PT": ["1.2", "1.3"]}
+    expected = hashlib.sha256(b"1.2\n1.3").hexdigest()
+    assert data["study"]["source_uids"] == {"PT": {"count": 2, "sha256": expected}}
+
+
+LEFT_OUT = Component(1, False, "bladder", Message("Below the bladder."), False, 9.0, 3.0, (0.0, 0.0, 0.0))
 
 
 def with_tmtv(content, tmtv):
@@ -67,6 +75,13 @@ def test_last_bits_do_not_matter_but_values_do(content):
         lambda c: replace(c, card={"name": "n"}),
         lambda c: replace(c, study=replace(c.study, source_uids={"PT": ("1.2", "1.4")})),
         lambda c: replace(c, prediction=replace(c.prediction, abstained=Message("No PET."))),
+        lambda c: replace(c, verdict=ReaderVerdict("accept", "", "Dr A", "2026-01-04T10:00:00")),
+        lambda c: replace(c, version=2),
+        lambda c: replace(c, prediction=replace(c.prediction, components=(LEFT_OUT,))),
+        lambda c: replace(c, references=OrganReferences(None, None, None, None, {})),
+        lambda c: replace(
+            c, study=replace(c.study, corrections=(AppliedCorrection("weight_kg", 70.0, 75.0, "typed wrong"),))
+        ),
     ],
 )
 def test_every_part_of_the_case_enters(content, change):
@@ -81,3 +96,29 @@ def test_voxels_do_not_enter(content):
 def test_numbers_that_json_cannot_hold_are_words(content):
     card = {"loss": float("nan"), "largest": float("inf")}
     assert json.loads(canonical_json(replace(content, card=card)))["card"] == {"loss": "nan", "largest": "inf"}
+
+
+def test_nothing_in_the_json_leads_to_other_files_of_the_patient(content):
+    """It travels with the report: no identifier of an image, and no free text of the scanner."""
+    series = SeriesFacts("PT", "DUPONT JEAN WB", 2, (2, 3, 4), (1.0, 1.0, 1.0), True, Message("Chosen."), 1)
+    study = replace(content.study, series=(series,), frame_of_reference="1.2.999", source_uids={"PT": ("1.2.840.7",)})
+    text = canonical_json(replace(content, study=study))
+    for identifying in ("DUPONT", "1.2.999", "1.2.840.7"):
+        assert identifying not in text
+    assert json.loads(text)["study"]["series"][0]["id"] == 1
+
+
+def test_the_order_of_the_images_does_not_matter_but_their_set_does(content):
+    def hashed(*uids):
+        return content_hash(replace(content, study=replace(content.study, source_uids={"PT": uids})))
+
+    assert hashed("1.3", "1.2") == hashed("1.2", "1.3") != hashed("1.2")
+
+
+def test_a_refused_suv_and_numpy_numbers_are_plain(content):
+    sentences = {"found": Message("Found."), "needed": Message("Needed."), "advice": Message("Do it.")}
+    facts = replace(content.study.pet_facts, weight_kg=np.float32(70.5))
+    study = replace(content.study, suv_refusal=SuvNotComputable(**sentences), pet_facts=facts)
+    data = json.loads(canonical_json(replace(content, study=study)))["study"]
+    assert [one["template"] for one in data["suv_refusal"]] == ["Found.", "Needed.", "Do it."]
+    assert data["pet_facts"]["weight_kg"] == 70.5

@@ -1,3 +1,4 @@
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,12 @@ ROOT = Path(__file__).parents[1]
         (lambda e: e.decimal(0.314, 2, sign=True), "+0,31", "+0.31"),
         (lambda e: e.decimal(0.0, 2, sign=True), "0,00", "0.00"),
         (lambda e: e.percent(0.337), "34\u202f%", "34%"),
+        (lambda e: e.percent(0.002), "<1\u202f%", "<1%"),
+        (lambda e: e.percent(0.997), ">99\u202f%", ">99%"),
+        (lambda e: e.percent(1.0), "100\u202f%", "100%"),
+        (lambda e: e.translate("Serum albumin"), "Albuminémie", "Serum albumin"),
+        (lambda e: e.say(Message("Patient: {pseudonym}", pseudonym="P")), "Patient\u00a0: P", "Patient: P"),
+        (lambda e: e.clock(datetime(2026, 11, 2, 9)), "02/11/2026 09:00:00", "02/11/2026 09:00:00"),  # noqa: DTZ001 - DICOM times are local
         (lambda e: e.interval(0.264, 0.418), "26–42\u202f%", "26–42%"),
         (lambda e: e.day("2026-11-02"), "2 novembre 2026", "2 November 2026"),
         (lambda e: e.day(""), "", ""),

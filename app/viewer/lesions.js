@@ -23,7 +23,7 @@ export class Lesions {
       const head = element('th', { scope: 'rowgroup', colSpan: heads.length }, label)
       return some.length ? [element('tbody', {}, ...(first ? [] : [element('tr', { className: 'group' }, head)]), ...some.map((row) => this.row(row)))] : []
     }
-    return element('div', { className: 'lesions', tabIndex: 0, role: 'region', ariaLabel: labels.lesions },
+    return element('div', { className: this.choices ? 'lesions switched' : 'lesions', tabIndex: 0, role: 'region', ariaLabel: labels.lesions },
       element('table', {}, element('caption', {}, labels.lesions),
         element('thead', {}, element('tr', {}, ...heads.map((head) => element('th', { scope: 'col' }, head)))),
         ...group(labels.lesions, rows.filter((row) => row.included), true),

@@ -1,6 +1,6 @@
 // How the volumes come from the server: in pieces, those nearest to where the reader looks first.
 
-const PIECE = 4 * 2 ** 20 // bytes of a request
+const PIECE = 8 * 2 ** 20 // bytes of a request
 const AT_ONCE = 3
 
 // A file, or its bytes `first` to `last`.

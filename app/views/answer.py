@@ -26,6 +26,7 @@ _OTHERS = {
 def draw(prediction: dict[str, Any], spoken: Speech, *, card: StreamlitPage) -> None:
     """Draw the headline of a case, with the way to the card of the model."""
     _ = spoken.text
+    st.header(_("Answer of the model"), anchor=False)
     if prediction["abstained"] is not None:
         reason = spoken.say(Message.from_json(prediction["abstained"]))
         st.warning(f"**{_('The model does not answer.')}** {reason}", icon=":material/do_not_disturb_on:")
@@ -38,7 +39,7 @@ def draw(prediction: dict[str, Any], spoken: Speech, *, card: StreamlitPage) -> 
     with left:
         _draw_probability(main, prediction["interval_level"], spoken)
     with middle:
-        st.subheader(_("Predicted progression-free survival"), anchor=False)
+        st.header(_("Predicted progression-free survival"), anchor=False)
         st.vega_lite_chart(spec=survival_chart(prediction["survival"], main["base_rate"], spoken), key="survival")
         st.caption(
             spoken.say(
@@ -67,7 +68,7 @@ def _draw_probability(main: dict[str, Any], level: float, spoken: Speech) -> Non
     _ = spoken.text
     percent = spoken.percent
     low, point, high, base = (100 * main[name] for name in ("lower", "probability", "upper", "base_rate"))
-    st.subheader(_("Probability of no progression at 12 months"), anchor=False)
+    st.header(_("Probability of no progression at 12 months"), anchor=False)
     interval = Message("{level} interval", level=percent(level))
     st.html(
         f"<div class='fp-figure' data-testid='probability'>{percent(main['probability'])}</div>"
@@ -84,7 +85,7 @@ def _draw_probability(main: dict[str, Any], level: float, spoken: Speech) -> Non
 def _draw_others(prediction: dict[str, Any], spoken: Speech) -> None:
     _ = spoken.text
     label, colour = RISK[prediction["risk_group"]]
-    st.subheader(_("Risk group and other endpoints"), anchor=False)
+    st.header(_("Risk group and other endpoints"), anchor=False)
     rows = "".join(
         f"<tr><th>{spoken.say(_OTHERS[endpoint['name']])}</th><td class='n'>{spoken.percent(endpoint['probability'])}"
         f"<br><span class='fp-muted'>{_span(endpoint, spoken)}</span></td></tr>"

@@ -77,7 +77,8 @@ def _draw_answer(case: Case, spoken: Speech, pages: Mapping[str, StreamlitPage])
     st.header(_("Images and lesions"), anchor=False)
     facts.draw_quantities(result, spoken)
     images.draw(case, spoken)
-    left, right = st.columns(2, gap="large")
+    with st.container(key="stack_answer"):
+        left, right = st.columns(2, gap="large")
     with left:
         st.header(_("What the answer rests on"), anchor=False)
         reasons.draw_contributions(result, spoken)
@@ -108,7 +109,8 @@ def _draw_stopped(case: Case, spoken: Speech) -> None:
     if case.status is Status.REFUSED:
         st.error(f"**{_('The study or the record cannot be used.')}** {reason}", icon=":material/block:")
         return
-    st.error(f"**{_('The computation failed.')}** {reason}", icon=":material/error:")
+    what = _("The images did not come.") if "study_uid" in case.received else _("The computation failed.")
+    st.error(f"**{what}** {reason}", icon=":material/error:")
     if st.button(_("Start again"), type="primary", icon=":material/replay:"):
         services().workflow.check(case.id)
         st.rerun()

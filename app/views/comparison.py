@@ -65,7 +65,7 @@ def draw(*, case: StreamlitPage, worklist: StreamlitPage) -> None:
         return
     there = _chosen(known, spoken)
     with st.container(horizontal=True):
-        for one in (there, here):
+        for one in sorted((there, here), key=lambda case: case.study_date):
             label = spoken.say(Message("Case of {date}", date=spoken.day(one.study_date)))
             st.page_link(case, label=label, query_params={CASE: one.id}, icon=":material/arrow_back:")
     earlier, later = sorted((here, there), key=lambda one: (one.study_date, one.created))
@@ -89,13 +89,14 @@ def _compare(earlier: Case, later: Case, spoken: Speech) -> None:
     )
     alignment = aligned(before, after)
     matches = matched(before, after, alignment)
-    left, right = st.columns(2, gap="large")
+    with st.container(key="stack_response"):
+        left, right = st.columns(2, gap="large")
     with left:
         _draw_response(respond(before, after, matches), spoken)
         for caution in cautions(before, after):
             st.warning(spoken.say(caution), icon=":material/warning:")
     with right:
-        st.subheader(_("Changes"), anchor=False)
+        st.header(_("Changes"), anchor=False)
         _draw_changes(before, after, respond(before, after, matches), spoken)
     st.header(_("Lesions"), anchor=False)
     _draw_matches(matches, spoken)
@@ -112,7 +113,7 @@ def _compare(earlier: Case, later: Case, spoken: Speech) -> None:
 def _draw_response(found: Response, spoken: Speech) -> None:
     _ = spoken.text
     label, colour = _CATEGORIES[found.category]
-    st.subheader(_("Response by PERCIST 1.0"), anchor=False)
+    st.header(_("Response by PERCIST 1.0"), anchor=False)
     st.html(
         f"<p><span class='fp-risk' style='background:{colour}' data-testid='response'>{escape(spoken.say(label))}"
         f"</span></p><p>{escape(spoken.say(found.criterion))}</p>"
@@ -155,7 +156,7 @@ def _draw_changes(before: Examination, after: Examination, found: Response, spok
         f"<td class='n'>{spoken.signed(100 * (new - old) / old, 0) if old else '–'}</td></tr>"
         for name, old, new, digits in figures
     )
-    st.html(f"<table class='fp'><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>")
+    st.html(f"<table class='fp'><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>")
     methods = dict.fromkeys(spoken.say(method_label(one.method)) for one in (before, after))
     st.caption(spoken.say(Message("Delineation: {method}.", method=" / ".join(methods))))
 
@@ -179,7 +180,7 @@ def _draw_matches(matches: Sequence[Match], spoken: Speech) -> None:
     head = "".join(f"<th scope='col'>{escape(word)}</th>" for word in words)
     order = list(_KINDS)
     rows = "".join(_match_row(one, spoken) for one in sorted(matches, key=lambda match: order.index(match.kind)))
-    label = escape(_("Lesions"))
+    label = escape(_("Lesions of both examinations"))
     st.html(
         f"<div class='fp-scroll' tabindex='0' role='region' aria-label='{label}'>"
         f"<table class='fp'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
@@ -208,9 +209,13 @@ def _site_cells(site: Site | None, spoken: Speech) -> tuple[str, str, str]:
 
 
 def _draw_viewers(cases: tuple[Case, Case], alignment: Alignment, spoken: Speech) -> None:
-    """Both viewers; what is said to move from one to the other is in the coordinates of the earlier examination."""
+    """Both viewers, beginning at one place: they meet in the coordinates of the earlier examination."""
+    start = read_description(services().store.folder(cases[0].id))["focus"]
     shifts = ((0.0, 0.0, 0.0), alignment.shift)
-    for column, case, shift in zip(st.columns(2, gap="small"), cases, shifts, strict=True):
+    with st.container(key="stack_viewers"):
+        columns = st.columns(2, gap="small")
+    for column, case, shift in zip(columns, cases, shifts, strict=True):
         with column:
             st.subheader(spoken.day(case.study_date), anchor=False)
-            images.draw(case, spoken, link={"name": f"{cases[0].id}/{cases[1].id}", "shift": shift})
+            link = {"name": f"{cases[0].id}/{cases[1].id}", "shift": shift}
+            images.draw(case, spoken, link=link, focus=[x - dx for x, dx in zip(start, shift, strict=True)])

@@ -12,7 +12,7 @@ from app.views import lesions
 from fedpet.messages import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from app.tables import Case
     from app.views.speech import Speech
@@ -20,21 +20,29 @@ if TYPE_CHECKING:
 _OF_THE_ANSWER = ("lesions", "saliency")
 
 
-def draw(case: Case, spoken: Speech, *, link: Mapping[str, Any] | None = None) -> None:
+def draw(
+    case: Case, spoken: Speech, *, link: Mapping[str, Any] | None = None, focus: Sequence[float] | None = None
+) -> None:
     """Draw the viewer of a case; what a reader changes in the list of lesions is computed anew.
 
     Viewers whose `link` bears the same "name" show one place; its "shift" (mm) takes the points of each to their space.
+    `focus` is where the crosshair starts (LPS mm), where that is not the largest lesion.
     """
     description = read_description(services().store.folder(case.id))
+    if focus is not None:
+        description["focus"] = focus
     result = case.result if case.status in ANSWERED else None
     if result is None:
         # an earlier answer no longer holds
         description["volumes"] = [one for one in description["volumes"] if one["name"] not in _OF_THE_ANSWER]
+    labels = {name: spoken.say(message) for name, message in LABELS.items()}
+    if link is not None:  # two on one page are told apart
+        labels["viewer"] += f", {spoken.day(case.study_date)}"
     choice = show_viewer(
         f"viewer_{case.id}",
         base=f"{FILES}/{case.id}",
         locale=spoken.language,
-        labels={name: spoken.say(message) for name, message in LABELS.items()},
+        labels=labels,
         lesions=lesions.listed(case, result, spoken),
         influence=_influence(result, spoken),
         link=link,

@@ -89,8 +89,10 @@ def _choose(name: str, rows: list[Row], spoken: Speech) -> list[str]:
 
 def _draw_row(name: str, row: Row, spoken: Speech) -> bool:
     columns = st.columns(_WIDTHS, vertical_alignment="center", wrap=False)
-    patient = f"{row['patient_name'].replace('^', ' ').strip()} · {row['patient_id']}"
-    chosen = columns[0].checkbox(_escaped(patient), key=f"study_{row['study_uid']}")
+    with columns[0]:
+        name_written = _escaped(row["patient_name"].replace("^", " ").strip() or row["patient_id"])
+        chosen = st.checkbox(name_written, key=f"study_{row['study_uid']}")
+        st.caption(_escaped(row["patient_id"]))
     columns[1].write(_written(row["birth_date"], spoken))
     columns[2].write(_written(row["date"], spoken))
     columns[3].write(_escaped(row["description"]) or "–")

@@ -61,7 +61,7 @@ def draw_what_if(result: dict[str, Any], spoken: Speech) -> None:
         f"<table class='fp'><thead><tr>{heading}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
     if any(one["abstained"] for one in tries):
-        st.caption(_("* For such images the model would abstain: the figure lies outside of what it learned from."))
+        st.caption(_("† For such images the model would abstain: the figure lies outside of what it learned from."))
     st.caption(
         _(
             "The uptake of the lesion was replaced by that of the tissue around, and the model asked again. This tells "
@@ -78,7 +78,7 @@ def _row(one: dict[str, Any], lesion: dict[str, Any] | None, shares: dict[str, f
         spoken.say(REGIONS[lesion["region"]]) if lesion else "",
         spoken.number(lesion["mtv_ml"]) if lesion else "",
         "–" if share is None else spoken.percent(share),
-        spoken.percent(one["probability"]) + (" *" if one["abstained"] else ""),
+        spoken.percent(one["probability"]) + (" †" if one["abstained"] else ""),
         _change(one["change"], spoken),
     )
     return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"

@@ -46,9 +46,10 @@ class Speech:
         return format_decimal(value, format="#,##0" + ("." + "0" * digits if digits else ""), locale=self.language)
 
     def signed(self, value: float, digits: int = 2) -> str:
-        """A number with its sign, also where it is positive."""
-        written = self.number(value, digits).replace("-", "−")
-        return f"+{written}" if value > 0 else written
+        """A number with its sign, also where it is positive; none where it rounds to 0."""
+        rounded = round(value, digits) or 0.0
+        written = self.number(rounded, digits).replace("-", "−")
+        return f"+{written}" if rounded > 0 else written
 
     def percent(self, value: float) -> str:
         """A fraction as whole percent."""

@@ -32,7 +32,8 @@ def draw(case: Case, spoken: Speech) -> None:
     _ = spoken.text
     versions = services().store.versions(case.id)
     current = next((version for version in versions if version.number == case.version), None)
-    left, right = st.columns((1.0, 1.25), gap="large")
+    with st.container(key="stack_verdict"):
+        left, right = st.columns((1.0, 1.25), gap="large")
     with left:
         if case.status is Status.SIGNING:
             follow_progress(case.id, Status.SIGNING, spoken)

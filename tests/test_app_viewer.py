@@ -1,0 +1,562 @@
+"""The viewer in headless Chromium, behind the real server: what is drawn where, and what a reader does with it."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import io
+import os
+import re
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import expect, sync_playwright
+
+from app.audit import Audit
+from app.result import inspection_json
+from app.store import Store
+from app.viewer.description import read_description
+from app.viewer.volumes import store_answer, store_images
+from explain.explanation import GateVerdict
+from fedpet.errors import SuvNotComputable
+from fedpet.messages import Message
+from fedpet.settings import Settings
+from imaging.delineation import Component
+from imaging.quantities import quantify
+from imaging.volume import Volume
+
+pytestmark = pytest.mark.browser
+
+_CHROMIUM = Path("/usr/bin/chromium")
+_ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
+_MS = 30_000.0
+_spec = importlib.util.spec_from_file_location("app_cases", Path(__file__).with_name("app_cases.py"))
+cases = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(cases)
+
+MARKER = np.array([18.0, -22.0, -95.0])  # LPS mm
+HU, SUV = 24, 4.0  # of the tissue of the plain case
+LESION, BLADDER = (26, 20, 24), (8, 40, 30)  # slice, row, column of the plain case
+YELLOW, PINK, CYAN, GREY = [255, 227, 110], [235, 60, 235], [0, 229, 255], [154, 167, 176]
+PLANES = {"axial": (0, 1, 2, 1), "coronal": (0, 2, 1, -1), "sagittal": (1, 2, 0, -1)}  # u, v, w, direction of v
+
+
+def plain_case(folder, *, reliable=True):
+    """Uniform tissue, one lesion, and one hot component that is none."""
+    base = cases.make_case(folder, reliable=reliable)
+    affine = cases.grid_affine((5.0, 5.0, 5.0), (-150.0, -150.0, -200.0))
+    suv, labels = np.full((40, 60, 60), SUV, np.float32), np.zeros((40, 60, 60), np.uint16)
+    for number, ((z, y, x), high) in enumerate(((LESION, 9.0), (BLADDER, 14.0)), start=1):
+        box = slice(z - 2, z + 3), slice(y - 2, y + 3), slice(x - 2, x + 3)
+        suv[box], labels[box] = high, number
+    pet = Volume(suv, affine, "g/ml")
+    ct = Volume(
+        np.full((50, 100, 100), HU, np.int16), cases.grid_affine((3.0, 3.0, 4.0), (-149.0, -149.0, -199.0)), "HU"
+    )
+    lesions = pet.like(np.where(labels == 1, labels, 0).astype(np.uint16), "label")
+    points = [tuple(float(one) for one in pet.to_mm(np.array(place, float))) for place in (LESION, BLADDER)]
+    prediction = replace(
+        base.prediction,
+        lesion_labels=lesions,
+        quantities=quantify(pet, lesions, method="suv4", ct=None),
+        component_labels=pet.like(labels, "label"),
+        components=(
+            Component(1, True, "lung_right", Message("No physiological uptake was recognised here."), False, 9.0, 15.6,
+                      points[0]),
+            Component(2, False, "bladder", Message("by its size and place in the PET, without a CT."), False, 14.0,
+                      15.6, points[1]),
+        ),
+    )  # fmt: skip
+    gates = (
+        GateVerdict("completeness", True, Message("Completeness error 0.1 %.")),
+        GateVerdict("localisation", reliable, Message("The map does not follow the lesions.")),
+    )
+    attribution = pet.like(np.where(labels == 1, 1.0, 0.0).astype(np.float32), "1")
+    explanation = replace(base.explanation, attribution=attribution, gates=gates)
+    return replace(base, study=replace(base.study, pet=pet, ct=ct), prediction=prediction, explanation=explanation)
+
+
+def tilted_case(folder):
+    """A marker at one place in a CT of a tilted gantry and a PET turned about the patient's axis."""
+    base = cases.make_case(folder)
+    slope, turn = np.tan(np.deg2rad(15.0)), np.deg2rad(8.0)
+    leaning = np.diag([2.0, 2.0, 3.0, 1.0])
+    leaning[1, 2], leaning[:3, 3] = 3.0 * slope, (-110.0, -150.0, -210.0)
+    turned = np.diag([4.0, 4.0, 4.0, 1.0])
+    turned[:2, :2] = 4.0 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    turned[:3, 3] = (-90.0, -130.0, -200.0)
+    ct = Volume(np.full((60, 110, 110), -50, np.int16), leaning, "HU")
+    pet = Volume(np.full((48, 54, 54), 1.0, np.float32), turned, "g/ml")
+    ct.array[_distance(ct) < 8.0] = 900
+    pet.array[_distance(pet) < 9.0] = 9.5
+    labels = pet.like((pet.array > 5.0).astype(np.uint16), "label")
+    prediction = replace(
+        base.prediction, lesion_labels=labels, quantities=quantify(pet, labels, method="suv4", ct=None)
+    )
+    return replace(base, study=replace(base.study, pet=pet, ct=ct), prediction=prediction, explanation=None)
+
+
+def _distance(volume):
+    """Of every voxel from the marker, mm."""
+    return np.linalg.norm(volume.to_mm(np.stack(np.indices(volume.shape), axis=-1).astype(float)) - MARKER, axis=-1)
+
+
+def _answered(store, result_of, **options):
+    case = store.create("fr")
+    store.receive(case.id, files=2, size=1)
+    store.start(case.id)
+    folder = store.folder(case.id)
+    result = result_of(folder, **options)
+    _check(store, case, result.study)
+    store.confirm(case.id)
+    store_answer(result, folder)
+    assert store.finish(case.id, result=cases.make_json(result))
+    return case.id
+
+
+def _check(store, case, study):
+    store_images(study, store.folder(case.id))
+    found = {"pseudonym": study.pseudonym, "study_date": study.study_date, "inspection": inspection_json(study)}
+    store.checked(case.id, **found)
+
+
+def _without_suv(store):
+    case = store.create("fr")
+    store.receive(case.id, files=2, size=1)
+    store.start(case.id)
+    study = cases.make_study()
+    refusal = SuvNotComputable(found=Message("No weight."), needed=Message("A weight."), advice=Message("Give it."))
+    stored = study.pet.like(study.pet.array * 1000.0, "stored")
+    _check(store, case, replace(study, pet=stored, suv_refusal=refusal))
+    return case.id
+
+
+@dataclass
+class Site:
+    """A running server with the cases of these tests."""
+
+    url: str
+    store: Store
+    audit: Audit
+    cases: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not _CHROMIUM.exists():
+        message = "Chromium is missing: apt-get install chromium"
+        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+    expect.set_options(timeout=_MS)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=_CHROMIUM, args=_ARGUMENTS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, browser):  # noqa: ARG001  without a browser there is no need for a server
+    settings = Settings(home=tmp_path_factory.mktemp("home"))
+    store = Store.open(settings)
+    known = {
+        "plain": _answered(store, plain_case),
+        "unreliable": _answered(store, plain_case, reliable=False),
+        "tilted": _answered(store, tilted_case),
+        "changed": _answered(store, plain_case),
+        "no_suv": _without_suv(store),
+    }
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "app.command", "app", "--port", str(port), "--no-browser"]
+    environment = {**os.environ, "FEDPET_HOME": str(settings.home), "OMP_NUM_THREADS": "1"}
+    root, url = Path(__file__).resolve().parents[1], f"http://127.0.0.1:{port}"
+    with subprocess.Popen(command, env=environment, cwd=root, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None and not _healthy(url):
+            pass
+        yield Site(url, store, Audit(store.engine, settings.folder), known)
+        process.terminate()
+    store.close()
+
+
+def _healthy(url):
+    try:
+        with urllib.request.urlopen(f"{url}/_stcore/health", timeout=1) as response:  # noqa: S310  our own server
+            return response.status == 200
+    except (urllib.error.URLError, TimeoutError):
+        return False
+
+
+@pytest.fixture(scope="module")
+def visit(browser, site):
+    """Open a case; its page stays as it is left, so that later tests need not load it again."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(_MS)
+    context.new_page().goto(site.url)  # the first page brings the session
+    pages, errors = {}, []
+
+    def open_case(name):
+        if name not in pages:
+            page = context.new_page()
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.goto(f"{site.url}/case?case={site.cases[name]}")
+            expect(page.locator(".viewer")).to_have_attribute("data-ready", "yes")
+            pages[name] = page
+        _set(pages[name], "contours", False)
+        pages[name].get_by_role("button", name="Recadrer").click()
+        return pages[name]
+
+    yield open_case
+    assert errors == []
+    context.close()
+
+
+def _set(page, name, value):
+    """Move a slider or tick a box, as its user would."""
+    for control in page.locator(f".controls input[name={name}]").all():
+        if isinstance(value, bool):
+            control.set_checked(value)
+        else:
+            control.fill(str(value))
+
+
+def _mode(page, number):
+    page.locator(".modes button").nth(number).click()
+
+
+def _picture(page, panel):
+    """The pixels of a panel, (rows, columns, 3)."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    url = page.locator(f".panel.{panel} canvas").evaluate("(canvas) => canvas.toDataURL()")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"), float)
+
+
+def _count(page, colour, *, within=40):
+    """Pixels of the axial CT near a colour."""
+    return int((np.abs(_picture(page, "axial.ct") - colour).max(axis=-1) < within).sum())
+
+
+def _expected_pixel(site, name, plane, shape, point):
+    """Where a point lies: radiological display, the whole body box in the canvas."""
+    low, high = read_description(site.store.folder(site.cases[name]))["body"]
+    u, v, _, down = PLANES[plane]
+    scale = min(shape[1] / (high[u] - low[u]), shape[0] / (high[v] - low[v]))
+    x = (point[u] - (low[u] + high[u]) / 2) * scale + shape[1] / 2
+    y = (point[v] - (low[v] + high[v]) / 2) * scale * down + shape[0] / 2
+    return np.array([x, y]), scale
+
+
+def _centre_of(bright):
+    rows, columns = np.nonzero(bright)
+    return np.array([columns.mean() + 0.5, rows.mean() + 0.5])
+
+
+def _at(picture, pixel):
+    x, y = np.floor(pixel).astype(int)
+    return picture[y, x]
+
+
+def _values(page):
+    return page.locator(".readout").inner_text().replace("\u202f", " ").replace("\xa0", " ")
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_a_marker_in_tilted_volumes_is_drawn_at_its_place_in_every_plane(site, visit, plane):
+    page = visit("tilted")
+    _mode(page, 2)  # CT
+    page.locator("select[name=window]").select_option("bone")
+    picture = _picture(page, f"{plane}.ct")
+    expected, scale = _expected_pixel(site, "tilted", plane, picture.shape, MARKER)
+    marker = picture[..., 0] > 255 * (425 + 450) / 1500  # half of its height above the tissue
+    assert _centre_of(marker) == pytest.approx(expected, abs=1.5 * scale)
+    assert marker.sum() == pytest.approx(np.pi * (8.0 * scale) ** 2, rel=0.2)
+    _mode(page, 1)  # PET, inverted grey
+    picture = _picture(page, f"{plane}.pet")
+    assert _centre_of(picture[..., 0] < 90) == pytest.approx(expected, abs=2.0 * scale)
+
+
+@pytest.mark.parametrize(
+    ("window", "low", "high"), [("soft", -160, 240), ("lung", -1350, 150), ("bone", -450, 1050), ("liver", -45, 105)]
+)
+def test_a_ct_window_gives_its_greys(site, visit, window, low, high):
+    page = visit("plain")
+    _mode(page, 2)
+    page.locator("select[name=window]").select_option(window)
+    picture = _picture(page, "axial.ct")
+    pixel, _ = _expected_pixel(site, "plain", "axial", picture.shape, (60.0, 60.0, 0.0))
+    assert _at(picture, pixel) == pytest.approx([255 * (HU - low) / (high - low)] * 3, abs=1.0)
+    page.locator("select[name=window]").select_option("soft")
+
+
+def test_the_pet_is_shown_over_its_range_in_inverted_grey_or_hot_and_over_the_ct(site, visit):
+    page = visit("plain")
+    _mode(page, 1)
+    picture = _picture(page, "coronal.pet")
+    pixel, _ = _expected_pixel(site, "plain", "coronal", picture.shape, (60.0, 0.0, -60.0))
+    assert _at(picture, pixel) == pytest.approx([255 * (1 - SUV / 10)] * 3, abs=1.0)
+    _set(page, "high", 8)
+    assert _at(_picture(page, "coronal.pet"), pixel) == pytest.approx([255 * (1 - SUV / 8)] * 3, abs=1.0)
+    _set(page, "high", 10)
+    page.locator("select[name=palette]").select_option("hot")
+    hot = np.clip(255 * np.array([2.7 * 0.4, 2.7 * 0.4 - 1, 3.7 * 0.4 - 2.7]), 0, 255)
+    assert _at(_picture(page, "coronal.pet"), pixel) == pytest.approx(hot, abs=1.0)
+    page.locator("select[name=palette]").select_option("grey")
+    _mode(page, 0)
+    grey = 255 * (HU + 160) / 400
+    assert _at(_picture(page, "coronal.fused"), pixel) == pytest.approx(grey + (hot - grey) * 0.7, abs=2.0)
+    _set(page, "opacity", 0)
+    assert _at(_picture(page, "coronal.fused"), pixel) == pytest.approx([grey] * 3, abs=1.0)
+    _set(page, "opacity", 0.7)
+
+
+def test_the_range_of_the_pet_keeps_its_ends_in_order(visit):
+    page = visit("plain")
+    _set(page, "low", 5)
+    _set(page, "high", 2)
+    low, high = (float(page.locator(f"input[name={name}]").input_value()) for name in ("low", "high"))
+    assert low < high
+    _set(page, "low", 0)
+    _set(page, "high", 10)
+
+
+def test_nine_planes_are_shown_together_with_their_orientation(visit):
+    page = visit("plain")
+    _mode(page, 3)
+    shown = page.locator(".panel:not([hidden])")
+    assert shown.count() == 10  # and the projection
+    for plane, sides in (("axial", "RLAP"), ("coronal", "RLHF"), ("sagittal", "APHF")):
+        for layer in ("ct", "pet", "fused"):
+            marks = page.locator(f".panel.{plane}.{layer} .mark")
+            assert "".join(marks.nth(i).inner_text() for i in range(2, 6)) == sides
+    boxes = [shown.nth(i).bounding_box() for i in range(9)]
+    assert all(box["width"] > 80 and box["height"] > 80 for box in boxes)
+    _mode(page, 0)
+
+
+def test_the_readout_tells_the_values_under_the_crosshair(visit):
+    page = visit("plain")
+    page.locator(".lesions button").first.click()
+    expect(page.locator(".readout")).to_contain_text("Lésion 1")
+    said = _values(page)
+    assert re.search(r"Position R 30\s+A 50\s+F 70 mm", said)
+    for words in (f"TDM {HU} UH", "SUV 9,00", "Influence 1,00"):
+        assert words in said
+    page.locator(".lesions button").nth(1).click()  # counted as none: in brackets
+    expect(page.locator(".readout")).to_contain_text("(2)")
+    assert "SUV 14,00" in _values(page)
+
+
+def test_a_pet_without_suv_is_read_in_its_own_units(visit):
+    page = visit("no_suv")
+    assert "SUV" not in page.locator(".viewer").inner_text()
+    assert re.search(r"BQML \d", _values(page))
+    assert page.locator(".lesions, .choices, fieldset").count() == 0
+
+
+def test_the_wheel_and_the_keys_move_the_crosshair(visit):
+    page = visit("plain")
+    page.locator(".lesions button").first.click()
+    canvas = page.locator(".panel.axial.fused canvas")
+    canvas.focus()
+    for key, said in (
+        ("ArrowRight", r"R 25\s+A 50\s+F 70"),
+        ("Shift+ArrowDown", r"R 25\s+A 25\s+F 70"),
+        ("PageUp", r"R 25\s+A 25\s+F 65"),
+    ):
+        page.keyboard.press(key)
+        expect(page.locator(".readout")).to_contain_text(re.compile(said))
+    canvas.hover()
+    page.mouse.wheel(0, 100)
+    expect(page.locator(".readout")).to_contain_text(re.compile(r"F 70"))
+    box = canvas.bounding_box()
+    canvas.click(position={"x": box["width"] / 2, "y": box["height"] / 2})  # the middle of the body
+    expect(page.locator(".readout")).to_contain_text(re.compile(r"Position [RL] [0-3]\s+[AP] [0-3]\s"))
+
+
+def test_zoom_keeps_the_crosshair_and_panning_moves_the_image(visit):
+    page = visit("tilted")
+    _mode(page, 1)
+    page.locator(".lesions button").first.click()
+    canvas = page.locator(".panel.axial.pet canvas")
+    before = _picture(page, "axial.pet")[..., 0] < 90
+    canvas.focus()
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    zoomed = _picture(page, "axial.pet")[..., 0] < 90
+    assert zoomed.sum() == pytest.approx(before.sum() * 1.2**4, rel=0.1)
+    assert _centre_of(zoomed) == pytest.approx(_centre_of(before), abs=2.0)
+    canvas.hover()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 100, box["y"] + 100)
+    page.mouse.down(button="right")
+    page.mouse.move(box["x"] + 130, box["y"] + 80)
+    page.mouse.up(button="right")
+    panned = _picture(page, "axial.pet")[..., 0] < 90
+    assert _centre_of(panned) - _centre_of(zoomed) == pytest.approx([30, -20], abs=1.5)
+    page.keyboard.press("0")
+    assert _centre_of(_picture(page, "axial.pet")[..., 0] < 90) == pytest.approx(_centre_of(before), abs=0.5)
+
+
+def test_a_distance_is_measured_with_two_clicks_drawn_on_its_slice_and_removed(site, visit):
+    page = visit("plain")
+    _mode(page, 2)
+    page.locator(".lesions button").first.click()
+    canvas = page.locator(".panel.axial.ct canvas")
+    _, scale = _expected_pixel(site, "plain", "axial", _picture(page, "axial.ct").shape, MARKER)
+    assert _count(page, YELLOW) == 0
+    page.get_by_role("button", name="Mesurer une distance").click()
+    canvas.click(position={"x": 100, "y": 120})
+    canvas.click(position={"x": 220, "y": 160})
+    measured = page.locator(".measures li")
+    said = measured.locator("button").first.inner_text()
+    assert float(re.search(r"([\d,]+) mm", said)[1].replace(",", ".")) == pytest.approx(
+        np.hypot(120, 40) / scale, abs=0.2
+    )
+    assert _count(page, YELLOW) > 100
+    canvas.press("PageUp")
+    assert _count(page, YELLOW) == 0  # another slice
+    measured.locator("button").first.click()  # back to it
+    assert _count(page, YELLOW) > 100
+    measured.get_by_role("button", name="Retirer").click()
+    assert measured.count() == 0
+    assert _count(page, YELLOW) == 0
+    page.get_by_role("button", name="Mesurer une distance").click()
+
+
+def test_a_distance_is_measured_with_the_keyboard_alone(visit):
+    page = visit("plain")
+    _mode(page, 0)
+    page.locator(".lesions button").first.click()
+    canvas = page.locator(".panel.coronal.fused canvas")
+    canvas.focus()
+    for key in ("m", "Shift+ArrowLeft", "Shift+ArrowUp", "ArrowUp", "m"):
+        page.keyboard.press(key)
+    expect(page.locator(".measures li button").first).to_contain_text("Coronal")
+    expect(page.locator(".measures li button").first).to_contain_text("39,1 mm")  # 5 and 6 voxels of 5 mm
+    expect(page.locator(".viewer [role=status]").first).to_contain_text(re.compile(r"\d"))
+    page.keyboard.press("m")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Delete")
+    assert page.locator(".measures li").count() == 0
+
+
+def test_lesions_have_solid_outlines_and_other_uptake_dashed_ones(visit):
+    page = visit("plain")
+    _mode(page, 2)
+    _set(page, "contours", True)
+    page.locator(".lesions button").nth(0).click()
+    solid = _count(page, CYAN, within=12)
+    page.locator(".lesions button").nth(1).click()
+    dashed = _count(page, GREY, within=12)
+    assert solid > 100
+    assert 0.3 * solid < dashed < 0.85 * solid  # the same outline with gaps
+    _set(page, "excluded", False)
+    assert _count(page, GREY, within=12) < 0.1 * dashed
+    _set(page, "excluded", True)
+
+
+def test_the_influence_map_has_its_verdict_beside_it_and_colours_what_raises_the_risk(visit):
+    page = visit("plain")
+    _mode(page, 2)
+    expect(page.locator("fieldset .verdict.pass")).to_contain_text("2 sur 2")
+    page.locator(".lesions button").first.click()
+    assert _count(page, PINK, within=60) == 0  # off at first
+    _set(page, "saliency", 1)
+    assert _count(page, PINK, within=60) > 200
+    _set(page, "saliency", 0)
+
+
+def test_an_influence_map_that_failed_a_gate_is_hidden_with_the_reason(site, visit):
+    page = visit("unreliable")
+    expect(page.locator("fieldset .verdict.fail")).to_contain_text("The map does not follow the lesions.")
+    assert page.locator("input[name=saliency]").count() == 0
+    asked = page.request.get(f"{site.url}/files/{site.cases['unreliable']}/saliency.bin")
+    assert asked.status == 404
+
+
+def test_the_pet_can_be_read_while_the_ct_is_on_its_way(browser, site):
+    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    page.set_default_timeout(_MS)
+    page.goto(site.url)
+    page.get_by_role("button", name="Ouvrir").first.wait_for()
+    held = []
+    page.route("**/ct.bin", lambda route: held.append(route))  # noqa: PLW0108  Playwright marks the function
+    page.goto(f"{site.url}/case?case={site.cases['plain']}")
+    viewer = page.locator(".viewer")
+    expect(viewer).to_have_attribute("data-ready", "pet")
+    page.locator(".lesions button").first.click()
+    expect(page.locator(".readout")).to_contain_text("SUV 9,00")
+    expect(page.locator(".readout")).to_contain_text("TDM – UH")
+    assert viewer.locator("progress").evaluate("(bar) => bar.value") < 1
+    assert re.fullmatch(r"bytes=\d+-\d+", held[0].request.headers["range"])
+    for route in held:
+        route.continue_()
+    page.unroute("**/ct.bin")
+    expect(viewer).to_have_attribute("data-ready", "yes")
+    expect(page.locator(".readout")).to_contain_text(f"TDM {HU} UH")
+    assert viewer.locator("progress").is_hidden()
+    page.context.close()
+
+
+def test_the_list_says_what_counts_and_why_and_a_reader_switches_it(site, visit):
+    page = visit("changed")
+    table = page.locator(".lesions table")
+    expect(table).to_contain_text("vessie")
+    expect(table).to_contain_text("Fixations non retenues")
+    boxes = page.get_by_role("checkbox", name=re.compile("^Retenue"))
+    assert [box.is_checked() for box in boxes.all()] == [True, False]
+    apply = page.locator(".choices").get_by_role("button")
+    expect(apply).to_be_disabled()
+    boxes.nth(1).check()
+    boxes.nth(0).uncheck()
+    boxes.nth(0).check()
+    expect(page.locator(".choices [role=status]")).to_have_text("Modifiées : 2")
+    apply.click()
+    case = site.cases["changed"]
+    expect(page.locator(".viewer")).to_have_count(0)
+    kept = site.store.get(case).options
+    assert (kept["include"], kept["exclude"], kept["method"]) == ([2], [], "suv4")
+    changed = next(one for one in site.audit.entries(case=case) if one.action == "case.changed")
+    assert changed.detail["include"] == {"old": [], "new": [2]}
+
+
+@pytest.mark.parametrize("width", [1280, 768])
+def test_the_page_of_a_case_has_no_axe_violation(visit, width):
+    page = visit("plain")
+    page.set_viewport_size({"width": width, "height": 800})
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    found = Axe().run(page).response["violations"]
+    said = [(one["id"], [node["target"] for node in one["nodes"]]) for one in found]
+    page.set_viewport_size({"width": 1280, "height": 800})
+    assert said == []
+
+
+def test_every_control_is_reached_by_the_keyboard_and_shows_where_it_is(visit):
+    page = visit("plain")
+    wanted = page.locator(".viewer").evaluate(
+        "(viewer) => [...viewer.querySelectorAll('button, input, select, canvas[tabindex], summary')]"
+        ".filter((one) => !one.disabled && one.offsetParent).length"
+    )
+    page.locator(".modes button").first.focus()
+    reached = 0
+    for _ in range(wanted + 3):
+        inside, outlined = page.evaluate(
+            "() => { let one = document.activeElement; while (one.shadowRoot) one = one.shadowRoot.activeElement; "
+            "const style = getComputedStyle(one); "
+            "return [!!one.closest('.viewer'), style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2] }"
+        )
+        if not inside:
+            break
+        assert outlined or reached == 0  # focus set by a script is not always drawn
+        reached += 1
+        page.keyboard.press("Tab")
+    assert reached >= wanted
