@@ -1,7 +1,7 @@
 """Speed and memory of the image viewer, in headless Chromium, through the real server.
 
-Makes a case (CT 512 x 512 x 300, PET 200 x 200 x 300, influence map, 30 lesions), starts `fedpet app` on a free port with
-a home of its own, opens the case's page and prints one line for each figure:
+Makes a case (CT 512 x 512 x 300, PET 200 x 200 x 300, influence map, 30 lesions), starts `fedpet app` on a free port
+with a home of its own, opens the case's page and prints one line for each figure:
 
 - from opening the page to reading the PET, and to having every volume (`data-ready` of the viewer);
 - redraws after a click that moves the crosshair through all planes, a turn of the wheel and a change of the window:

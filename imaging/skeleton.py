@@ -51,8 +51,8 @@ class Spine:
 def find_bones(hu: NDArray[np.int16], body: Mask) -> Mask:
     """Bone with its marrow: dense parts that hold cortical bone, axial holes up to 12 cm2 filled.
 
-    Spongy bone around them is denser than soft tissue on average. With contrast medium in the blood that cannot be told,
-    and only what is clearly denser than blood, within 8 mm of cortical bone, is taken.
+    Spongy bone around them is denser than soft tissue on average. With contrast medium in the blood that cannot be
+    told, and only what is clearly denser than blood, within 8 mm of cortical bone, is taken.
     """
     blood = _contrast_hu(hu, body)
     cortex = (hu > max(_CORTEX_HU, blood + 100)) & body

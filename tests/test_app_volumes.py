@@ -139,9 +139,7 @@ def test_the_body_box_leaves_the_air_around_the_patient_out(tmp_path):
     suv[20:30, 25:41, 28:44] = 1.0
     pet = Volume(suv, cases.grid_affine((5.0, 5.0, 5.0), (0.0, 0.0, 0.0)), "g/ml")
     prediction = replace(result.prediction, lesion_labels=pet.like(np.zeros(pet.shape, np.uint16), "label"))
-    _store(
-        replace(result, study=replace(result.study, pet=pet), prediction=prediction, explanation=None), tmp_path
-    )
+    _store(replace(result, study=replace(result.study, pet=pet), prediction=prediction, explanation=None), tmp_path)
     low, high = read_description(tmp_path)["body"]
     assert low == pytest.approx([140 - 20, 125 - 20, 100 - 20])
     assert high == pytest.approx([215 + 20, 200 + 20, 145 + 20])
