@@ -43,6 +43,14 @@ PLACES: Final[Mapping[str, Message]] = MappingProxyType(
 )
 _SURE: Final = ("brain", "bladder", "kidney", "outside", "end")  # no map overrules these
 _HEAD: Final = ("brain", "head_neck", "bone_skull")
+_BROWN_FAT: Final = frozenset(  # neck to diaphragm, along the spine and around the kidneys
+    {
+        "head_neck", "neck", "supraclavicular_right", "supraclavicular_left", "axilla_right", "axilla_left",
+        "mediastinum", "hilum_right", "hilum_left", "heart", "chest_wall", "bone_rib", "bone_shoulder",
+        "bone_spine_cervical", "bone_spine_thoracic", "retroperitoneum", "adrenal_right", "adrenal_left",
+        "kidney_right", "kidney_left", "soft_tissue", "unknown",
+    }
+)  # fmt: skip
 _MAP_SURE = 0.9  # probability from which a model's map overrules another rule
 _MOST = 0.5  # share of a core that makes it belong somewhere
 _STANDS_OUT = 2.0  # ratio to an organ's own high uptake (95th percentile)
@@ -156,12 +164,12 @@ def _organ(focus: Focus) -> tuple[str, Message] | None:
 
 
 def _abdomen(focus: Focus, bowel: Uptake | None) -> tuple[str, Message] | None:
-    """Bowel by exclusion, and brown fat elsewhere."""
+    """Bowel by exclusion, and brown fat where there is any."""
     if focus.part == "abdomen":
         return "bowel", Message("in the abdominal cavity and in no other organ.")
     if focus.part == "pelvis" and focus.aside_mm <= _RECTUM_MM and bowel is not None:
         return "bowel", Message("in the middle of the pelvis, where the rectum lies.")
-    if focus.shares["fat"] >= _MOST and focus.shares["lung"] < _MOST:
+    if focus.part in _BROWN_FAT and focus.shares["fat"] >= _MOST and focus.shares["lung"] < _MOST:
         return "brown_fat", Message("its core has the density of fat ({hu:.0f} HU).", hu=focus.hu)
     return None
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the system packages that the browser, DICOM, PACS and PDF tests use, where they are missing and we may.
+# Install the system packages that the browser, DICOM, PACS, database and PDF tests use, where they are missing and we may.
 set -euo pipefail
 
 declare -A package_of=([chromium]=chromium [dciodvfy]=dicom3tools [Orthanc]=orthanc [pdftotext]=poppler-utils)
@@ -10,6 +10,7 @@ for command in "${!package_of[@]}"; do
   command -v "$command" >/dev/null || missing+=("${package_of[$command]}")
 done
 [ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || missing+=(orthanc-dicomweb)
+compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 install="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"

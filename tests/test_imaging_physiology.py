@@ -71,11 +71,9 @@ def planted(healthy):
     gland = middle(organs, "salivary_glands")
     head = middle(organs, "brain")
     wall = organs.labels.to_mm(np.argwhere(organs.mask("bladder")).astype(float)).max(axis=0)[0]
-    glands = organs.labels.to_mm(np.argwhere(organs.mask("salivary_glands")).astype(float))
     centres = {
         "beside_bladder": (np.array([wall + 18, *bladder[1:]]), 12.0),
         "gland": (gland, 8.0),
-        "lone_gland": (glands[glands[:, 2] < glands[:, 2].min() + 8][-1], 6.0),  # the lowest on the left
         "other_gland": (np.array([2 * head[0] - gland[0], *gland[1:]]), 8.0),
         "bowel": (middle(organs, "bowel"), 9.0),
         "liver": (middle(organs, "liver"), 10.0),
@@ -155,12 +153,14 @@ def test_glands_hot_on_both_sides_are_physiological(judged):
     assert not judged["gland"].included
 
 
-def test_a_gland_hot_on_one_side_is_a_lesion(judged, planted):
-    pet, ct, foci = planted
-    (focus,) = foci_of(pet, ct, foci["lone_gland"].astype(np.int32), None)
+def test_a_gland_hot_on_one_side_is_a_lesion(healthy, planted):
+    pet, ct = healthy
+    lone = planted[2]["gland"]
+    hot = pet.like(np.where(lone, 8.0, pet.array).astype(np.float32), "g/ml")
+    (focus,) = foci_of(hot, ct, lone.astype(np.int32), None)
     assert focus.shares["salivary_glands"] >= 0.5
     assert focus.mirrored < 0.5
-    assert judged["lone_gland"].included
+    assert component_of(delineate(hot, ct), lone).included
 
 
 def test_bowel_is_excluded_unless_the_model_s_map_is_sure(judged, planted):
