@@ -7,19 +7,19 @@ one that is "running" is answered; one that is "signing" gets its final report.
 from __future__ import annotations
 
 import json
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from app.audit import Audit
 from app.casework import CaseResult, answer, read_study, run_case, write_objects, write_reports
 from app.comparison import landmarks_mm
+from app.models import bundle_for
 from app.options import CaseOptions
 from app.preview import store_preview
 from app.result import explanation_from, inspection_json, plain
 from app.store import Store
 from app.tables import Decision, Status, Version
-from app.telling import reason, reporter
+from app.telling import reason, reporter, task
 from app.viewer.volumes import store_answer, store_images
 from app.whatif import what_if
 from clinical.reading import record_from_mapping
@@ -29,7 +29,6 @@ from fedpet.progress import part
 from fedpet.settings import Settings
 from imaging.masks import read_nifti
 from imaging.references import organ_references
-from inference.bundle import Bundle
 from inference.engine import Engine
 from reports.content import ReaderVerdict
 
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from fedpet.messages import Language
     from fedpet.progress import Progress
     from imaging.study import Study
+    from inference.bundle import Bundle
     from reports.content import ReportContent
 
 _CHANGED = Message("The answer computed now differs from the one that was read: compute the case again, then sign.")
@@ -84,7 +84,7 @@ def _check(store: Store, case: Case, settings: Settings) -> Study:
 
 def _answer(store: Store, audit: Audit, case: Case, settings: Settings, study: Study | None) -> None:
     folder, progress = store.folder(case.id), reporter(store, case.id)
-    options, bundle = CaseOptions.from_json(case.options), Bundle.chosen(settings.model)
+    options, bundle = CaseOptions.from_json(case.options), bundle_for(case, settings)
     if study is None:
         study = read_study(source_of(store, case.id), settings, options=options, progress=part(progress, 0.0, 0.2))
     elif study.suv_refusal is not None:
@@ -177,7 +177,7 @@ def _write_objects(store: Store, content: ReportContent, case: Case, settings: S
 
 def _as_read(store: Store, case: Case, settings: Settings) -> tuple[CaseResult, Bundle]:
     """The case computed again from its files, with the explanation that was read."""
-    options, bundle = CaseOptions.from_json(case.options), Bundle.chosen(settings.model)
+    options, bundle = CaseOptions.from_json(case.options), bundle_for(case, settings)
     study = read_study(source_of(store, case.id), settings, options=options)
     record = record_from_mapping(case.record).record
     prediction = answer(study, record, bundle, settings, options=options)
@@ -194,7 +194,7 @@ def source_of(store: Store, case_id: str) -> Path:
 
 
 def _main() -> None:
-    asked = json.load(sys.stdin)
+    asked = task()
     settings = Settings(**asked["settings"])
     store = Store.open(settings)
     case = store.get(asked["case"])

@@ -3,8 +3,10 @@
 A process of its own keeps the pages fluent, gives its memory back, and cannot take the server down. Its progress is in
 the database, so that a browser may be closed and opened again. The processes are `python -m app.job` and
 `python -m app.transfer`, which read what they need on their standard input: neither their arguments nor their
-environment say anything about a case. Transfers have a line of their own, so that a slow PACS does not keep a case from
-being computed, and one at a time, since C-MOVE has one port to come back to.
+environment say anything about a case. That input stays open while the server lives, so that they end with it however it
+ends: the next server takes a case up again, and must not meet another process at it. Transfers have a line of their
+own, so that a slow PACS does not keep a case from being computed, and one at a time, since C-MOVE has one port to come
+back to.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.outbox import Outbox
@@ -38,7 +41,7 @@ class Jobs:
         self._outbox = Outbox(store.engine)
         self._computations = ThreadPoolExecutor(max_workers=1, thread_name_prefix="case")
         self._transfers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="transfer")
-        self._running: set[subprocess.Popen[str]] = set()
+        self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._stopped = False
 
@@ -95,9 +98,13 @@ class Jobs:
             if self._stopped:
                 return 0
             command = [sys.executable, "-m", f"app.{program}"]
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)  # noqa: S603  our own modules
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)  # noqa: S603  our own modules
             self._running.add(process)
-        process.communicate(json.dumps(asked | {"settings": self._settings.model_dump(mode="json")}))
+        line = json.dumps(asked | {"settings": self._settings.model_dump(mode="json")}) + "\n"
+        with process, suppress(BrokenPipeError):  # its code tells that it died
+            if process.stdin is not None:
+                process.stdin.write(line.encode())
+            process.wait()
         with self._lock:
             self._running.discard(process)
         return process.returncode

@@ -6,9 +6,7 @@ or said not to be.
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
 from typing import TYPE_CHECKING
 
 from app.audit import Audit
@@ -17,7 +15,7 @@ from app.pacs import RESULTS, USED, connect, limits, send_results
 from app.pacs_transfer import fetch_study
 from app.store import Store
 from app.tables import Sending, Status
-from app.telling import reason, reporter
+from app.telling import reason, reporter, task
 from fedpet.errors import FedpetError
 from fedpet.settings import Settings
 
@@ -57,7 +55,7 @@ def deliver(store: Store, audit: Audit, asked: Delivery, settings: Settings) -> 
 
 
 def _main() -> None:
-    asked = json.load(sys.stdin)
+    asked = task()
     settings = Settings(**asked["settings"])
     store = Store.open(settings)
     audit = Audit(store.engine, settings.folder)

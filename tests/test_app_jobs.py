@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -88,3 +90,17 @@ def test_a_process_that_dies_fails_the_case_with_its_code(store, jobs):
     _submit(store, jobs, case)
     failed = _wait(store, case.id)
     assert (failed.status, failed.sentence.values["code"]) == (Status.FAILED, 1)
+
+
+def test_a_computation_ends_with_its_server_however_that_ends():
+    """The next server takes the case up again, and must not meet another process at it."""
+    child = "from app.telling import task; import time; print(task()['case'], flush=True); time.sleep(600)"
+    server = (
+        "import json, subprocess, sys, time; "
+        f"one = subprocess.Popen([sys.executable, '-c', {child!r}], stdin=subprocess.PIPE, bufsize=0); "
+        "one.stdin.write(b'{\"case\": 1}\\n'); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", server], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "1\n"  # the computation is under way
+        process.kill()
+        assert process.stdout.read() == ""  # it held the other end, and has ended
