@@ -1,26 +1,32 @@
-"""`fedpet model`: look at a bundle, or verify it."""
+"""`fedpet model`: look at a bundle or verify it; the registry of models and the one in force."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
 
-from app.console import reported, write_json
+from app.command_study import operator
+from app.console import messages, reported, write_json
+from fedpet.settings import load_settings
 
-commands = typer.Typer(help="Show or verify a model bundle.", no_args_is_help=True)
-Folder = Annotated[Path | None, typer.Argument(help="Bundle folder; the demonstration model by default.")]
+if TYPE_CHECKING:
+    from app.models import Models
+    from inference.bundle import Bundle
+
+commands = typer.Typer(help="Show or verify a model bundle; say which one is in force.", no_args_is_help=True)
+Folder = Annotated[Path | None, typer.Argument(help="Bundle folder; the model in force by default.")]
 Json = Annotated[bool, typer.Option("--json", help="Write only JSON to standard output.")]
 
 
 @commands.command()
 def show(folder: Folder = None, json: Json = False) -> None:
     """Print the model card."""
-    from inference.bundle import Bundle
-
     with reported(as_json=json):
-        bundle = Bundle.chosen(folder)
+        bundle = _bundle(folder)
     if json:
         write_json({"digest": bundle.digest, "card": dict(bundle.card)})
     else:
@@ -30,11 +36,10 @@ def show(folder: Folder = None, json: Json = False) -> None:
 @commands.command()
 def verify(folder: Folder = None, json: Json = False) -> None:
     """Check every checksum, the contract's fingerprint and that the network opens."""
-    from inference.bundle import Bundle
     from inference.engine import Engine
 
     with reported(as_json=json):
-        bundle = Bundle.chosen(folder)
+        bundle = _bundle(folder)
         engine = Engine(bundle, provider="cpu")
     facts: dict[str, Any] = {
         "verified": True,
@@ -46,3 +51,83 @@ def verify(folder: Folder = None, json: Json = False) -> None:
         write_json(facts)
     else:
         typer.echo("\n".join(f"{key}: {value}" for key, value in facts.items()))
+
+
+@commands.command(name="list")
+def listed(json: Json = False) -> None:
+    """List the models of the registry, the one in force, and what was promoted when, by whom and why."""
+    from inference.registry import Registry
+
+    with reported(as_json=json):
+        registry = Registry.of(load_settings())
+        models, history = registry.held(), registry.history()
+    if json:
+        refusals = [{"refused": str(one.refused.found) if one.refused else ""} for one in models]
+        rows = [asdict(one) | refusal for one, refusal in zip(models, refusals, strict=True)]
+        write_json({"models": rows, "history": [asdict(act) for act in history]})
+        return
+    table = Table("", "Digest", "Name", "Version", "Evaluated on", "")
+    for one in models:
+        evaluated = f"{one.patients} patients" if one.patients else "no report"
+        why = str(one.refused.found) if one.refused else "in force" if one.in_force else ""
+        table.add_row("*" if one.in_force else "", one.digest[:12], one.name, one.version, evaluated, why)
+    messages.print(table)
+    for act in history:
+        told = f"{act.moment}  {act.act.replace('_', ' ')} {act.digest[:12]} by {act.by}: {act.why or '–'}"
+        messages.print(told, highlight=False, markup=False)
+
+
+@commands.command()
+def add(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Bundle folder.")],
+    evaluation: Annotated[
+        Path | None, typer.Option(exists=True, help="Evaluation report, JSON; else the one in or beside the bundle.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why, for the history.")] = "",
+    json: Json = False,
+) -> None:
+    """Verify a bundle and take a copy of it into the registry; it is not in force yet."""
+    with reported(as_json=json):
+        bundle = _models().add(folder, actor=operator(), reason=reason, evaluation=evaluation)
+    _tell("Added", bundle, as_json=json)
+
+
+@commands.command()
+def promote(
+    digest: Annotated[str, typer.Argument(help="Digest of the model, or its beginning.")],
+    reason: Annotated[str, typer.Option(help="Why, for the history.")],
+    json: Json = False,
+) -> None:
+    """Put a model in force: it must verify and have an evaluation report. Answers that are there stay as they are."""
+    with reported(as_json=json):
+        bundle = _models().promote(digest, actor=operator(), reason=reason)
+    _tell("In force", bundle, as_json=json)
+
+
+@commands.command()
+def rollback(reason: Annotated[str, typer.Option(help="Why, for the history.")], json: Json = False) -> None:
+    """Put the model in force again that was so before the last promotion."""
+    with reported(as_json=json):
+        bundle = _models().roll_back(actor=operator(), reason=reason)
+    _tell("In force", bundle, as_json=json)
+
+
+def _bundle(folder: Path | None) -> Bundle:
+    from inference.bundle import Bundle
+    from inference.registry import Registry
+
+    return Bundle.load(folder) if folder else Registry.of(load_settings()).in_force()
+
+
+def _models() -> Models:
+    from app.services import open_services
+
+    return open_services(load_settings()).models
+
+
+def _tell(done: str, bundle: Bundle, *, as_json: bool) -> None:
+    facts = {"digest": bundle.digest, "name": bundle.card["name"], "version": bundle.card["version"]}
+    if as_json:
+        write_json(facts)
+    else:
+        messages.print(f"{done}: {facts['name']} {facts['version']} ({bundle.digest[:12]})", highlight=False)

@@ -221,7 +221,7 @@ def predict(
     study: Study,
     clinical: Annotated[Path, typer.Option(exists=True, help="Clinical record: JSON, or CSV with one row.")],
     out: Annotated[Path, typer.Option(help="Folder for the result, the images and the report.")],
-    model: Annotated[Path | None, typer.Option(help="Model bundle; the configured one by default.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Model bundle; the one in force by default.")] = None,
     lang: Annotated[Literal["fr", "en"] | None, typer.Option(help="Language of the report.")] = None,
     explain: Annotated[bool, typer.Option("--explain/--no-explain", help="Compute the saliency map.")] = True,
     dicom: Annotated[bool, typer.Option("--dicom/--no-dicom", help="Write what a PACS stores, in `dicom`.")] = False,
@@ -245,6 +245,7 @@ def predict(
     from app.result import result_json
     from clinical.reading import read_record
     from inference.bundle import Bundle
+    from inference.registry import Registry
 
     with reported(as_json=json):
         settings = load_settings()
@@ -262,7 +263,7 @@ def predict(
             mask=lesions,
             rois=tuple(roi or ()),
         )
-        bundle = Bundle.chosen(model or settings.model)
+        bundle = Bundle.load(model) if model else Registry.of(settings).in_force()
         with progress_bar(language) as progress:
             loaded = read_study(study, settings, options=options, progress=part(progress, 0.0, 0.3))
             result = run_case(

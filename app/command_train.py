@@ -38,9 +38,15 @@ def rehearse(
     work: Annotated[Path | None, typer.Option(help="Folder for the nodes' own files; temporary by default.")] = None,
 ) -> None:
     """Start one Fed-BioMed node a site on this machine, train by federated averaging and export a bundle."""
+    from fedpet.journal import Journal
     from training.rehearsal import rehearse as run
 
-    with reported(), progress_bar(load_settings().language) as progress:
+    settings = load_settings()
+    with (
+        reported(),
+        progress_bar(settings.language) as progress,
+        Journal.new(settings.runs_folder) as journal,
+    ):
         bundle = run(
             [*nodes, *(more_nodes or ())],
             out=out,
@@ -53,6 +59,7 @@ def rehearse(
             version=version,
             seed=seed,
             work=work,
+            journal=journal,
             progress=progress,
         )
     messages.print(f"Bundle written to {bundle}", highlight=False, markup=False)

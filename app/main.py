@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.views import administration, case, comparison, model, new_case, worklist
+from app.views import administration, case, comparison, federation, model, new_case, worklist
 from app.views.frame import open_frame
 
 _ICON = (
@@ -48,9 +48,13 @@ def run() -> None:
     pages["model"] = st.Page(
         model.draw, title=_("Model card"), icon=":material/description:", url_path="model", default=not user.reads
     )
+    pages["federation"] = st.Page(federation.draw, title=_("Federation"), icon=":material/hub:", url_path="federation")
     if user.administers:
         pages["administration"] = st.Page(
-            administration.draw, title=_("Administration"), icon=":material/shield_person:", url_path="administration"
+            lambda: administration.draw(card=pages["model"]),
+            title=_("Administration"),
+            icon=":material/shield_person:",
+            url_path="administration",
         )
     st.navigation(list(pages.values()), position="top").run()
 

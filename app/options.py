@@ -25,6 +25,7 @@ class CaseOptions:
         include, exclude: components switched by the reader.
         mask: lesions drawn by a reader (NIfTI, DICOM SEG or RTSTRUCT), used instead of a delineation.
         rois: names of the segments or contours of `mask` to use; () for those that are lesions.
+        model: digest of the bundle that is to answer; "" for that of the answer there is, or the one in force.
     """
 
     corrections: tuple[Correction, ...] = ()
@@ -35,6 +36,7 @@ class CaseOptions:
     exclude: tuple[int, ...] = ()
     mask: Path | None = None
     rois: tuple[str, ...] = ()
+    model: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As kept in the database."""
@@ -55,6 +57,7 @@ class CaseOptions:
             "exclude": list(self.exclude),
             "mask": self.mask and str(self.mask),
             "rois": list(self.rois),
+            "model": self.model,
         }
 
     @classmethod
@@ -77,4 +80,5 @@ class CaseOptions:
             exclude=tuple(data.get("exclude", ())),
             mask=Path(data["mask"]) if data.get("mask") else None,
             rois=tuple(data.get("rois", ())),
+            model=data.get("model", ""),
         )

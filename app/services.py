@@ -10,15 +10,17 @@ from app.access import Access
 from app.accounts import Accounts
 from app.audit import Audit
 from app.jobs import Jobs
+from app.models import Models
 from app.store import Store
 from app.workflow import Workflow
 from fedpet.settings import load_settings
-from inference.bundle import Bundle
+from inference.registry import Registry
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fedpet.settings import Settings
+    from inference.bundle import Bundle
 
 FILES = "/files"  # /files/<case>/<name>: the route of the files of a case
 ACTIVE = "/session/active"  # where a page says that its user is there, or asks whether they still are
@@ -41,9 +43,14 @@ class Services:
         return self.settings.folder / "erasures"
 
     @cached_property
+    def models(self) -> Models:
+        """The registry of models."""
+        return Models(Registry.of(self.settings), self.workflow.audit)
+
+    @property
     def bundle(self) -> Bundle:
-        """The model in force."""
-        return Bundle.chosen(self.settings.model)
+        """The model in force now."""
+        return self.models.registry.in_force()
 
 
 def open_services(settings: Settings) -> Services:

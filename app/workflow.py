@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from app.models import answered_by
 from app.options import CaseOptions
 from app.outbox import Outbox
 from app.tables import BUSY, Status
@@ -86,7 +87,7 @@ class Workflow:
         return self._change(case_id, options, actor=actor, checked=False)
 
     def change_lesions(self, case_id: str, options: CaseOptions, *, actor: str) -> bool:
-        """Another delineation or other components: quantities and answer are computed anew. False while busy."""
+        """Another delineation, other components, another model: the answer is computed anew. False while busy."""
         if not self._change(case_id, options, actor=actor, checked=True):
             return False
         if self.store.confirm(case_id):
@@ -103,8 +104,8 @@ class Workflow:
     def read(self, case: Case, *, actor: str) -> None:
         """A reader opened an answer."""
         if self.store.read(case.id):
-            model = (case.result or {}).get("prediction", {}).get("model", {}).get("digest", "")
-            self.audit.record(actor, "answer.read", case=case.id, model=model, detail={"version": case.version})
+            detail = {"version": case.version}
+            self.audit.record(actor, "answer.read", case=case.id, model=answered_by(case), detail=detail)
 
     def sign(self, case_id: str, decision: Decision, comment: str, *, actor: str) -> bool:
         """Sign the verdict: the final report is written, then the version is kept. False where it cannot be signed.

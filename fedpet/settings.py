@@ -33,9 +33,17 @@ class Settings(BaseSettings):
         default=Path("~/.fedpet"), description="Folder of the cases, the database and the pseudonym key."
     )
     database: str = Field(default="", description="SQLAlchemy URL; empty means SQLite in `home`.")
-    model: Path | None = Field(default=None, description="Model bundle; empty means the demonstration model.")
+    model: Path | None = Field(
+        default=None, description="Model bundle; empty means the promoted one, else the demonstration model."
+    )
     language: Literal["fr", "en"] = Field(default="fr", description="Language of reports and of the application.")
     centre: str = Field(default="", description="Name of the centre printed on the report.")
+    report_signer: Path | None = Field(
+        default=None, description="PKCS#12 file whose certificate seals signed reports; empty leaves them unsealed."
+    )
+    report_signer_password_file: Path | None = Field(
+        default=None, description="File with its password, private; else the variable FEDPET_REPORT_SIGNER_PASSWORD."
+    )
     provider: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
         default="auto", description="ONNX Runtime provider; auto takes CUDA where it works, else the CPU."
     )
@@ -101,6 +109,11 @@ class Settings(BaseSettings):
         folder = self.home.expanduser().resolve()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
+
+    @property
+    def runs_folder(self) -> Path:
+        """Where trainings leave their journals (`fedpet.journal`)."""
+        return self.folder / "runs"
 
     def pseudonym_key(self) -> bytes:
         """The centre's secret key for pseudonyms, made at the first use and kept in `home/pseudonym.key`."""

@@ -23,6 +23,11 @@ def card_markdown(card: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def evaluation_markdown(report: dict[str, Any]) -> str:
+    """An evaluation report kept beside the card, as a nested list."""
+    return "\n".join(_items(report, 0))
+
+
 def _items(value: object, depth: int) -> list[str]:
     """Lines of a nested list, or one line for a plain value."""
     pad = "  " * depth

@@ -28,6 +28,7 @@ from training.task import Task
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from fedpet.journal import Journal
     from fedpet.progress import Progress
     from inference.contract import Contract
     from training.node_data import NodeData
@@ -53,6 +54,7 @@ def rehearse(  # noqa: PLR0913  one argument for each option of the command
     seed: int = 0,
     contract: Contract | None = None,
     work: Path | None = None,
+    journal: Journal | None = None,
     progress: Progress = silent,
 ) -> Path:
     """Train on the nodes' data by federated averaging, evaluate, export.
@@ -74,6 +76,7 @@ def rehearse(  # noqa: PLR0913  one argument for each option of the command
         seed: of the first parameters and of the batches.
         contract: of the node data; None takes the default contract.
         work: new or empty folder for the nodes' components and logs; None takes a temporary one, kept on failure.
+        journal: told of the sites and of every round, for who watches from elsewhere.
         progress: told of every round.
 
     Returns:
@@ -102,7 +105,10 @@ def rehearse(  # noqa: PLR0913  one argument for each option of the command
         MODEL: Run(Task(**common, network=network, network_config=dict(network_config or {})), local_epochs),
         BASELINE: Run(Task(**common, network="clinical", augment=False), _BASELINE_EPOCHS * local_epochs),
     }
-    trained = _train(sites, runs, work_folder, part(progress, 0.0, 0.9))
+    if journal is not None:
+        planned = {one: run.task.rounds for one, run in runs.items()}
+        journal.write("started", name=name, version=version, sites=sorted(_named(sites)), rounds=planned)
+    trained = _train(sites, runs, work_folder, journal, part(progress, 0.0, 0.9))
     progress(0.9, Message("Evaluating and exporting the model"))
     _export(trained, sites, held_out, out, name=name, version=version)
     if work is None:
@@ -111,7 +117,9 @@ def rehearse(  # noqa: PLR0913  one argument for each option of the command
     return out
 
 
-def _train(sites: Sequence[NodeData], runs: Mapping[str, Run], work: Path, progress: Progress) -> Trained:
+def _train(
+    sites: Sequence[NodeData], runs: Mapping[str, Run], work: Path, journal: Journal | None, progress: Progress
+) -> Trained:
     """Run the federation and read back what the researcher left."""
     results = work / "results"
     results.mkdir(parents=True)
@@ -126,7 +134,7 @@ def _train(sites: Sequence[NodeData], runs: Mapping[str, Run], work: Path, progr
             "out": str(results),
             "round_seconds": _ROUND_SECONDS,
         }
-        federation.run_researcher(config, _reporter(runs, progress))
+        federation.run_researcher(config, _reporter(runs, journal, progress))
         plan = federation.plan.read_bytes()
     networks, histories = {}, {}
     for name, run in runs.items():
@@ -160,7 +168,7 @@ def _export(
     )
 
 
-def _reporter(runs: Mapping[str, Run], progress: Progress) -> Callable[[dict[str, Any]], None]:
+def _reporter(runs: Mapping[str, Run], journal: Journal | None, progress: Progress) -> Callable[[dict[str, Any]], None]:
     """Turns the researcher's events into progress: 8 % to start, then the model's rounds, then the baseline's."""
     shares = {MODEL: part(progress, 0.08, 0.9), BASELINE: part(progress, 0.9, 1.0)}
 
@@ -168,6 +176,8 @@ def _reporter(runs: Mapping[str, Run], progress: Progress) -> Callable[[dict[str
         if event["event"] == "ready":
             progress(0.08, Message("{count} nodes answer", count=len(event["sites"])))
             return
+        if journal is not None:
+            journal.write(**event)
         name = event["run"]
         values = {
             "round": event["round"],

@@ -1,8 +1,9 @@
-"""Administration: users, audit trail, retention, erasure of a patient."""
+"""Administration: users, audit trail, models, retention, erasure of a patient."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -11,15 +12,19 @@ import streamlit as st
 from app.access import Role
 from app.erasure import erase_patient, outdated, purge
 from app.services import FILES, services
+from app.views import registry
 from app.views.frame import user
 from app.views.sign_in import ROLES
 from app.views.speech import speech
+from app.views.tables import table
 from fedpet.messages import Message
 from imaging.loading import pseudonym
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
     from pathlib import Path
+
+    from streamlit.navigation.page import StreamlitPage
 
     from app.tables import Entry
     from app.views.speech import Speech
@@ -28,14 +33,15 @@ _SHOWN = 200  # entries of the trail on the page; the export has all
 _PSEUDONYM = "P-"  # how each begins
 
 
-def draw() -> None:
+def draw(*, card: StreamlitPage) -> None:
     """Draw one part at a time."""
     spoken = speech()
     _ = spoken.text
     st.title(_("Administration"), anchor=False)
-    parts = {
+    parts: dict[str, Callable[[Speech], None]] = {
         _("Users"): _draw_users,
         _("Audit trail"): _draw_trail,
+        _("Models"): partial(registry.draw, card=card),
         _("Retention"): _draw_retention,
         _("Erasure of a patient"): _draw_erasure,
     }
@@ -52,7 +58,7 @@ def _draw_users(spoken: Speech) -> None:
     rows = (
         (one.name, spoken.say(ROLES[Role(one.role)]), spoken.moment(one.seen)) for one in services().accounts.listed()
     )
-    _table((_("Name"), _("Role"), _("Last sign-in")), rows)
+    table((_("Name"), _("Role"), _("Last sign-in")), rows, label=_("Users"))
     st.caption(_("Roles are given by the provider of identities; they hold from the next sign-in on."))
 
 
@@ -71,7 +77,8 @@ def _draw_trail(spoken: Speech) -> None:
         else:
             st.error(spoken.say(verdict.broken), icon=":material/gpp_bad:")
     entries = audit.entries(words=words, newest=_SHOWN)
-    _table((_("No."), _("Time (UTC)"), _("User"), _("Action"), _("Case"), _("Detail")), map(_entry_row, entries))
+    headings = (_("No."), _("Time (UTC)"), _("User"), _("Action"), _("Case"), _("Detail"))
+    table(headings, map(_entry_row, entries), label=_("Audit trail"))
     if len(entries) == _SHOWN:
         st.caption(spoken.say(Message("The newest {n} entries; the export has all.", n=_SHOWN)))
 
@@ -139,12 +146,3 @@ def _tell(proof: Path | None, spoken: Speech) -> None:
 def _draw_link(name: str, label: str) -> None:
     link = f"{FILES}/administration/{name}"
     st.html(f"<p class='fp-links'><a class='fp-button' href='{link}' download>{escape(label)}</a></p>")
-
-
-def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    head = "".join(f"<th scope='col'>{escape(heading)}</th>" for heading in headings)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    st.html(
-        "<div class='fp-scroll' tabindex='0' role='region'>"
-        f"<table class='fp'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )

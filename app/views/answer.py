@@ -9,6 +9,7 @@ import streamlit as st
 
 from app.views.charts import survival_chart
 from app.views.frame import RISK
+from app.views.model import MODEL
 from clinical.variables import VARIABLES
 from fedpet.messages import Message
 
@@ -61,7 +62,8 @@ def draw(prediction: dict[str, Any], spoken: Speech, *, card: StreamlitPage) -> 
     model = Message(
         "Model card: {name} {version}", name=prediction["model"]["name"], version=prediction["model"]["version"]
     )
-    st.page_link(card, label=spoken.say(model), icon=":material/description:")
+    named = {MODEL: prediction["model"]["digest"]}
+    st.page_link(card, label=spoken.say(model), query_params=named, icon=":material/description:")
 
 
 def _draw_probability(main: dict[str, Any], level: float, spoken: Speech) -> None:

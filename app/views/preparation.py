@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from app.models import bundle_for
 from app.services import services
 from app.tables import Status
-from app.views import checks, images, record_form
+from app.views import checks, images, model, record_form
 from app.views.frame import follow_progress, show_error, user
 from fedpet.errors import FedpetError
 from fedpet.messages import Message
@@ -28,9 +29,11 @@ def draw(case: Case, spoken: Speech) -> None:
         _draw_checks(case, case.inspection, spoken)
     st.header(_("2. Clinical record"), anchor=False)
     try:
-        bundle = services().bundle
+        bundle = bundle_for(case, services().settings)
     except FedpetError as error:
         show_error(error, spoken)
+        if case.inspection is not None:
+            model.draw_other_in_force(case, spoken)
         return
     usable = case.inspection is None or case.inspection["refused"] is None
     if record_form.draw(case, bundle.contract.variables, spoken) and usable and _start_bar(spoken):

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.services import FILES, services
 from app.tables import Decision, Status
-from app.views import sending
+from app.views import model, sending
 from app.views.frame import follow_progress, user
 from fedpet.messages import LANGUAGES, Message
 
@@ -51,6 +51,7 @@ def _draw_form(case: Case, spoken: Speech) -> None:
     _ = spoken.text
     if case.sentence is not None:
         st.error(spoken.say(case.sentence), icon=":material/error:")
+    model.draw_other_in_force(case, spoken)
     with st.form(f"verdict_{case.id}"):
         decision = st.radio(
             _("Your verdict on the model's answer"),

@@ -1,0 +1,104 @@
+"""The models of the registry: which is in force, and who changed that; for administrators."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app.services import services
+from app.views.frame import show_error, user
+from app.views.model import MODEL
+from app.views.tables import table
+from fedpet.errors import FedpetError
+from fedpet.messages import Message
+
+if TYPE_CHECKING:
+    from streamlit.navigation.page import StreamlitPage
+
+    from app.views.speech import Speech
+    from inference.registry import Held
+
+_ACTS = {"added": Message("added"), "promoted": Message("promoted"), "rolled_back": Message("rolled back to")}
+
+
+def draw(spoken: Speech, *, card: StreamlitPage) -> None:
+    """Draw the models, the change of the one in force, and the history."""
+    _ = spoken.text
+    registry = services().models.registry
+    try:
+        held = registry.held()
+    except FedpetError as error:
+        show_error(error, spoken)
+        return
+    headings = (_("Fingerprint"), _("Name"), _("Version"), _("Evaluated on"), _("State"))
+    table(headings, (_row(one, spoken) for one in held), label=_("Models"))
+    with st.container(horizontal=True):
+        for one in held:
+            if one.refused is None:
+                words = Message("Model card: {name} {version}", name=one.name, version=one.version)
+                st.page_link(
+                    card, label=spoken.say(words), query_params={MODEL: one.digest}, icon=":material/description:"
+                )
+    st.caption(_("A bundle is taken in with the command “fedpet model add”, on the machine of the application."))
+    if registry.fixed is not None:
+        st.info(_("The setting “model” names the model in force: nothing can be promoted here."))
+    else:
+        _draw_change(held, spoken)
+    if history := registry.history():
+        st.subheader(_("History"), anchor=False)
+        known = {one.digest: f"{one.name} {one.version}" for one in held}
+        rows = (
+            (
+                spoken.moment(datetime.fromisoformat(act.moment)),
+                act.by,
+                f"{spoken.say(_ACTS[act.act])} {known.get(act.digest, '')} ({act.digest[:12]})",
+                act.why,
+            )
+            for act in reversed(history)
+        )
+        table((_("Time"), _("User"), _("Action"), _("Reason")), rows, label=_("History"))
+
+
+def _row(one: Held, spoken: Speech) -> tuple[str, ...]:
+    _ = spoken.text
+    state = spoken.say(one.refused.found) if one.refused else _("in force") if one.in_force else ""
+    evaluated = spoken.say(Message("{n} patients", n=one.patients)) if one.patients else _("no report")
+    return one.digest[:12], one.name, one.version, evaluated, state
+
+
+def _draw_change(held: tuple[Held, ...], spoken: Speech) -> None:
+    """Promote another model, or go back; both need a reason."""
+    _ = spoken.text
+    usable = {one.digest: one for one in held if one.refused is None and one.patients and not one.in_force}
+    with st.form("models"):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            chosen = st.selectbox(
+                _("Model to promote"),
+                list(usable),
+                index=None,
+                format_func=lambda digest: f"{usable[digest].name} {usable[digest].version} ({digest[:12]})",
+                placeholder=_("with an evaluation report, and not in force"),
+                width=420,
+            )
+            reason = st.text_input(_("Reason"), key="model_reason", width=420)
+        with st.container(horizontal=True):
+            promoted = st.form_submit_button(_("Promote"), icon=":material/verified:")
+            back = st.form_submit_button(_("Back to the model before"), icon=":material/undo:")
+    st.caption(_("New cases are answered by the model in force. Cases that have an answer keep its model."))
+    if not (promoted or back):
+        return
+    if not reason.strip() or (promoted and chosen is None):
+        st.error(_("Choose a model and give the reason."), icon=":material/error:")
+        return
+    models = services().models
+    try:
+        if promoted and chosen is not None:
+            models.promote(chosen, actor=user(), reason=reason.strip())
+        else:
+            models.roll_back(actor=user(), reason=reason.strip())
+    except FedpetError as error:
+        show_error(error, spoken)
+    else:
+        st.rerun()
