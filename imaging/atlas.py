@@ -80,12 +80,16 @@ class Atlas:
 
     @cached_property
     def _reach(self) -> Floats:
-        """Largest distance of the lungs from the middle in every slice, beyond them that of their last slice, mm."""
+        """Largest distance of the lungs from the middle in every slice, mm; below the widest slice, where they end on
+        the diaphragm and not at the ribs, its reach; above them that of their last slice.
+        """
         away = np.abs(np.arange(self.anatomy.lungs.shape[2]) - self.anatomy.middle[:, None]) * COARSE_MM
         reach = np.where((self.anatomy.lungs > 0).any(axis=1), away, 0).max(axis=1)
         known = np.flatnonzero(reach)
-        every = np.arange(len(reach))
-        return np.interp(every, known, reach[known]) if len(known) else np.full(len(reach), np.nan)
+        if not len(known):
+            return np.full(len(reach), np.nan)
+        reach[: reach.argmax()] = reach.max()
+        return np.where(np.arange(len(reach)) > known[-1], reach[known[-1]], reach)
 
     @cached_property
     def kidney_tops(self) -> dict[int, int]:

@@ -30,12 +30,13 @@ def bone_part(spots: Spots, atlas: Atlas) -> Keys:
     axial = (aside < 34) & (behind > -30)
     high = _above(level, _up(marks.apex, -60))
     hip = _below(level, _up(marks.symphysis, 60)) & (aside > 72)
+    crest = _below(level, _up(marks.sacrum, 60)) & (aside > 34)
     face = _above(level, marks.apex) & (behind < -25) & (aside < 70)
     rules = [
         ("bone_skull", in_head(spots, atlas) | face),
         ("bone_humerus", (aside > spots.reach + 70) | (high & (aside > 135))),
         ("bone_femur", hip),
-        ("bone_pelvis", _below(level, marks.sacrum)),
+        ("bone_pelvis", _below(level, marks.sacrum) | crest),
         ("bone_spine_cervical", axial & _above(level, marks.apex)),
         ("bone_spine_lumbar", axial & _below(level, marks.first_lumbar)),
         ("bone_spine_thoracic", axial & np.isfinite(spots.above)),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Name = Literal["liver", "blood_pool", "spleen", "marrow"]
 _SPHERES = {"liver": (15.0, "sphere_3cm_right_lobe"), "spleen": (10.0, "sphere_2cm")}
 _CYLINDER_RADIUS_MM, _CYLINDER_HALF_MM = 5.0, 10.0
-_USUAL = 0.10  # how far the mean of a sphere may lie from the organ's usual mean
+_USUAL = 0.10  # how far the mean of a sphere may lie from the median of the organ, or of all the cylinders
 _DISEASED_SHARE, _HOT = 0.15, 1.5  # share of the liver above so many times the reference: diseased
 _MOST_VARIATION = 0.35  # coefficient of variation in the sphere
 _NORMAL_LIVER = 0.7, 6.0  # SUVmean
@@ -142,7 +142,7 @@ def _disease(reference: Reference, liver: NDArray[np.float32]) -> Message | None
 
 
 def _sphere(pet: Volume, organs: Organs, organ: Mask, name: Literal["liver", "spleen"]) -> Reference | Message:
-    """The sphere within an organ whose SUV varies least, among those of usual SUV."""
+    """The sphere within an organ whose SUV varies least, among those near the median of the organ, else the nearest."""
     radius, method = _SPHERES[name]
     width = 2 * voxels(radius) + 1
     box = box_of(organ)
@@ -153,8 +153,9 @@ def _sphere(pet: Volume, organs: Organs, organ: Mask, name: Literal["liver", "sp
         return Message("No place for a sphere of {mm:.0f} mm was found.", mm=2 * radius)
     mean = ndimage.uniform_filter(values, width)
     spread = ndimage.uniform_filter(values**2, width) - mean**2
-    usual = np.median(mean[inside])
-    spread[~inside | (np.abs(mean - usual) > _USUAL * usual)] = np.inf
+    usual = np.median(values[eroded(organ[box], 3)])
+    away = np.where(inside, np.abs(mean - usual), np.inf)
+    spread[away > max(_USUAL * usual, away.min())] = np.inf
     best = np.array(np.unravel_index(spread.argmin(), spread.shape)) + [part.start for part in box]
     centre = organs.labels.to_mm(best.astype(float))
     return _measured(pet, centre, name, method, radius_mm=radius, half_mm=None)
