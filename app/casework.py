@@ -20,11 +20,13 @@ from fedpet.progress import part, silent
 from imaging.intake import IntakeLimits
 from imaging.loading import load_study
 from imaging.masks import read_mask, write_nifti
+from imaging.references import organ_references
 from inference.engine import Engine
 from inference.predict import predict
 from reports.content import ReportContent
 from reports.digest import content_hash
 from reports.pdf import write_pdf
+from reports.signing import signer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -149,23 +151,33 @@ def write_reports(
 ) -> tuple[ReportContent, str]:
     """Write the report of a case, dated now, once for each language and file asked for.
 
+    A signed one is sealed where the settings name a certificate.
+
     Returns:
         What was written, and its content hash.
+
+    Raises:
+        SettingsError: the certificate cannot be used; nothing is written.
     """
+    seal = None
+    if verdict is not None and settings.report_signer is not None:
+        seal = signer(settings.report_signer, password_file=settings.report_signer_password_file)
+    study = result.study
     content = ReportContent(
         report_uid=f"2.25.{uuid.uuid4().int}",  # a DICOM UID derived from a UUID (PS3.5 B.2)
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         centre=settings.centre,
-        study=result.study,
+        study=study,
         record=result.record,
         prediction=result.prediction,
         explanation=result.explanation,
         card=bundle.card,
         verdict=verdict,
         version=version,
+        references=None if study.ct is None else organ_references(study.pet, study.ct),
     )
     for language, path in paths.items():
-        write_pdf(content, path, language=language)
+        write_pdf(content, path, language=language, signer=seal)
     return content, content_hash(content)
 
 

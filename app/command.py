@@ -13,6 +13,7 @@ from app import (
     command_deidentify,
     command_model,
     command_pacs,
+    command_report,
     command_study,
     command_train,
     command_users,
@@ -33,6 +34,7 @@ main.add_typer(command_audit.commands, name="audit")
 main.add_typer(command_cases.commands, name="cases")
 main.add_typer(command_model.commands, name="model")
 main.add_typer(command_pacs.commands, name="pacs")
+main.add_typer(command_report.commands, name="report")
 main.add_typer(command_cohort.commands, name="cohort")
 main.add_typer(command_train.commands, name="train")
 main.add_typer(command_users.commands, name="users")

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from imaging.study import Study
     from imaging.volume import Point, Volume
 
+_WIDEST = 0.7  # of the height: letters of a wide picture would be too small on paper
+
 
 def mip_with_lesions(study: Study, labels: Volume | None, *, suv_max: float = 10.0, height: int = 900) -> Image.Image:
     """Maximum intensity projections from the front and from the left, in inverted grey, lesions outlined and numbered.
@@ -44,10 +46,11 @@ def mip_with_lesions(study: Study, labels: Volume | None, *, suv_max: float = 10
         study: its PET is shown.
         labels: label volume on any grid, 0 is background; None where nothing was delineated.
         suv_max: SUV shown as black.
-        height: of the image, pixels; the width follows from the patient.
+        height: of the image, pixels, less where the study is short; the width follows from the patient.
     """
     box = body_box(study.pet)
-    scale = (height - STRIP) / box.extent(CORONAL)[1]
+    width = sum(box.extent(view)[0] for view in (CORONAL, SAGITTAL))
+    scale = min((height - STRIP) / box.extent(CORONAL)[1], _WIDEST * height / width)
     pet, lesions = isotropic_pair(study.pet, labels, box)
     panels = []
     for view in (CORONAL, SAGITTAL):

@@ -182,11 +182,11 @@ def _render(panel: Panel) -> Image.Image:
         crosshair(panel.canvas, panel.frame.to_pixel(np.array(panel.cross)), panel.ink)
     image = to_image(panel.canvas)
     width, height = image.size
-    size, halo = float(np.clip(height / 32, 15, 28)), _opposite(panel.ink)
+    size, halo = float(np.clip(height / 32, 20, 28)), _opposite(panel.ink)
     places = ((6, height / 2, "lm"), (width - 6, height / 2, "rm"), (width / 2, 5, "mt"), (width / 2, height - 6, "mb"))
     for letter, (x, y, anchor) in zip(panel.frame.view.letters, places, strict=True):
         write(image, (x, y), letter, size=size, ink=panel.ink, halo=halo, anchor=anchor)
-    write(image, (8, 5), panel.caption, size=0.8 * size, ink=panel.ink, halo=halo, anchor="la")
+    write(image, (8, 5 + 1.2 * size), panel.caption, size=0.8 * size, ink=panel.ink, halo=halo, anchor="la")
     scale_bar(image, panel.frame.scale, size=0.8 * size, ink=panel.ink, halo=halo)
     number_lesions(image, panel.masks, size=size, ink=panel.ink, halo=halo)
     return image

@@ -39,7 +39,7 @@ def archived(pages: bytes, structure: Element, *, content: str, created: str) ->
     """
     made = datetime.fromisoformat(created)
     with pikepdf.open(BytesIO(pages)) as pdf:
-        del pdf.docinfo["/Trapped"]  # says nothing, and has no XMP equivalent
+        del pdf.docinfo["/Trapped"]  # ReportLab always says "False"; the XMP below cannot hold it
         pdf.docinfo["/CreationDate"] = pdf.docinfo["/ModDate"] = String(encode_pdf_date(made))
         _attach(pdf, content, made)
         _structure(pdf, structure)

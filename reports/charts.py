@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from reportlab.graphics.shapes import Circle, Drawing, Line, Polygon, PolyLine, String
 from reportlab.lib.colors import white
 from reportlab.lib.units import mm
+from reportlab.pdfbase.pdfmetrics import stringWidth
 
 from reports.style import BLUE, BOLD, INK, NAVY, QUIET, REGULAR, RULE, SKY, VERMILION
 
@@ -111,10 +112,10 @@ def survival_chart(
 
 
 def bars(terms: Sequence[tuple[str, float]], edition: Edition, *, width: float) -> Drawing:
-    """Signed terms from a common zero: the name at the left, the signed value at the end of each bar."""
+    """Signed terms from a common zero: the name at the left, the bar, the signed value at the right."""
     row = 4.3 * mm
     drawing = _canvas(width, row * len(terms) + 2 * mm)
-    left, right = 0.50 * width, width - 11 * mm
+    left, right = 2 * mm + max((stringWidth(name, REGULAR, 7.0) for name, _ in terms), default=0.0), width - 11 * mm
     largest = max((abs(value) for _, value in terms), default=0.0) or 1.0
     zero, scale = (left + right) / 2, (right - left) / 2 / largest
     for i, (name, value) in enumerate(terms):
@@ -124,11 +125,7 @@ def bars(terms: Sequence[tuple[str, float]], edition: Edition, *, width: float) 
         drawing.add(_text(0, y + 4, name, anchor="start", size=7.0))
         x = zero if value > 0 else zero - length
         drawing.add(_box(x, y + 2, length, row - 4.2, fill=colour))
-        label = edition.decimal(value, 2, sign=True)
-        if value > 0:
-            drawing.add(_text(zero + length + 3, y + 4, label, anchor="start", size=6.6))
-        else:
-            drawing.add(_text(zero - length - 3, y + 4, label, anchor="end", size=6.6))
+        drawing.add(_text(width, y + 4, edition.decimal(value, 2, sign=True), anchor="end", size=7.0))
     drawing.add(Line(zero, 0, zero, drawing.height, strokeColor=QUIET, strokeWidth=0.6))
     return drawing
 

@@ -16,11 +16,23 @@ if TYPE_CHECKING:
     from fedpet.messages import Language
 
 _THIN_SPACE, _NO_BREAK = "\u202f", "\u00a0"
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _BEFORE_SIGN = re.compile(r" (?=[:;?!%»])|(?<=«) ")
 
 
-class _Spoken(float):
-    """A number inside a sentence, written with the decimal comma."""
+class _Written(float):
+    """A number inside a sentence: no "-0.0", and powers of ten as people write them."""
+
+    def __format__(self, spec: str) -> str:
+        written, _, exponent = super().__format__(spec).partition("e")
+        if exponent:
+            power = f"10{str(int(exponent)).translate(_RAISED)}"
+            return power if written == "1" else f"{written}{_NO_BREAK}×{_NO_BREAK}{power}"
+        return written.replace("-", "−") if re.search(r"[1-9]", written) else written.lstrip("-")
+
+
+class _WithComma(_Written):
+    """The same with the decimal comma."""
 
     def __format__(self, spec: str) -> str:
         return super().__format__(spec).replace(",", _THIN_SPACE).replace(".", ",")
@@ -38,7 +50,8 @@ class Edition:
 
     def say(self, message: Message) -> str:
         """A message with its numbers in the language's format."""
-        return self._spaced(say(self.language)(_localised(message) if self.language == "fr" else message))
+        number = _WithComma if self.language == "fr" else _Written
+        return self._spaced(say(self.language)(_localised(message, number)))
 
     def decimal(self, x: float, digits: int = 1, *, sign: bool = False) -> str:
         """A number with `digits` decimals, grouped thousands, and "+" before positive ones where `sign`."""
@@ -84,12 +97,12 @@ class Edition:
         return "fr_FR" if self.language == "fr" else "en_GB"
 
 
-def _localised(message: Message) -> Message:
-    """The same message with every fractional number wrapped, so that it is written with a comma."""
+def _localised(message: Message, number: type[_Written]) -> Message:
+    """The same message with every fractional number written as the language does."""
 
     def wrap(value: Any) -> Any:  # noqa: ANN401 - what a message carries
         if isinstance(value, Message):
-            return _localised(value)
-        return _Spoken(value) if isinstance(value, float) else value
+            return _localised(value, number)
+        return number(value) if isinstance(value, float) else value
 
     return Message(message.template, **{name: wrap(value) for name, value in message.values.items()})

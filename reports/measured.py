@@ -103,7 +103,7 @@ def painted_out(content: ReportContent, edition: Edition) -> list[Flowable]:
 
 def healthy_organs(content: ReportContent, edition: Edition) -> list[Flowable]:
     """Uptake of healthy organs and the exploratory ratios; nothing where they were not measured."""
-    if content.references is None:
+    if content.references is None or not any(getattr(content.references, name) for name in ORGANS):
         return []
     _ = edition.translate
     ratios = [

@@ -42,7 +42,8 @@ def provenance(content: ReportContent, edition: Edition) -> list[Flowable]:
 def _identity(card: Card, model: ModelReference, edition: Edition) -> Flowable:
     _ = edition.translate
     secure, rounds = card.first("federation.secure_aggregation"), card.first("federation.rounds")
-    aggregation = [rounds, card.first("federation.aggregator")]
+    aggregator = card.first("federation.aggregator")
+    aggregation = [rounds, None if aggregator is None else _(str(aggregator))]
     told = [
         (_("Model"), f"{model.name} {model.version}"),
         (_("Created"), _said(card.first("created"), edition)),
@@ -66,15 +67,23 @@ def _privacy(card: Card, edition: Edition) -> str:
 
 
 def _sentences(card: Card, edition: Edition) -> list[Flowable]:
-    """Intended use, data and limits, in the card's language."""
+    """Intended use, data and limits; sentences that fedpet did not write stay in the card's language."""
     _ = edition.translate
-    use, data = _said(card.first("intended_use"), edition), _said(card.first("data.description"), edition)
+    use = _said(card.first("intended_use"), edition)
     return [
-        paragraph(edition.say(Message("Intended use: {use}", use=use)), "small"),
-        paragraph(edition.say(Message("Training data: {data}", data=data)), "small"),
+        paragraph(edition.say(Message("Intended use: {use}", use=_(use))), "small"),
+        paragraph(edition.say(Message("Training data: {data}", data=_data(card, edition))), "small"),
         paragraph(_("Limits"), "small_strong"),
-        *(paragraph(f"– {limit}", "small") for limit in card.limits or (_("not stated"),)),
+        *(paragraph(f"– {_(limit)}", "small") for limit in card.limits or ("not stated",)),
     ]
+
+
+def _data(card: Card, edition: Edition) -> str:
+    """How many patients of how many centres, or what the card says."""
+    patients = card.first("data.patients")
+    if patients is None or not card.nodes:
+        return _said(card.first("data.description"), edition)
+    return edition.say(Message("{patients} patients of {centres} centres", patients=patients, centres=len(card.nodes)))
 
 
 def _performance(card: Card, edition: Edition) -> Flowable:

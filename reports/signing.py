@@ -48,11 +48,15 @@ class Signature:
     trusted: bool | None
 
 
-def signer(file: Path) -> Callable[[bytes], bytes]:
-    """What seals a report with the certificate in a PKCS#12 file, its password in the environment variable `PASSWORD`.
+def signer(file: Path, *, password_file: Path | None = None) -> Callable[[bytes], bytes]:
+    """What seals a report.
+
+    Args:
+        file: PKCS#12, the certificate and its key.
+        password_file: with its password; without one it is in the environment variable `PASSWORD`.
 
     Raises:
-        SettingsError: pyHanko is not installed, or the file or its password is wrong.
+        SettingsError: pyHanko is not installed, or a file or the password cannot be used.
     """
     try:
         from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter  # noqa: PLC0415  optional
@@ -60,13 +64,14 @@ def signer(file: Path) -> Callable[[bytes], bytes]:
     except ImportError as error:
         raise _not_installed() from error
     loaded = signers.SimpleSigner.load_pkcs12(  # type: ignore[no-untyped-call]  # pyHanko types it in part
-        file, passphrase=os.environ.get(PASSWORD, "").encode()
+        file, passphrase=_password(password_file)
     )
     if loaded is None:
         raise SettingsError(
             found=Message("The certificate that signs reports cannot be opened."),
             needed=Message(
-                "A PKCS#12 file (.p12, .pfx) with certificate and key, its password in {name}.", name=PASSWORD
+                "A PKCS#12 file (.p12, .pfx) with certificate and key, its password in {name} or in a file.",
+                name=PASSWORD,
             ),
             advice=Message("Check the setting report_signer and the password."),
         )
@@ -83,6 +88,23 @@ def signer(file: Path) -> Callable[[bytes], bytes]:
         return bytes(sealed.getvalue())
 
     return seal
+
+
+def _password(file: Path | None) -> bytes:
+    """From the file that only its owner may read, or else from the environment."""
+    if file is None:
+        return os.environ.get(PASSWORD, "").encode()
+    try:
+        private, given = file.stat().st_mode & 0o077 == 0, file.read_bytes().strip()
+    except OSError:
+        private, given = False, b""
+    if not private:
+        raise SettingsError(
+            found=Message("The password of the certificate that signs reports cannot be used."),
+            needed=Message("A file that the application can read, and nobody but its owner (chmod 600)."),
+            advice=Message("Check the setting report_signer_password_file."),
+        )
+    return given
 
 
 def _not_installed() -> SettingsError:

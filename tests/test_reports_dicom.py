@@ -247,7 +247,7 @@ def test_another_reader_finds_the_lesions_at_the_same_points(written, content):
 
 def test_a_segment_says_what_it_is_and_who_drew_it(read, write, content):
     first, second = read.lesions.SegmentSequence
-    assert first.SegmentLabel == "Lésion 3 : poumon droit"
+    assert first.SegmentLabel == "Lésion 3\u00a0: poumon droit"
     assert first.SegmentAlgorithmType == "AUTOMATIC"
     assert first.SegmentationAlgorithmIdentificationSequence[0].AlgorithmFamilyCodeSequence[0].CodeValue == "123110"
     region = first.AnatomicRegionSequence[0]

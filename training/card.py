@@ -17,6 +17,7 @@ import onnxruntime
 import torch
 
 import fedpet
+from fedpet.messages import Message
 from training.node_data import split
 from training.risk_table import MINIMUM_CASES, pooled
 from training.task import code_digest
@@ -69,7 +70,7 @@ def model_card(
     return {
         "synthetic": any(site.synthetic for site in sites),
         "created": datetime.now(UTC).date().isoformat(),
-        "intended_use": "Research only. Not a medical device; not for decisions about patients.",
+        "intended_use": str(Message("Research only. Not a medical device; not for decisions about patients.")),
         "limits": _limits(sites),
         "data": {
             "description": _description(sites),
@@ -99,14 +100,18 @@ def model_card(
 
 
 def _limits(sites: Sequence[NodeData]) -> list[str]:
+    """In English; a report says them in its own language, for they are in the catalogue."""
     limits = [
-        "Metastatic non-small-cell lung cancer, immunotherapy alone in line 1 or 2, pre-treatment 18F-FDG PET/CT only.",
-        "The interval says how well the calibration is known, not how two patients with one score may differ.",
-        "Attributions show what the model used, not causes.",
+        Message(
+            "Metastatic non-small-cell lung cancer, immunotherapy alone in line 1 or 2, pre-treatment 18F-FDG PET/CT"
+            " only."
+        ),
+        Message("The interval says how well the calibration is known, not how two patients with one score may differ."),
+        Message("Attributions show what the model used, not causes."),
     ]
     if any(site.synthetic for site in sites):
-        limits.insert(0, "Trained on synthetic patients: it predicts nothing about real patients.")
-    return limits
+        limits.insert(0, Message("Trained on synthetic patients: it predicts nothing about real patients."))
+    return [str(limit) for limit in limits]
 
 
 def _description(sites: Sequence[NodeData]) -> str:
@@ -124,7 +129,7 @@ def _federation(trained: Trained, sites: Sequence[NodeData]) -> dict[str, Any]:
         counts[site.site] = {"training": len(training), "validation": len(validation)}
     return {
         "nodes": counts,
-        "aggregator": "FedAvg weighted by training patients",
+        "aggregator": str(Message("FedAvg weighted by training patients")),
         "secure_aggregation": False,
         "differential_privacy": False,
         "disclosed": "Parameters of every round; validation losses; counts by score bin and interval of nodes with at "
