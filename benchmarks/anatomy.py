@@ -127,7 +127,7 @@ class Case:
     @cached_property
     def true_organs(self) -> dict[str, Mask]:
         """Organs as they were painted, on the coarse grid; lesions belong to none."""
-        return {name: self._coarse(mask & (self.body.lesions == 0)) for name, mask in _painted(self).items()}
+        return {name: self.on_coarse_grid(mask & (self.body.lesions == 0)) for name, mask in _painted(self).items()}
 
     def found(self, organ: str) -> Mask:
         """An organ as it was found, without what is lesion; vertebral marrow belongs to the bone too."""
@@ -137,9 +137,10 @@ class Case:
 
     @cached_property
     def _lesions(self) -> Mask:
-        return self._coarse(self.body.lesions > 0)
+        return self.on_coarse_grid(self.body.lesions > 0)
 
-    def _coarse(self, mask: Mask) -> Mask:
+    def on_coarse_grid(self, mask: Mask) -> Mask:
+        """A mask of the body on the grid of the organs."""
         volume = Volume(mask.astype(np.uint8), self.body.lattice.affine, "label")
         grid = Grid.of(organs_of(self.ct, self.pet).labels)
         return np.asarray(resample(volume, grid, interpolation="nearest", outside=0).array > 0)

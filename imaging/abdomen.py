@@ -26,6 +26,7 @@ _LIVER_ML, _SPLEEN_ML, _BLADDER_ML = 300.0, 40.0, 10.0
 _KIDNEY_ML = 25.0, 450.0
 _KIDNEY_SHARES = 0.6, 1.0, 1.4  # of the liver's uptake
 _POLE = 0.35
+_RENAL_RIM_HU = -20.0
 _LEAST_SEEDS = 50
 
 
@@ -120,7 +121,9 @@ def find_kidney(scene: Scene, free: Mask, *, side: int, liver_suv: float, lowest
         score = np.bincount(labels.ravel(), weights=usual.ravel(), minlength=len(sizes))
         score[(sizes * VOXEL_ML < _KIDNEY_ML[0]) | (sizes * VOXEL_ML > _KIDNEY_ML[1])] = 0
         if score.any():
-            kidney[box] = _without_cap(closed(labels == score.argmax(), 7)) & free[box]
+            core = closed(labels == score.argmax(), 7)
+            rim = dilated(core, 3) & place[box] & (scene.hu[box] > _RENAL_RIM_HU) & (scene.suv[box] > share * liver_suv)
+            kidney[box] = _without_cap(core | rim) & free[box]
             break
     return kidney
 

@@ -25,7 +25,7 @@ from imaging.abdomen import (
 )
 from imaging.anatomy import LEFT, RIGHT, anatomy_of
 from imaging.chest import find_aorta, find_heart
-from imaging.coarse import VOXEL_ML
+from imaging.coarse import voxels
 from imaging.head import find_salivary_glands, find_vertebrae
 from imaging.landmarks import Landmarks, find_landmarks
 from imaging.scene import scene_of
@@ -59,6 +59,7 @@ ORGANS: Final[Mapping[str, int]] = MappingProxyType(
         "lung_left": 16,
     }
 )
+_LEAST_ABDOMEN_MM = 70.0  # scanned under the diaphragm; with less the dome of the liver would pass for other organs
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +68,10 @@ class Organs:
 
     Attributes:
         labels: uint8 values of `ORGANS` on the grid of `anatomy_of(ct)`, 0 elsewhere.
-        found: volume in ml of every organ that was recognised.
         landmarks: heights of parts of the body.
     """
 
     labels: Volume
-    found: Mapping[str, float]
     landmarks: Landmarks
 
     def mask(self, name: str) -> Mask:
@@ -96,12 +95,9 @@ def _find(ct: Volume, pet: Volume) -> Organs:
     anatomy = anatomy_of(ct)
     scene = scene_of(anatomy, pet)
     landmarks = find_landmarks(scene)
-    painted = _paint(scene, landmarks)
     labels = np.zeros(anatomy.ct.shape, np.uint8)
-    labels[scene.box] = painted
-    sizes = np.bincount(painted.ravel(), minlength=256)
-    found = {name: float(sizes[label] * VOXEL_ML) for name, label in ORGANS.items() if sizes[label]}
-    return Organs(anatomy.ct.like(labels, "label"), MappingProxyType(found), landmarks)
+    labels[scene.box] = _paint(scene, landmarks)
+    return Organs(anatomy.ct.like(labels, "label"), landmarks)
 
 
 def _paint(scene: Scene, landmarks: Landmarks) -> NDArray[np.uint8]:
@@ -123,10 +119,12 @@ def _paint(scene: Scene, landmarks: Landmarks) -> NDArray[np.uint8]:
     liver_suv = float(np.percentile(scene.suv[seeds], 25)) if seeds.any() else 2.0
     paint("aorta", find_aorta(scene, free()))
     paint("heart", find_heart(scene, free()))
-    paint("liver", find_liver(scene, seeds, free()))
+    liver = find_liver(scene, seeds, free())
+    paint("liver", liver)
     paint("spleen", find_spleen(scene, free()))
+    shallow = landmarks.diaphragm is not None and landmarks.diaphragm < voxels(_LEAST_ABDOMEN_MM)
     kidneys = {
-        side: find_kidney(scene, free(), side=side, liver_suv=liver_suv, lowest=landmarks.sacrum)
+        side: find_kidney(scene, free() & (not shallow), side=side, liver_suv=liver_suv, lowest=landmarks.sacrum)
         for side in (RIGHT, LEFT)
     }
     paint("kidney_right", kidneys[RIGHT])
@@ -135,6 +133,7 @@ def _paint(scene: Scene, landmarks: Landmarks) -> NDArray[np.uint8]:
     paint("bladder", bladder)
     paint("ureter_right", find_ureter(scene, kidneys[RIGHT], bladder, side=RIGHT))
     paint("ureter_left", find_ureter(scene, kidneys[LEFT], bladder, side=LEFT))
-    paint("bowel", find_bowel(scene, free(), bottom=landmarks.symphysis))
+    if liver.any() or not shallow:
+        paint("bowel", find_bowel(scene, free(), bottom=landmarks.symphysis))
     paint("salivary_glands", find_salivary_glands(scene, free()))
     return labels
