@@ -21,7 +21,7 @@ from app.store import Store
 from app.tables import Decision, Status, Version
 from app.telling import reason, reporter, task
 from app.viewer.volumes import store_answer, store_images
-from app.whatif import what_if
+from app.whatif import lesion_terms, what_if
 from clinical.reading import record_from_mapping
 from fedpet.errors import FedpetError, RecordRefused, StudyRefused
 from fedpet.messages import LANGUAGES, Message
@@ -60,10 +60,10 @@ def compute(store: Store, audit: Audit, case: Case, settings: Settings) -> None:
             case = store.get(case.id) or case
         if case.status is Status.RUNNING:
             _answer(store, audit, case, settings, study)
-    except (StudyRefused, RecordRefused) as refused:
-        store.stop(case.id, Status.REFUSED, reason(refused))
     except FedpetError as error:
-        store.stop(case.id, Status.FAILED, reason(error))
+        if not store.not_signed(case.id, reason(error)):
+            refused = isinstance(error, StudyRefused | RecordRefused)
+            store.stop(case.id, Status.REFUSED if refused else Status.FAILED, reason(error))
 
 
 def _check(store: Store, case: Case, settings: Settings) -> Study:
@@ -120,6 +120,7 @@ def _complete(result: CaseResult, bundle: Bundle, settings: Settings, progress: 
     tried = what_if(study, result.record, bundle, result.prediction, engine=engine, progress=progress)
     more = {
         "what_if": plain(tried),
+        "lesion_terms": lesion_terms(result.explanation, result.prediction),
         "references": None if study.ct is None else plain(organ_references(study.pet, study.ct)),
         "landmarks_mm": landmarks_mm(study),
     }
@@ -131,11 +132,7 @@ def _complete(result: CaseResult, bundle: Bundle, settings: Settings, progress: 
 def _sign(store: Store, audit: Audit, case: Case, settings: Settings) -> None:
     """Write the final report of what was read: the same answer, by the same model, with the verdict on it."""
     given = case.verdict or {}
-    try:
-        result, bundle = _as_read(store, case, settings)
-    except FedpetError as error:
-        store.not_signed(case.id, reason(error))
-        return
+    result, bundle = _as_read(store, case, settings)
     if plain(result.prediction) != (case.result or {})["prediction"]:
         store.not_signed(case.id, _CHANGED)
         return

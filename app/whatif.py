@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from fedpet.messages import Message
 from fedpet.progress import silent
 from inference.abstention import output_reason
@@ -19,6 +21,7 @@ from inference.preprocessing import model_image
 
 if TYPE_CHECKING:
     from clinical.record import ClinicalRecord
+    from explain.explanation import Explanation
     from fedpet.progress import Progress
     from imaging.study import Study
     from inference.bundle import Bundle
@@ -87,3 +90,16 @@ def what_if(
         found.append(WhatIf(lesion, probability, probability - main.probability, reason))
         progress(number / len(tries), Message("Answer without lesion {n} of {all}", n=number, all=len(tries)))
     return tuple(found)
+
+
+def lesion_terms(explanation: Explanation | None, prediction: Prediction) -> dict[str, float]:
+    """What each lesion adds to the risk score before calibration: the sum of its voxels in the influence map.
+
+    Terms of the lesions and of what is left of the images sum to the image terms of `Prediction.contributions`, since
+    integrated gradients are complete. Nothing where the map failed one of its gates.
+    """
+    if explanation is None or not explanation.reliable:
+        return {}
+    labels, credit = prediction.lesion_labels.array, explanation.attribution.array
+    sums = np.bincount(labels.ravel().astype(np.int64), weights=credit.ravel())
+    return {str(lesion.id): float(sums[lesion.id]) for lesion in prediction.quantities.lesions}

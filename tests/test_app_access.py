@@ -341,15 +341,15 @@ def test_without_a_user_a_page_shows_the_sign_in_and_nothing_else(page):
 @pytest.mark.parametrize(
     ("role", "pages"),
     [
-        ("visitor", {""}),
-        ("reader", {"", "new", "case", "model"}),
-        ("administrator", {"", "new", "case", "model", "administration"}),
+        ("visitor", {"", "federation"}),
+        ("reader", {"", "new", "case", "comparison", "model", "federation"}),
+        ("administrator", {"", "new", "case", "comparison", "model", "federation", "administration"}),
     ],
 )
 def test_each_role_has_its_pages(page, role, pages):
     drawn, _ = page
     shown = _pages(_as(drawn, roles=[role]))
-    assert shown - {"federation"} == pages
+    assert shown == pages
     assert drawn.title[0].value == ("Fiche du modèle" if role == "visitor" else "Dossiers")
 
 
@@ -357,7 +357,7 @@ def test_the_local_mode_says_so_on_every_page(tmp_path, monkeypatch):
     local = open_services(Settings(home=tmp_path / "local"))
     monkeypatch.setattr(ContextProxy, "cookies", {local.access.cookie: local.access.new_cookie()})
     drawn = AppTest.from_file(str(Path(app.__path__[0]) / "main.py"), default_timeout=60).run()
-    for name in ("", "new", "case", "model", "administration"):
+    for name in ("", "new", "case", "comparison", "model", "federation", "administration"):
         assert "Mode local mono-utilisateur" in _html(_go(drawn, name))
     local.store.close()
 

@@ -13,6 +13,7 @@ from streamlit.runtime.context import ContextProxy
 from streamlit.testing.v1 import AppTest
 
 import app
+from app.models import bundle_for
 from app.result import inspection_json
 from app.services import open_services
 from app.store import INTERRUPTED
@@ -20,12 +21,15 @@ from app.tables import Status
 from app.viewer.description import read_description
 from app.viewer.volumes import store_answer, store_images
 from app.views.charts import waterfall_chart
+from app.views.reasons import by_lesion
 from app.views.record_form import GROUPS
 from app.views.speech import Speech
 from clinical.variables import VARIABLES
 from fedpet.errors import SuvNotComputable
+from fedpet.journal import Journal
 from fedpet.messages import LANGUAGES, Message, catalogue
 from fedpet.settings import Settings
+from inference.bundle import Bundle
 
 _ROOM = Path(app.__path__[0])
 _spec = importlib.util.spec_from_file_location("app_cases", Path(__file__).with_name("app_cases.py"))
@@ -63,6 +67,11 @@ def _open(page, name, case=None):
     page.run()
     assert not page.exception
     return page
+
+
+def _press(page, label):
+    next(button for button in page.button if button.label == label).click().run()
+    assert not page.exception
 
 
 def _texts(page):
@@ -237,6 +246,17 @@ def test_the_terms_of_the_score_lead_from_the_reference_patient_to_this_one():
     ]  # fmt: skip
 
 
+def test_the_terms_of_the_images_are_shared_out_among_the_lesions():
+    terms = {"age": 0.1, "image:tumour_volume": 0.4, "image:necrosis": 0.2}
+    lesions = [{"id": 1, "region": "liver"}, {"id": 4, "region": "lung_left"}]
+    result = {"prediction": {"contributions": terms, "quantities": {"lesions": lesions}}}
+    shared, labels = by_lesion(result, {"1": 0.45, "4": -0.05})
+    assert shared == {"age": 0.1, "lesion:1": 0.45, "lesion:4": -0.05, "lesion:none": pytest.approx(0.2)}
+    rows = waterfall_chart(shared, Speech("fr"), labels=labels)["data"]["values"]
+    assert rows[0]["term"] == "Lésion 1, région hépatique"
+    assert rows[-1]["end"] == pytest.approx(sum(terms.values()))
+
+
 def test_small_terms_are_summed_and_the_total_stays_right():
     terms = dict.fromkeys(("age", "male", "ecog_1", "ecog_2", "never_smoker", "squamous", "pdl1_1", "pdl1_50"), 0.5)
     terms |= dict.fromkeys(("line_2", "ldh_above_uln", "nlr", "leucocytes", "albumin"), 0.01)
@@ -277,7 +297,7 @@ def test_a_stopped_case_says_why_in_the_list_and_is_started_again_there(page, se
     services.store.stop(failed.id, Status.FAILED, INTERRUPTED)
     page.run()
     assert "Le serveur s’est arrêté" in "\n".join(caption.value for caption in page.caption)
-    next(button for button in page.button if button.label == "Réessayer").click().run()
+    _press(page, "Réessayer")
     assert services.store.get(failed.id).status is Status.CHECKING
 
 
@@ -356,6 +376,83 @@ def test_the_model_card_shows_the_fingerprints(page, untrained_bundle):
     said = _texts(_open(page, "model"))
     assert untrained_bundle.digest in said
     assert untrained_bundle.contract.fingerprint in said
+
+
+def test_the_card_that_is_asked_for_is_shown_also_where_it_is_not_in_force(page):
+    page.run()
+    page.query_params["model"] = Bundle.chosen(None).digest
+    said = _texts(_open(page, "model"))
+    assert Bundle.chosen(None).digest in said
+    assert "n’est pas celui en vigueur" in said
+
+
+@pytest.fixture
+def registered(tmp_path, untrained_bundle, visit):
+    """A registry with an evaluated model beside the one of fedpet."""
+    opened = visit(Settings(home=tmp_path / "registered"))
+    (tmp_path / "report.json").write_text('{"patients": 40, "c_index": 0.6}')
+    opened.models.add(untrained_bundle.folder, actor="chief", evaluation=tmp_path / "report.json")
+    return opened
+
+
+def test_a_model_is_promoted_and_rolled_back_on_the_page_with_a_reason(page, registered, untrained_bundle):
+    _open(page, "administration").segmented_control[-1].select("Modèles").run()
+    own = Bundle.chosen(None).digest
+    assert f"<td>{untrained_bundle.digest[:12]}</td>" in _texts(page)
+    assert "<td>40 patients</td>" in _texts(page)
+    _press(page, "Promouvoir")
+    assert "donnez le motif" in page.error[0].value
+    page.selectbox[0].select(untrained_bundle.digest)
+    page.text_input(key="model_reason").input("meilleur")
+    _press(page, "Promouvoir")
+    assert registered.bundle.digest == untrained_bundle.digest
+    assert "<td>meilleur</td>" in _texts(page)
+    page.text_input(key="model_reason").input("moins bon")
+    _press(page, "Revenir au modèle précédent")
+    assert registered.bundle.digest == own
+    told = [(entry.action, entry.model, entry.actor) for entry in registered.workflow.audit.entries(words="model.")]
+    assert told == [
+        ("model.rolled_back", own, "local"), ("model.promoted", untrained_bundle.digest, "local"),
+        ("model.added", untrained_bundle.digest, "chief"),
+    ]  # fmt: skip
+
+
+def test_a_promotion_changes_no_answered_case_until_its_reader_asks(page, registered, untrained_bundle):
+    case, own = _ready(registered), Bundle.chosen(None).digest
+    result = registered.store.get(case.id).result
+    result["prediction"]["model"]["digest"] = own
+    registered.store._change(case.id, {Status.READY}, result=result)
+    registered.models.promote(untrained_bundle.digest, actor="chief", reason="test")
+    assert bundle_for(registered.store.get(case.id), registered.settings).digest == own
+    assert bundle_for(_received(registered), registered.settings).digest == untrained_bundle.digest
+    _open(page, "case", case)
+    assert any("untrained 0" in info.value for info in page.info)
+    _press(page, "Calculer avec le modèle en vigueur")
+    registered.jobs.stop()
+    changed = registered.store.get(case.id)
+    assert changed.status is Status.RUNNING
+    assert bundle_for(changed, registered.settings).digest == untrained_bundle.digest
+    assert registered.workflow.audit.entries(case=case.id)[0].detail == {
+        "model": {"old": "", "new": untrained_bundle.digest}
+    }
+
+
+def test_a_federation_is_drawn_while_it_trains(page, services):
+    assert "Aucun entraînement" in _open(page, "federation").info[0].value
+    journal = Journal.new(services.settings.runs_folder)
+    journal.write("started", name="essai", version="2", sites=["Lyon", "Nice"], rounds={"model": 4, "clinical": 1})
+    for number, loss in ((1, 2.25), (2, 2.0)):
+        validation = {"Nice": {"loss": loss, "n": 6.0}, "Lyon": {"loss": 1.5, "n": 2.0}}
+        journal.write(
+            "round", run="model", round=number, seconds=60.0, patients={"Nice": 30, "Lyon": 10},
+            validation=validation, concordance=0.6,
+        )  # fmt: skip
+    said = _texts(page.run())
+    for words in ("Lyon", "2,250", "2,000", "2,062", "0,600", "2 sites"):  # 2.0625 is the pooled loss of round 1
+        assert words in said
+    assert any("tour 2 sur 4" in bar.proto.text and "2 min" in bar.proto.text for bar in page.get("progress"))
+    journal.write("stopped", why=Message("The training was stopped.").to_json())
+    assert "L’entraînement a été arrêté" in _texts(page.run())
 
 
 def test_the_form_asks_each_variable_once():

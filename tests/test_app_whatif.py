@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from app import whatif
-from app.whatif import what_if
+from app.whatif import lesion_terms, what_if
 from clinical.record import ClinicalRecord
 from cohort.population import draw_patient
 from cohort.rendering import render
 from cohort.scanner import ct_image, pet_image
 from cohort.sites import SITES
+from explain.explanation import Explanation, GateVerdict
+from fedpet.messages import Message
 from imaging.volume import Volume
 from inference.bundle import Bundle
 from inference.engine import Engine
@@ -157,6 +159,19 @@ def test_a_lesion_that_the_reader_takes_out_is_not_shown_to_the_model(patient, a
 def test_without_any_lesion_the_model_would_abstain_and_that_is_told(answered):
     last = answered[2][-1]
     assert "no hypermetabolic lesion" in str(last.abstained)
+
+
+def test_the_lesions_share_of_the_score_is_the_sum_of_their_voxels(answered):
+    prediction = answered[0]
+    labels = prediction.lesion_labels
+    credit = labels.like(np.where(labels.array > 0, labels.array * 0.01, 5.0).astype(np.float32), "1")
+    good = Explanation("", credit, {}, {}, 0.0, (GateVerdict("completeness", passed=True, reason=Message("")),))
+    terms = lesion_terms(good, prediction)
+    assert list(terms) == [str(lesion.id) for lesion in prediction.quantities.lesions]
+    for lesion in prediction.quantities.lesions:
+        assert terms[str(lesion.id)] == pytest.approx(0.01 * lesion.id * (labels.array == lesion.id).sum())
+    failed = replace(good, gates=(GateVerdict("completeness", passed=False, reason=Message("")),))
+    assert lesion_terms(failed, prediction) == lesion_terms(None, prediction) == {}
 
 
 def test_an_abstention_has_no_what_if(patient):

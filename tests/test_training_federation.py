@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from fedpet.errors import FederationError
+from fedpet.journal import Journal, read_run
 from inference.bundle import Bundle
 from inference.engine import Engine
 from training.card import BASELINE, MODEL
@@ -170,6 +171,7 @@ def test_rehearsal_makes_a_bundle_that_predicts_like_torch(tmp_path, nodes, cont
             contract=contract,
             seed=3,
             work=tmp_path / "work",
+            journal=Journal(tmp_path / "run"),
             progress=lambda fraction, message: told.append((fraction, str(message))),
         )
     )
@@ -196,3 +198,10 @@ def test_rehearsal_makes_a_bundle_that_predicts_like_torch(tmp_path, nodes, cont
     assert b"/" + b"work" not in bundle.onnx.read_bytes()
     assert [fraction for fraction, _ in told] == sorted(fraction for fraction, _ in told)
     assert told[-1][0] == 1.0
+    run = read_run(tmp_path / "run")
+    assert (run.sites, run.planned) == (("dijon", "lyon", "nice"), {MODEL: 2, BASELINE: 2})
+    assert [len(run.rounds[name]) for name in (MODEL, BASELINE)] == [2, 2]
+    assert run.rounds[MODEL][0].patients["lyon"] == 11
+    assert [one.pooled("loss") for one in run.rounds[MODEL]] == pytest.approx(
+        card["validation"][MODEL]["loss_by_round"][:2]
+    )

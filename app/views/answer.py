@@ -34,6 +34,7 @@ def draw(prediction: dict[str, Any], spoken: Speech, *, card: StreamlitPage) -> 
         st.caption(_("Lesions and quantities are given below; they do not depend on this answer."))
         if prediction["missing"]:
             st.info(f"**{_('Missing variables')}** : {_missing(prediction, spoken)}", icon=":material/help:")
+        _draw_card_link(prediction, card, spoken)
         return
     main = next(endpoint for endpoint in prediction["endpoints"] if endpoint["name"] == "pfs_12m")
     left, middle, right = st.columns((1.15, 1.25, 1.0), gap="medium")
@@ -59,6 +60,10 @@ def draw(prediction: dict[str, Any], spoken: Speech, *, card: StreamlitPage) -> 
         ),
         icon=":material/psychology_alt:",
     )
+    _draw_card_link(prediction, card, spoken)
+
+
+def _draw_card_link(prediction: dict[str, Any], card: StreamlitPage, spoken: Speech) -> None:
     model = Message(
         "Model card: {name} {version}", name=prediction["model"]["name"], version=prediction["model"]["version"]
     )

@@ -57,13 +57,16 @@ def survival_chart(curve: Mapping[str, list[float]], base_rate: float, spoken: S
     return {"data": {"values": rows}, "layer": [band, rule, line, point], "height": 215, "padding": _PADDING}
 
 
-def waterfall_chart(contributions: Mapping[str, float], spoken: Speech) -> dict[str, Any]:
+def waterfall_chart(
+    contributions: Mapping[str, float], spoken: Speech, *, labels: Mapping[str, Message] | None = None
+) -> dict[str, Any]:
     """The additive terms of the risk score one after the other, from the reference patient (0) to this patient.
 
     The largest come first, the small ones are summed. Sign, word and place say what each does; the colour repeats it.
+    `labels` names terms that are not the model's own.
     """
     _ = spoken.text
-    rows = _steps(contributions, spoken)
+    rows = _steps(contributions, labels or {}, spoken)
     reach = max(max(row["start"], row["end"]) for row in rows), min(min(row["start"], row["end"]) for row in rows)
     comma = "," if spoken.language == "fr" else "."
     room = 0.75 * (reach[0] - reach[1] or 1.0)  # for the words at the right of the bars
@@ -100,10 +103,10 @@ def waterfall_chart(contributions: Mapping[str, float], spoken: Speech) -> dict[
     return {"data": {"values": rows}, "layer": [zero, bar, words], "height": height, "padding": _PADDING}
 
 
-def _steps(contributions: Mapping[str, float], spoken: Speech) -> list[dict[str, Any]]:
+def _steps(contributions: Mapping[str, float], labels: Mapping[str, Message], spoken: Speech) -> list[dict[str, Any]]:
     """The rows of the waterfall; each begins where the one before ends."""
     ordered = sorted(((name, x) for name, x in contributions.items() if x), key=lambda item: (-abs(item[1]), item[0]))
-    terms = [(spoken.say(term_label(name)), value) for name, value in ordered[:_LARGEST]]
+    terms = [(spoken.say(labels.get(name) or term_label(name)), value) for name, value in ordered[:_LARGEST]]
     if rest := [value for _, value in ordered[_LARGEST:]]:
         terms.append((spoken.say(Message("Other terms ({count})", count=len(rest))), sum(rest)))
     rows, reached = [], 0.0

@@ -16,6 +16,7 @@ from reports.markers import markers
 if TYPE_CHECKING:
     from app.views.speech import Speech
 
+_IMAGE = "image:"  # how the terms of the images begin
 _NO_CHANGE = 0.005  # of a probability: less is not told as a change
 
 
@@ -26,13 +27,38 @@ def draw_contributions(result: dict[str, Any], spoken: Speech) -> None:
     if not contributions:
         st.caption(_("The model did not answer: there is nothing to explain."))
         return
-    st.vega_lite_chart(spec=waterfall_chart(contributions, spoken), key="contributions")
+    terms, labels = contributions, dict[str, Message]()
+    if lesions := result.get("lesion_terms"):
+        ways = {"lesions": _("By lesion"), "findings": _("By finding of the model")}
+        way = st.segmented_control(
+            _("Images"), list(ways), format_func=ways.__getitem__, default="lesions", required=True, key="waterfall_of"
+        )
+        if way == "lesions":
+            terms, labels = by_lesion(result, lesions)
+    st.vega_lite_chart(spec=waterfall_chart(terms, spoken, labels=labels), key=f"contributions_{bool(labels)}")
     st.caption(
         _(
             "Additive terms of the risk score before calibration, from the reference patient (0, dashed) to this one. "
             "They describe the model, not causes of the disease."
         )
     )
+
+
+def by_lesion(result: dict[str, Any], lesions: dict[str, float]) -> tuple[dict[str, float], dict[str, Message]]:
+    """The terms of the score with those of the images shared out among the lesions, and what the new ones are called.
+
+    What no lesion has, of the CT, of the tissue and of the uptake below the lesions', is one term.
+    """
+    contributions = result["prediction"]["contributions"]
+    clinical = {name: value for name, value in contributions.items() if not name.startswith(_IMAGE)}
+    rest = sum(value for name, value in contributions.items() if name.startswith(_IMAGE)) - sum(lesions.values())
+    regions = {str(one["id"]): one["region"] for one in result["prediction"]["quantities"]["lesions"]}
+    terms = clinical | {f"lesion:{number}": value for number, value in lesions.items()} | {"lesion:none": rest}
+    labels = {
+        f"lesion:{number}": Message("Lesion {number}, {region}", number=number, region=REGIONS[regions[number]])
+        for number in lesions
+    }
+    return terms, labels | {"lesion:none": Message("Images outside of the lesions")}
 
 
 def draw_what_if(result: dict[str, Any], spoken: Speech) -> None:
