@@ -54,7 +54,7 @@ def scores(record: ClinicalRecord) -> tuple[Marker, ...]:
 
 def markers(record: ClinicalRecord, tmtv_ml: float) -> tuple[Marker, ...]:
     """LIPI, GRIm, NLR, dNLR, PD-L1 and TMTV."""
-    tmtv = Message("{volume:.1f} ml; published cut-off 75 ml, by another delineation", volume=tmtv_ml)
+    tmtv = Message("{volume:.1f} ml; published cut-off 75 ml (other delineation)", volume=tmtv_ml)
     return (
         *scores(record),
         *ratios(record),

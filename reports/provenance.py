@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reports.edition import Edition
 
 
-_SHOWN = 12  # centres or subgroups; a table cannot go on to the next page here
+_SHOWN = 10  # centres or subgroups; a table cannot go on to the next page here
 _WIDTHS = (94 * mm, 4 * mm, 82 * mm)  # performance, gap, centres
 
 
@@ -28,12 +28,14 @@ def provenance(content: ReportContent, edition: Edition) -> list[Flowable]:
     """Identity, federation, performance and limits from the card; what the card does not say is "not stated"."""
     _ = edition.translate
     card, model = Card(content.card), content.prediction.model
+    left = [_performance(card, edition)]
+    right = [_nodes(card, edition), Spacer(0, 1.5 * mm), _subgroups(card, edition)]
     return [
         Heading(_("The model")),
         _identity(card, model, edition),
         Spacer(0, 1.5 * mm),
         *_sentences(card, edition),
-        KeepTogether([Spacer(0, 2 * mm), columns([_performance(card, edition), "", _nodes(card, edition)], _WIDTHS)]),
+        KeepTogether([Spacer(0, 2 * mm), columns([left, "", right], _WIDTHS)]),
         Spacer(0, 1.5 * mm),
         KeepTogether([_hashes(card, model, edition)]),
     ]
@@ -49,7 +51,7 @@ def _identity(card: Card, model: ModelReference, edition: Edition) -> Flowable:
         (_("Created"), _said(card.first("created"), edition)),
         (_("Trained on"), _("synthetic patients only") if model.synthetic else _("patients of the federation")),
         (_("Federation software"), _said(card.framework, edition)),
-        (_("Rounds; aggregation"), _said("; ".join(str(x) for x in aggregation if x is not None), edition)),
+        (_("Rounds; aggregation"), _said(", ".join(str(x) for x in aggregation if x is not None), edition)),
         (_("Secure aggregation"), _said(secure if secure is None else _("yes") if secure else _("no"), edition)),
         (_("Differential privacy"), _privacy(card, edition)),
         (_("Centres"), str(len(card.nodes)) if card.nodes else _("not stated")),
@@ -87,7 +89,7 @@ def _data(card: Card, edition: Edition) -> str:
 
 
 def _performance(card: Card, edition: Edition) -> Flowable:
-    """Figures on held-out patients, then by centre and by subgroup where the card has them."""
+    """Figures on held-out patients, then by centre where the card has them."""
     _ = edition.translate
     patients = card.first("evaluation.patients", "metrics.patients")
     rows = [[_("Performance on patients held out"), _("Value"), _("Interval")]]
@@ -96,16 +98,23 @@ def _performance(card: Card, edition: Edition) -> Flowable:
     rows += [_figure(edition.say(metric.label), metric, edition) for metric in card.metrics]
     if len(rows) == 1:
         rows.append([_("not stated"), "–", "–"])
-    by: tuple[tuple[Literal["centre", "subgroup"], str], ...] = (
-        ("centre", _("By centre (AUC)")),
-        ("subgroup", _("By subgroup (AUC)")),
-    )
-    for kind, title in by:
-        groups = card.groups(kind)
-        rows += [_figure(f"{title}: {name}", metric, edition) for name, metric in groups[:_SHOWN]]
-        if not groups:
-            rows.append([title, _("not stated"), "–"])
+    rows += _groups(card, "centre", _("By centre (AUC)"), edition)
     return grid(rows, [50 * mm, 20 * mm, 24 * mm], numbers_from=1)
+
+
+def _subgroups(card: Card, edition: Edition) -> Flowable:
+    _ = edition.translate
+    title = _("By subgroup (AUC)")
+    return grid([[title, _("Value"), _("Interval")], *_groups(card, "subgroup", "", edition)],
+                [38 * mm, 20 * mm, 24 * mm], numbers_from=1)  # fmt: skip
+
+
+def _groups(card: Card, kind: Literal["centre", "subgroup"], title: str, edition: Edition) -> list[list[str]]:
+    """A row for each centre or subgroup, or that the card has none."""
+    groups = card.groups(kind)[:_SHOWN]
+    if not groups:
+        return [[title, edition.translate("not stated"), "–"]]
+    return [_figure(f"{title}: {name}".removeprefix(": "), metric, edition) for name, metric in groups]
 
 
 def _figure(label: str, metric: Metric, edition: Edition) -> list[str]:

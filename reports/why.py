@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from reports.content import ReportContent
     from reports.edition import Edition
 
-_SHOWN = 10  # terms in the chart; the rest is summed up
+_SHOWN = 8  # terms in the chart; the rest is summed up
 _CHART = 105 * mm
 
 
@@ -100,5 +100,5 @@ def comparators(content: ReportContent, edition: Edition) -> list[Flowable]:
          else edition.say(one.reference)]
         for one in markers(content.record, content.prediction.quantities.tmtv_ml)
     ]  # fmt: skip
-    table = grid(rows, [72 * mm, 66 * mm, 42 * mm])
+    table = grid(rows, [74 * mm, 68 * mm, 38 * mm])
     return [KeepTogether([Heading(_("Established markers, without the model")), table])]

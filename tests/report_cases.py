@@ -1,7 +1,7 @@
 """A case for the tests of the report, made by hand: phantom, record, answer; and what can happen to it."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -80,6 +80,7 @@ CHECKS = (
     QualityCheck("tracer", Level.PASS, Message("Fluorodeoxyglucose.")),
 )
 
+MORE = {"platelets": 250, "pleural_effusion": True, "adrenal_metastases": False, "antibiotics": True}
 RECORD = ClinicalRecord(
     age=64.5, sex="M", height_cm=174, weight_kg=71, ecog_ps=1, smoking="former", pack_years=35,
     histology="adenocarcinoma", pdl1_tps=60, line=1, drug="pembrolizumab", metastatic_organs=3,
@@ -263,3 +264,35 @@ def with_long_texts(content):
     reader = "Dr Claire-Élisabeth de La Rochefoucauld-Montbel, service de médecine nucléaire et imagerie moléculaire"
     comment = "Les deux lésions médiastinales correspondent à une sarcoïdose connue, confirmée par biopsie. " * 12
     return signed(replace(content, study=study, centre=centre), "reject", comment.strip(), reader, version=12)
+
+
+def certificate(name, folder):
+    """A self-made certificate: PKCS#12 with its key, its password "secret", and PEM alone."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import pkcs12
+    from cryptography.x509.oid import NameOID
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    others = ("key_encipherment", "data_encipherment", "key_agreement", "key_cert_sign", "crl_sign", "encipher_only",
+              "decipher_only")  # fmt: skip
+    usage = x509.KeyUsage(digital_signature=True, content_commitment=True, **dict.fromkeys(others, False))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=30))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    store, pem = folder / f"{name}.p12", folder / f"{name}.pem"
+    encryption = serialization.BestAvailableEncryption(b"secret")
+    store.write_bytes(pkcs12.serialize_key_and_certificates(b"fedpet", key, made, None, encryption))
+    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    return store, pem

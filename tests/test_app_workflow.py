@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,11 +16,26 @@ from app.tables import BUSY, Decision, Status
 from fedpet.messages import Message
 from fedpet.settings import Settings
 from imaging.corrections import parse_correction
+from reports.verification import verify_report
+
+_spec = importlib.util.spec_from_file_location("report_cases", Path(__file__).with_name("report_cases.py"))
+cases = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(cases)
 
 
 @pytest.fixture
 def services(tmp_path, untrained_bundle):
-    opened = open_services(Settings(home=tmp_path / "home", model=untrained_bundle.folder))
+    signer, _ = cases.certificate("Centre Exemple", tmp_path)
+    (tmp_path / "password").write_text("secret")
+    (tmp_path / "password").chmod(0o600)
+    opened = open_services(
+        Settings(
+            home=tmp_path / "home",
+            model=untrained_bundle.folder,
+            report_signer=signer,
+            report_signer_password_file=tmp_path / "password",
+        )
+    )
     yield opened
     opened.jobs.stop()
     opened.store.close()
@@ -48,7 +65,7 @@ def _actions(services, case):
     return [entry.action for entry in services.workflow.audit.entries(case=case.id)][::-1]
 
 
-def test_a_case_is_checked_answered_read_signed_and_amended(services, dicom):
+def test_a_case_is_checked_answered_read_signed_and_amended(services, dicom, tmp_path):
     case, workflow = _receive(services, dicom), services.workflow
     checked = _wait(services, case)
     assert (checked.status, checked.inspection["refused"]) == (Status.CHECKED, None)
@@ -57,12 +74,21 @@ def test_a_case_is_checked_answered_read_signed_and_amended(services, dicom):
     assert ready.status is Status.READY, ready.sentence
     assert ready.result["prediction"]["quantities"]["suv_max"] == pytest.approx(9.0, abs=0.01)
     workflow.read(ready, actor="Dr B")
+    (tmp_path / "password").chmod(0o644)
+    assert workflow.sign(case.id, Decision.AMEND, "No chest.", actor="Dr B")
+    unsealed = _wait(services, case)
+    assert (unsealed.status, services.store.versions(case.id)) == (Status.READ, [])
+    assert "certificate that signs" in str(unsealed.sentence)
+    (tmp_path / "password").chmod(0o600)
     assert workflow.sign(case.id, Decision.AMEND, "  No chest. ", actor="Dr B")
     signed = _wait(services, case)
     assert signed.status is Status.SIGNED, signed.sentence
     version = services.store.versions(case.id)[0]
     assert (version.number, version.reader, version.comment) == (1, "Dr B", "No chest.")
     folder = services.store.version_folder(case.id, 1)
+    for language in ("fr", "en"):
+        found = verify_report(folder / f"report.{language}.pdf", trust=[tmp_path / "Centre Exemple.pem"])
+        assert (found.valid, found.content_hash) == (True, version.content_hash)
     words = " ".join(page.get_textpage().get_text_range() for page in PdfDocument(folder / "report.en.pdf"))
     assert "No chest." in words
     assert "Dr B" in words

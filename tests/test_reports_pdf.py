@@ -121,9 +121,9 @@ def test_lesions_are_those_of_the_prediction(content, french, english):
 def test_inputs_terms_comparators_and_provenance(english, french):
     for words in (
         "● Age at the start of immunotherapy 64.5 years", "● LDH 312 U/L", "○ Height 174 cm", "● Smoking former smoker",
-        "✗ Serum albumin missing", "Metabolic tumour volume (model's map) +0.35", "−0.31", "Other terms (9) +0.03",
+        "✗ Serum albumin missing", "Metabolic tumour volume (model's map) +0.35", "−0.31", "Other terms (11) +0.02",
         "LIPI (dNLR > 3, LDH above the limit) 1 point: intermediate prognosis", "60 %: 50 % or more",
-        "NLR 4.60", "dNLR 2.76", "not computable: an input is missing", "Fed-BioMed 6.4.1", "40; FedAvg",
+        "NLR 4.60", "dNLR 2.76", "not computable: an input is missing", "Fed-BioMed 6.4.1", "40, FedAvg",
         "AUC, PFS at 12 months 0.781 0.742–0.820",
         "site-8 100", "ab" * 32, "cd" * 32, "ef" * 32, "Tumour board (RCP)", "☐ rejected", "Trained on simulated",
     ):  # fmt: skip
@@ -215,8 +215,19 @@ CARD = {
         "by_subgroup": {"PD-L1 ≥ 50 %": {"value": 0.7, "lower": 0.6, "upper": 0.8}},
     },
 }
+INTERVAL = {"value": 0.7, "lower": 0.6, "upper": 0.8}
+GROUPED = cases.CARD | {
+    "evaluation": {
+        "by_centre": {f"site-{i}": INTERVAL for i in range(1, 9)},
+        "by_subgroup": {f"PD-L1 {i}": INTERVAL for i in range(6)},
+    }
+}
 MADE = {
-    "corrected": lambda content: cases.signed(cases.with_organs(cases.corrected(content)), "reject", "Non. " * 200),
+    "corrected": lambda content: replace(
+        cases.signed(cases.with_organs(cases.with_many_lesions(cases.corrected(content))), "reject", "Non. " * 200),
+        record=replace(content.record, **cases.MORE),
+        card=GROUPED,
+    ),
     "many_lesions": lambda content: replace(cases.with_organs(cases.with_many_lesions(content)), card=CARD),
     "long_texts": lambda content: replace(
         cases.with_organs(cases.with_long_texts(content)), card={"federation": {"nodes": NODES}}
@@ -325,6 +336,6 @@ def test_characters_that_the_fonts_lack_do_not_vanish(made):
 
 def test_the_model_with_its_centres_its_losses_and_its_privacy(made):
     for words in ("S1 75 19 2.07", "Differential privacy none: no ε", "By centre (AUC) not stated",
-                  "By subgroup (AUC): PD-L1 ≥ 50 % 0.700 0.600–0.800"):  # fmt: skip
+                  "By subgroup (AUC) Value Interval PD-L1 ≥ 50 % 0.700 0.600–0.800"):  # fmt: skip
         assert words in made("many_lesions", "en").text
-    assert "68 more centres 680" in made("long_texts", "en").text
+    assert "70 more centres 700" in made("long_texts", "en").text

@@ -5,7 +5,7 @@ import json
 import sys
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -13,11 +13,12 @@ import pikepdf
 import pytest
 from typer.testing import CliRunner
 
-from app.command_report import commands
+from app.casework import CaseResult, write_reports
+from app.command import main
 from app.store import Store
 from app.tables import Decision, Status, Version
 from fedpet.errors import ReportRefused, SettingsError
-from fedpet.settings import load_settings
+from fedpet.settings import Settings, load_settings
 from reports.archive import CONTENT_NAME
 from reports.digest import content_hash
 from reports.pdf import write_pdf
@@ -141,42 +142,10 @@ def test_what_is_no_report_is_refused(tmp_path):
             verify_report(path)
 
 
-def certificate(name, folder):
-    """A self-made certificate: PKCS#12 with its key, and PEM alone."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import pkcs12
-    from cryptography.x509.oid import NameOID
-
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    others = ("key_encipherment", "data_encipherment", "key_agreement", "key_cert_sign", "crl_sign", "encipher_only",
-              "decipher_only")  # fmt: skip
-    usage = x509.KeyUsage(digital_signature=True, content_commitment=True, **dict.fromkeys(others, False))
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=30))
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(usage, critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    store, pem = folder / f"{name}.p12", folder / f"{name}.pem"
-    encryption = serialization.BestAvailableEncryption(b"secret")
-    store.write_bytes(pkcs12.serialize_key_and_certificates(b"fedpet", key, made, None, encryption))
-    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    return store, pem
-
-
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory):
     pytest.importorskip("pyhanko", reason="pip install 'fedpet[sign]'")
-    return certificate("Centre Exemple", tmp_path_factory.mktemp("keys"))
+    return cases.certificate("Centre Exemple", tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +170,7 @@ def test_a_signed_report_is_valid_and_names_its_signer(sealed, keys):
 
 
 def test_a_signature_that_nobody_trusted_vouches_for(sealed, tmp_path):
-    _, foreign = certificate("Somebody else", tmp_path)
+    _, foreign = cases.certificate("Somebody else", tmp_path)
     assert failed(sealed, trust=[foreign]) == {"signature"}
 
 
@@ -256,11 +225,40 @@ def test_without_pyhanko_a_signature_is_not_called_valid(sealed, keys, monkeypat
         signer(keys[0])
 
 
+def test_reports_are_sealed_once_they_are_signed(content, keys, untrained_bundle, tmp_path):
+    password, out = tmp_path / "password", tmp_path / "out"
+    password.write_text("secret\n")
+    out.mkdir()
+    settings = Settings(home=tmp_path, report_signer=keys[0], report_signer_password_file=password)
+    result = CaseResult(content.study, content.record, content.prediction, None, out)
+
+    def write(name, verdict):
+        paths = {language: out / f"{name}.{language}.pdf" for language in ("fr", "en")}
+        return write_reports(result, untrained_bundle, settings, paths=paths, verdict=verdict)
+
+    password.chmod(0o644)
+    with pytest.raises(SettingsError, match="chmod 600"):
+        write("signed", content.verdict)
+    assert not list(out.iterdir())
+    password.chmod(0o600)
+    written, digest = write("signed", content.verdict)
+    for path in out.iterdir():
+        found = verify_report(path, trust=[keys[1]])
+        assert found.valid
+        assert (found.report_uid, found.content_hash) == (written.report_uid, digest)
+        padded = tmp_path / "padded.pdf"
+        padded.write_bytes(path.read_bytes() + b"\0")  # as a DICOM object holds a document of odd length
+        assert verify_report(padded, trust=[keys[1]]).valid
+    write("draft", None)
+    assert failed(out / "draft.fr.pdf", trust=[keys[1]]) == {"signature"}
+    assert verify_report(out / "draft.fr.pdf").signature is None
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setenv("FEDPET_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FEDPET_LANGUAGE", "en")
-    return lambda *words: CliRunner().invoke(commands, ["verify", *map(str, words)])
+    return lambda *words: CliRunner().invoke(main, ["report", "verify", *map(str, words)])
 
 
 def test_the_command_says_valid_or_altered(run, file, tmp_path):
