@@ -33,6 +33,12 @@ ROOT = Path(__file__).parents[1]
         (lambda e: e.moment("2026-01-04T09:05:00"), "4 janvier 2026, 09:05", "4 January 2026, 09:05"),
         (lambda e: e.moment("2026-01-04T09:05:00+02:00"), "4 janvier 2026, 09:05", "4 January 2026, 09:05"),
         (lambda e: e.say(Message("value {x:.2f} of {n}", x=1.5, n=3)), "value 1,50 of 3", "value 1.50 of 3"),
+        (
+            lambda e: e.say(Message("{x:.1e}, {y:.0e}", x=5.5e-8, y=1e-3)),
+            "5,5\u00a0×\u00a010⁻⁸, 10⁻³",
+            "5.5\u00a0×\u00a010⁻⁸, 10⁻³",
+        ),
+        (lambda e: e.say(Message("{x:.2f}, {y:.2f}", x=-0.001, y=-0.5)), "0,00, −0,50", "0.00, −0.50"),
         (lambda e: e.say(Message("see {m}", m=Message("{x:g} mm", x=0.25))), "see 0,25 mm", "see 0.25 mm"),
     ],
 )

@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import os
+import shutil
+import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -28,6 +31,8 @@ from reports.verification import verify_report
 _spec = importlib.util.spec_from_file_location("report_cases", Path(__file__).with_name("report_cases.py"))
 cases = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(cases)
+
+PDFSIG = shutil.which("pdfsig")
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +172,13 @@ def test_a_signed_report_is_valid_and_names_its_signer(sealed, keys):
     trusting = verify_report(sealed, trust=[keys[1]])
     assert trusting.valid
     assert trusting.signature.trusted
+
+
+@pytest.mark.skipif(not PDFSIG and os.environ.get("CI") != "true", reason="poppler is missing")
+def test_another_program_finds_the_signature_valid(sealed):
+    told = subprocess.run(["pdfsig", "-nocert", sealed], check=True, capture_output=True, text=True).stdout
+    for words in ("ETSI.CAdES.detached", "Total document signed", "Signature is Valid"):
+        assert words in told
 
 
 def test_a_signature_that_nobody_trusted_vouches_for(sealed, tmp_path):
