@@ -42,6 +42,12 @@ Roi = Annotated[list[str] | None, typer.Option(help="Segment or contour of --les
 Threshold = Annotated[
     Method, typer.Option("--method", help="How hot components are found, where no lesions are given.")
 ]
+Within = Annotated[
+    Method | None,
+    typer.Option(
+        "--method", help="How hot components are found (suv4 by default), or --lesions are cut to what is hot in them."
+    ),
+]
 Include = Annotated[list[int] | None, typer.Option(help="Component to count as a lesion; may be repeated.")]
 Exclude = Annotated[list[int] | None, typer.Option(help="Component not to count as a lesion; may be repeated.")]
 
@@ -90,7 +96,7 @@ def quantify(
     study: Study,
     lesions: Lesions = None,
     roi: Roi = None,
-    method: Threshold = "suv4",
+    method: Within = None,
     include: Include = None,
     exclude: Exclude = None,
     normalization: Annotated[Normalization, typer.Option(help="SUV by body weight, lean mass or surface.")] = "bw",
@@ -112,14 +118,14 @@ def quantify(
             corrections=_corrections(reason, weight, height, dose, injection_time, scan_start),
             pet_series=pet_series,
             ct_series=ct_series,
-            method=method,
+            method=method or "suv4",
             include=tuple(include or ()),
             exclude=tuple(exclude or ()),
             mask=lesions,
             rois=tuple(roi or ()),
         )
         loaded = read_study(study, load_settings(), options=options, require="suv")
-        report = _measured(loaded, options, normalization)
+        report = _measured(loaded, options, normalization, cut=method)
     if json:
         write_json(report)
     else:
@@ -145,10 +151,12 @@ def operator() -> str:
         return str(os.getuid())
 
 
-def _measured(study: LoadedStudy, options: CaseOptions, normalization: Normalization) -> dict[str, Any]:
-    """The quantities of a study. Lesions are found on SUVbw, whatever SUV they are measured in."""
+def _measured(
+    study: LoadedStudy, options: CaseOptions, normalization: Normalization, *, cut: Method | None
+) -> dict[str, Any]:
+    """The quantities of a study. Lesions are found (given ones cut) on SUVbw, whatever SUV they are measured in."""
     from app.result import plain
-    from imaging.delineation import delineate
+    from imaging.delineation import delineate, within
     from imaging.masks import read_mask
     from imaging.normalization import normalised
     from imaging.quantities import quantify as measure
@@ -161,6 +169,8 @@ def _measured(study: LoadedStudy, options: CaseOptions, normalization: Normaliza
             "given_mask",
             None,
         )
+        if cut:
+            labels, name = within(labels, study.pet, study.ct, cut), f"given_mask_{cut}"
     else:
         found = delineate(study.pet, study.ct, method=options.method, include=options.include, exclude=options.exclude)
         labels, name = found.lesions, found.method

@@ -15,7 +15,7 @@ from scipy import ndimage
 from fedpet.errors import ComponentUnknown
 from fedpet.messages import Message
 from imaging.basins import basins_of
-from imaging.isocontour import outlined
+from imaging.isocontour import SHARES, outlined
 from imaging.physiology import Verdict, judge
 from imaging.thresholds import threshold_of
 
@@ -113,6 +113,26 @@ def delineate(
     components = _described(pet, labels, basins, verdicts)
     name = threshold.method if lesion_map is None else f"{threshold.method}_model_map"
     return Delineation(name, threshold.suv, labels, _switched(components, include, exclude))
+
+
+def within(labels: Volume, pet: Volume, ct: Volume | None, method: Method) -> Volume:
+    """What a method takes of each lesion in rough outlines: SUV from its threshold, or 41 % of that lesion's maximum.
+
+    Args:
+        labels: on the PET grid, 0 is background.
+        pet: SUVbw, g/ml.
+        ct: HU, any grid; used by "percist" only.
+        method: see `delineate`.
+
+    Raises:
+        ReferenceNotFound: as `delineate`.
+    """
+    index: NDArray[np.intp] = np.arange(int(labels.array.max(initial=0)) + 1)
+    if method == "suv41pct":
+        bounds = SHARES[0] * np.atleast_1d(ndimage.maximum(pet.array, labels.array, index))
+    else:
+        bounds = np.full(len(index), threshold_of(pet, ct, method).suv)
+    return labels.like(np.where(pet.array >= bounds[labels.array], labels.array, 0).astype(labels.array.dtype), "label")
 
 
 def _merged(pet: Volume, basins: NDArray[np.int32], verdicts: Sequence[Verdict]) -> Volume:

@@ -40,6 +40,12 @@ def training_nodes():
 
 
 @pytest.fixture(scope="session")
+def scanned():
+    """Synthetic patients with known truth, by name, see `tests/anatomy_cases.py`."""
+    return _helper("anatomy_cases").scanned()
+
+
+@pytest.fixture(scope="session")
 def orthanc(tmp_path_factory):
     """A running Orthanc, see `tests/orthanc_server.py`; skipped where it is not installed."""
     with _helper("orthanc_server").running(tmp_path_factory.mktemp("orthanc")) as server:
@@ -51,6 +57,26 @@ def postgresql():
     """A running PostgreSQL, see `tests/postgresql_server.py`; skipped where it is not installed."""
     with _helper("postgresql_server").running() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory, orthanc):
+    """The application as it is served, with finished cases, see `tests/app_site.py`."""
+    with _helper("app_site").serving(tmp_path_factory.mktemp("home"), orthanc) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium. Not for the whole session: while it is open, no other event loop can run."""
+    with _helper("app_site").chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def seen():
+    """Look at a page at both widths, see `look` in `tests/app_site.py`."""
+    return _helper("app_site").look
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

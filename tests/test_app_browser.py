@@ -1,42 +1,48 @@
-"""The whole way in headless Chromium: images and record in, answer, viewer and report out."""
+"""The whole way in headless Chromium by the keyboard alone: images and record in, answer, viewer, verdict and report.
+
+And every page as its user sees it: no violation of axe and nothing cut off at 1280 and 768 pixels.
+"""
 
 from __future__ import annotations
 
 import csv
-import os
 import re
-import socket
-import subprocess
-import sys
+import signal
 import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
+from app.pacs import connect
+from app.pacs_transfer import send_files
+from app.tables import Status
 from cohort.simulate import simulate_cohort
+from fedpet.settings import Settings
 
 pytestmark = pytest.mark.browser
 
-_CHROMIUM = Path("/usr/bin/chromium")
-_ARGUMENTS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
 _SECONDS = 1000.0  # milliseconds, the unit of Playwright
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not _CHROMIUM.exists():
-        message = "Chromium is missing: apt-get install chromium"
-        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=_CHROMIUM, args=_ARGUMENTS)
-        yield opened
-        opened.close()
+_MOST_STEPS = 150  # of the Tab key on one page
+_FOCUSED = """(wanted) => {
+    let one = document.activeElement
+    while (one?.shadowRoot?.activeElement) one = one.shadowRoot.activeElement
+    return one === wanted
+}"""
+_OUTLINED = """(one) => {
+    const shown = (part) => {
+        const { outlineStyle, outlineWidth, boxShadow, borderColor } = getComputedStyle(part)
+        return [outlineStyle !== 'none' && parseFloat(outlineWidth) > 0, boxShadow, borderColor].join()
+    }
+    const parts = [one, one.parentElement, one.parentElement.parentElement, one.nextElementSibling].filter(Boolean)
+    const focused = parts.map(shown).join()
+    one.blur()
+    const left = parts.map(shown).join()
+    one.focus({ focusVisible: true })
+    return focused !== left
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -56,35 +62,9 @@ def study(tmp_path_factory):
     return folder / "DUPONT_JEAN.zip", folder / "record.csv"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """The command `fedpet app` on a free port, with a home of its own."""
-    home = tmp_path_factory.mktemp("home")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "app.command", "app", "--port", str(port), "--no-browser"]
-    environment = {**os.environ, "FEDPET_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    root = Path(__file__).resolve().parents[1]
-    with subprocess.Popen(command, env=environment, cwd=root, stdout=subprocess.DEVNULL) as process:
-        url = f"http://127.0.0.1:{port}"
-        while process.poll() is None and not _healthy(url):
-            pass
-        yield url, home
-        process.terminate()
-
-
-def _healthy(url):
-    try:
-        with urllib.request.urlopen(f"{url}/_stcore/health", timeout=1) as response:  # noqa: S310  our own server
-            return response.status == 200
-    except (urllib.error.URLError, TimeoutError):
-        return False
-
-
 @pytest.fixture
 def page(browser):
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="fr-FR", accept_downloads=True)
     context.set_default_timeout(60 * _SECONDS)
     opened = context.new_page()
     errors: list[str] = []
@@ -95,76 +75,146 @@ def page(browser):
     assert errors == []
 
 
-def _give_the_case(page, study):
+def _reach(page, wanted):
+    """Go to something by the Tab key alone; where the focus is, can be seen."""
+    expect(wanted).to_be_visible()
+    for _ in range(_MOST_STEPS):
+        page.keyboard.press("Tab")
+        if wanted.evaluate(_FOCUSED):
+            assert wanted.evaluate(_OUTLINED)
+            return
+    pytest.fail(f"the keyboard does not reach {wanted}")
+
+
+def _press(page, wanted, key="Enter"):
+    _reach(page, wanted)
+    page.keyboard.press(key)
+
+
+def _give(page, wanted, file):
+    """Choose a file: the button opens the browser's own dialogue."""
+    with page.expect_file_chooser() as chooser:
+        _press(page, wanted)
+    chooser.value.set_files(file)
+
+
+def _give_the_case(page, study, seen):
     """From the list of cases to a running computation."""
     images, record = study
-    page.get_by_role("button", name="Nouveau dossier").click()
-    page.locator("input[type=file]").set_input_files(images)
-    expect(page.get_by_text("Examen reçu")).to_be_visible()
-    page.get_by_text("Charger un fichier").click()
-    page.get_by_test_id("stExpander").locator("input[type=file]").set_input_files(record)
+    _press(page, page.get_by_role("button", name="Nouveau dossier"))
+    seen(page, "new")
+    _give(page, page.get_by_test_id("stFileUploaderDropzone").locator("button"), images)
+    expect(page.get_by_role("heading", name=re.compile("^Dossier P-"))).to_be_visible()
+    _press(page, page.locator("summary", has_text="Charger un fichier"))
+    _give(page, page.get_by_test_id("stFileUploaderDropzone").locator("button"), record)
     expect(page.get_by_text("Le formulaire a été rempli")).to_be_visible()
     age = page.get_by_label(re.compile("^Âge"))
-    age.fill("67")
-    age.press("Tab")
-    page.get_by_label(re.compile("^Tabagisme")).click()
-    page.get_by_role("option", name="fumeur sevré").click()
-    page.get_by_role("button", name="Lancer l’analyse").click()
+    _reach(page, age)
+    page.keyboard.press("Control+A")
+    page.keyboard.type("67\t")
+    _reach(page, page.get_by_label(re.compile("^Tabagisme")))
+    page.keyboard.type("sevré")
+    page.keyboard.press("Enter")
+    seen(page, "checks")
+    _press(page, page.get_by_role("button", name="Lancer l’analyse"))
     expect(page.get_by_text("en cours", exact=True)).to_be_visible()
 
 
 def _use_the_viewer(page):
     readout = page.locator(".readout")
     first = readout.inner_text()
-    axial = page.locator(".panel.axial.fused canvas")
-    axial.scroll_into_view_if_needed()
-    box = axial.bounding_box()
-    axial.click(position={"x": box["width"] * 0.4, "y": box["height"] * 0.55})
+    _press(page, page.locator(".panel.axial.fused canvas"), "ArrowLeft")
     expect(readout).not_to_have_text(first)
     second = readout.inner_text()
-    axial.press("PageUp")
+    page.keyboard.press("PageUp")
     expect(readout).not_to_have_text(second)
     assert re.search(r"TDM -?\d+ UH", readout.inner_text())
     assert re.search(r"SUV \d+,\d\d", readout.inner_text())
-    page.locator(".lesions button").first.click()
+    _press(page, page.locator(".lesions button").first)
     expect(readout).to_contain_text(re.compile(r"Lésion (\d|–)"))
 
 
-def test_a_study_becomes_an_answer_and_a_report(page, study, server):
-    url, home = server
-    page.goto(url)
-    _give_the_case(page, study)
-    page.reload()  # the progress is in the database, not in the page
+def _sign(page):
+    _reach(page, page.get_by_role("radio", name="Acceptée"))
+    page.keyboard.press("Space")
+    _press(page, page.get_by_role("button", name="Signer le compte rendu"))
+    expect(page.get_by_text("signé", exact=True)).to_be_visible(timeout=120 * _SECONDS)
+
+
+def test_by_the_keyboard_a_study_becomes_an_answer_and_a_signed_report_though_the_server_is_killed(
+    page, study, site, seen
+):
+    page.goto(site.url)
+    _give_the_case(page, study, seen)
+    case = re.search(r"case=([0-9a-f-]{36})", page.url)[1]
+    site.end(signal.SIGKILL)
+    assert site.store.get(case).status is Status.RUNNING
+    site.start()
+    page.goto(f"{site.url}/case?case={case}")
     expect(page.get_by_test_id("probability")).to_have_text(re.compile(r"^\d+\s%$"), timeout=600 * _SECONDS)
     expect(page.get_by_text("MODÈLE SYNTHÉTIQUE")).to_be_visible()
     expect(page.locator(".viewer")).to_have_attribute("data-ready", "yes")
     _use_the_viewer(page)
+    seen(page, "case")
     with page.expect_download() as download:
-        page.get_by_role("link", name="Compte rendu en français").click()
+        _press(page, page.get_by_role("link", name="Compte rendu en français"))
     assert Path(download.value.path()).read_bytes().startswith(b"%PDF")
-    page.reload()
+    _sign(page)
     expect(page.locator(".viewer")).to_have_attribute("data-ready", "yes")
-    page.goto(url)
-    expect(page.get_by_text("prêt", exact=True)).to_be_visible()
-    page.get_by_role("button", name="Ouvrir").click()
-    expect(page.locator(".viewer")).to_have_attribute("data-ready", "yes")
-    page.get_by_role("radio", name="EN").click()
+    seen(page, "signed")
+    _press(page, page.get_by_role("radio", name="FR"), "ArrowRight")
     expect(page.get_by_role("heading", name=re.compile("^Case P-"))).to_be_visible()
     assert page.evaluate("document.documentElement.lang") == "en"
-    _check_what_is_kept(home)
-    _check_the_guard(url, page.url)
+    seen(page, "english")
+    _check_what_is_kept(site.home)
+    _check_the_guard(site.url, case)
 
 
 def _check_what_is_kept(home):
-    kept = [path.name for path in home.rglob("*")]
-    assert "upload" not in kept
-    assert not [name for name in kept if "DUPONT" in name]
+    assert not [path for path in home.rglob("*") if "DUPONT" in path.name]
     for path in (home / "cases.sqlite", *home.glob("cases/*/result.json")):
         assert b"DUPONT" not in path.read_bytes()
 
 
-def _check_the_guard(url, case_url):
+def _check_the_guard(url, case):
     """Another visitor, who has the address of the case but no cookie, gets nothing."""
-    case = re.search(r"case=([0-9a-f-]{36})", case_url)[1]
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(f"{url}/files/{case}/pet.bin")  # noqa: S310  our own server
+
+
+def test_every_other_page_has_no_axe_violation(page, site, seen):
+    page.goto(site.url)
+    expect(page.get_by_role("button", name="Ouvrir").first).to_be_visible()
+    seen(page, "worklist")
+    page.goto(f"{site.url}/comparison?case={site.cases['plain']}&with={site.cases['unreliable']}")
+    expect(page.locator(".viewer[data-ready=yes]")).to_have_count(2)
+    seen(page, "comparison")
+    page.goto(f"{site.url}/case?case={site.cases['no_suv']}")
+    expect(page.locator(".viewer")).to_have_attribute("data-ready", "yes")
+    seen(page, "no_suv")
+    for name, title in (("model", "Fiche du modèle"), ("federation", "Fédération")):
+        page.goto(f"{site.url}/{name}")
+        expect(page.get_by_role("heading", name=title)).to_be_visible()
+        seen(page, name)
+
+
+def test_no_part_of_the_administration_has_an_axe_violation(page, site, seen):
+    page.goto(f"{site.url}/administration")
+    parts = page.get_by_role("radiogroup", name="Partie").get_by_role("radio")
+    expect(parts.first).to_be_visible()
+    for number, part in enumerate(parts.all()):
+        part.click()
+        seen(page, f"administration{number}")
+
+
+def test_the_search_of_a_pacs_has_no_axe_violation(page, site, seen, dicom, tmp_path):
+    suv, _, origin = dicom.thorax((2, 20, 20))
+    marks = {"PatientName": "SEARCHED^ONE", "PatientID": "SEARCH-4711"}
+    dicom.save(dicom.pet(suv, origin=origin, **marks), tmp_path)
+    send_files(connect(Settings(pacs=site.pacs), "hospital"), tmp_path)
+    page.goto(f"{site.url}/new")
+    page.get_by_role("radio", name="Depuis le PACS").click()
+    page.get_by_role("textbox", name="Identifiant du patient").fill("SEARCH-4711")
+    page.get_by_role("button", name="Chercher dans le PACS").click()
+    expect(page.get_by_text("SEARCHED")).to_be_visible()
+    seen(page, "pacs_search")

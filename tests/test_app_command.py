@@ -56,6 +56,46 @@ def test_inspect_a_real_study(fedpet, reference_data, patient):
 
 
 @pytest.mark.reference_data
+@pytest.mark.parametrize(
+    "name", ["DRO_0_0", "DRO_1_0", "DRO_2_0", "DRO_2_4", "DRO_3_0", "DRO_3_1", "DRO_4_1", "DRO_5_0"]
+)
+def test_quantify_a_digital_reference_object(fedpet, reference_data, name):
+    folder = reference_data / "dro" / name
+    report = json.loads(fedpet("quantify", folder / "PT", "--lesions", folder / "RS", "--json").stdout)
+    (sphere,) = report["lesions"]
+    measured = [sphere["suv_min"], sphere["suv_median"], sphere["suv_max"]]
+    assert measured == pytest.approx([0.20, 1.00, 4.00], abs=0.01)
+    assert report["total"]["suv_max"] == sphere["suv_max"]
+
+
+@pytest.mark.reference_data
+@pytest.mark.parametrize("patient", PATIENTS)
+def test_quantify_a_real_study(fedpet, reference_data, patient):
+    """Every measured column of the published table."""
+    row, folder = expected(reference_data, patient), reference_data / "sts" / patient
+    drawn = ("--lesions", folder / "nifti" / "PET_mask.nii.gz", "--json")
+    report = json.loads(fedpet("quantify", folder, *drawn).stdout)
+    (lesion,) = report["lesions"]
+    columns = {
+        "suv_max": "SUVmax",
+        "suv_mean": "SUVmean",
+        "suv_peak": "SUVpeak_global",
+        "suv_peak_local": "SUVpeak_local",
+        "mtv_ml": "MTV_ml",
+        "mtv_41pct_ml": "MTV41_ml",
+        "mtv_suv4_ml": "MTV4_ml",
+        "tlg": "TLG",
+    }
+    measured = {key: lesion[key] for key in columns}
+    assert measured == pytest.approx({key: float(row[column]) for key, column in columns.items()}, rel=0.005)
+    assert report["total"]["tmtv_ml"] == lesion["mtv_ml"]
+    assert report["total"]["tlg"] == lesion["tlg"]
+    cut = json.loads(fedpet("quantify", folder / "PET", *drawn, "--method", "suv41pct").stdout)
+    assert cut["method"] == "given_mask_suv41pct"
+    assert cut["total"]["tmtv_ml"] == pytest.approx(float(row["MTV41_ml"]), rel=0.005)
+
+
+@pytest.mark.reference_data
 @pytest.mark.parametrize("patient", PATIENTS)
 def test_predict_abstains_on_a_thigh_and_still_measures(fedpet, reference_data, patient, record, tmp_path):
     folder = reference_data / "sts" / patient

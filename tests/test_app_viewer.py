@@ -5,200 +5,32 @@ from __future__ import annotations
 import base64
 import importlib.util
 import io
-import os
 import re
-import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.request
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from app.audit import Audit
-from app.result import inspection_json
-from app.store import Store
 from app.viewer.description import read_description
-from app.viewer.volumes import store_answer, store_images
-from explain.explanation import GateVerdict
-from fedpet.errors import SuvNotComputable
-from fedpet.messages import Message
-from fedpet.settings import Settings
-from imaging.delineation import Component
-from imaging.quantities import quantify
-from imaging.volume import Volume
 
 pytestmark = pytest.mark.browser
 
-_CHROMIUM = Path("/usr/bin/chromium")
-_ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 _MS = 30_000.0
-_spec = importlib.util.spec_from_file_location("app_cases", Path(__file__).with_name("app_cases.py"))
-cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cases)
+_spec = importlib.util.spec_from_file_location("app_site", Path(__file__).with_name("app_site.py"))
+_site = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_site)
 
-MARKER = np.array([18.0, -22.0, -95.0])  # LPS mm
-HU, SUV = 24, 4.0  # of the tissue of the plain case
-LESION, BLADDER = (26, 20, 24), (8, 40, 30)  # slice, row, column of the plain case
+HU, MARKER, SUV = _site.HU, _site.MARKER, _site.SUV
 YELLOW, PINK, CYAN, GREY = [255, 227, 110], [235, 60, 235], [0, 229, 255], [154, 167, 176]
 PLANES = {"axial": (0, 1, 2, 1), "coronal": (0, 2, 1, -1), "sagittal": (1, 2, 0, -1)}  # u, v, w, direction of v
-
-
-def plain_case(folder, *, reliable=True):
-    """Uniform tissue, one lesion, and one hot component that is none."""
-    base = cases.make_case(folder, reliable=reliable)
-    affine = cases.grid_affine((5.0, 5.0, 5.0), (-150.0, -150.0, -200.0))
-    suv, labels = np.full((40, 60, 60), SUV, np.float32), np.zeros((40, 60, 60), np.uint16)
-    for number, ((z, y, x), high) in enumerate(((LESION, 9.0), (BLADDER, 14.0)), start=1):
-        box = slice(z - 2, z + 3), slice(y - 2, y + 3), slice(x - 2, x + 3)
-        suv[box], labels[box] = high, number
-    pet = Volume(suv, affine, "g/ml")
-    ct = Volume(
-        np.full((50, 100, 100), HU, np.int16), cases.grid_affine((3.0, 3.0, 4.0), (-149.0, -149.0, -199.0)), "HU"
-    )
-    lesions = pet.like(np.where(labels == 1, labels, 0).astype(np.uint16), "label")
-    points = [tuple(float(one) for one in pet.to_mm(np.array(place, float))) for place in (LESION, BLADDER)]
-    prediction = replace(
-        base.prediction,
-        lesion_labels=lesions,
-        quantities=quantify(pet, lesions, method="suv4", ct=None),
-        component_labels=pet.like(labels, "label"),
-        components=(
-            Component(1, True, "lung_right", Message("No physiological uptake was recognised here."), False, 9.0, 15.6,
-                      points[0]),
-            Component(2, False, "bladder", Message("by its size and place in the PET, without a CT."), False, 14.0,
-                      15.6, points[1]),
-        ),
-    )  # fmt: skip
-    gates = (
-        GateVerdict("completeness", True, Message("Completeness error 0.1 %.")),
-        GateVerdict("localisation", reliable, Message("The map does not follow the lesions.")),
-    )
-    attribution = pet.like(np.where(labels == 1, 1.0, 0.0).astype(np.float32), "1")
-    explanation = replace(base.explanation, attribution=attribution, gates=gates)
-    return replace(base, study=replace(base.study, pet=pet, ct=ct), prediction=prediction, explanation=explanation)
-
-
-def tilted_case(folder):
-    """A marker at one place in a CT of a tilted gantry and a PET turned about the patient's axis."""
-    base = cases.make_case(folder)
-    slope, turn = np.tan(np.deg2rad(15.0)), np.deg2rad(8.0)
-    leaning = np.diag([2.0, 2.0, 3.0, 1.0])
-    leaning[1, 2], leaning[:3, 3] = 3.0 * slope, (-110.0, -150.0, -210.0)
-    turned = np.diag([4.0, 4.0, 4.0, 1.0])
-    turned[:2, :2] = 4.0 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    turned[:3, 3] = (-90.0, -130.0, -200.0)
-    ct = Volume(np.full((60, 110, 110), -50, np.int16), leaning, "HU")
-    pet = Volume(np.full((48, 54, 54), 1.0, np.float32), turned, "g/ml")
-    ct.array[_distance(ct) < 8.0] = 900
-    pet.array[_distance(pet) < 9.0] = 9.5
-    labels = pet.like((pet.array > 5.0).astype(np.uint16), "label")
-    prediction = replace(
-        base.prediction, lesion_labels=labels, quantities=quantify(pet, labels, method="suv4", ct=None)
-    )
-    return replace(base, study=replace(base.study, pet=pet, ct=ct), prediction=prediction, explanation=None)
-
-
-def _distance(volume):
-    """Of every voxel from the marker, mm."""
-    return np.linalg.norm(volume.to_mm(np.stack(np.indices(volume.shape), axis=-1).astype(float)) - MARKER, axis=-1)
-
-
-def _answered(store, result_of, **options):
-    case = store.create("fr")
-    store.receive(case.id, files=2, size=1)
-    store.start(case.id)
-    folder = store.folder(case.id)
-    result = result_of(folder, **options)
-    _check(store, case, result.study)
-    store.confirm(case.id)
-    store_answer(result, folder)
-    assert store.finish(case.id, result=cases.make_json(result))
-    return case.id
-
-
-def _check(store, case, study):
-    store_images(study, store.folder(case.id))
-    found = {"pseudonym": study.pseudonym, "study_date": study.study_date, "inspection": inspection_json(study)}
-    store.checked(case.id, **found)
-
-
-def _without_suv(store):
-    case = store.create("fr")
-    store.receive(case.id, files=2, size=1)
-    store.start(case.id)
-    study = cases.make_study()
-    refusal = SuvNotComputable(found=Message("No weight."), needed=Message("A weight."), advice=Message("Give it."))
-    stored = study.pet.like(study.pet.array * 1000.0, "stored")
-    _check(store, case, replace(study, pet=stored, suv_refusal=refusal))
-    return case.id
-
-
-@dataclass
-class Site:
-    """A running server with the cases of these tests."""
-
-    url: str
-    store: Store
-    audit: Audit
-    cases: dict[str, str]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not _CHROMIUM.exists():
-        message = "Chromium is missing: apt-get install chromium"
-        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
-    expect.set_options(timeout=_MS)
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=_CHROMIUM, args=_ARGUMENTS)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory, browser):  # noqa: ARG001  without a browser there is no need for a server
-    settings = Settings(home=tmp_path_factory.mktemp("home"))
-    store = Store.open(settings)
-    known = {
-        "plain": _answered(store, plain_case),
-        "unreliable": _answered(store, plain_case, reliable=False),
-        "tilted": _answered(store, tilted_case),
-        "changed": _answered(store, plain_case),
-        "no_suv": _without_suv(store),
-    }
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "app.command", "app", "--port", str(port), "--no-browser"]
-    environment = {**os.environ, "FEDPET_HOME": str(settings.home), "OMP_NUM_THREADS": "1"}
-    root, url = Path(__file__).resolve().parents[1], f"http://127.0.0.1:{port}"
-    with subprocess.Popen(command, env=environment, cwd=root, stdout=subprocess.DEVNULL) as process:
-        while process.poll() is None and not _healthy(url):
-            pass
-        yield Site(url, store, Audit(store.engine, settings.folder), known)
-        process.terminate()
-    store.close()
-
-
-def _healthy(url):
-    try:
-        with urllib.request.urlopen(f"{url}/_stcore/health", timeout=1) as response:  # noqa: S310  our own server
-            return response.status == 200
-    except (urllib.error.URLError, TimeoutError):
-        return False
 
 
 @pytest.fixture(scope="module")
 def visit(browser, site):
     """Open a case; its page stays as it is left, so that later tests need not load it again."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="fr-FR")
     context.set_default_timeout(_MS)
     context.new_page().goto(site.url)  # the first page brings the session
     pages, errors = {}, []
@@ -483,7 +315,7 @@ def test_an_influence_map_that_failed_a_gate_is_hidden_with_the_reason(site, vis
 
 
 def test_the_pet_can_be_read_while_the_ct_is_on_its_way(browser, site):
-    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    page = browser.new_context(viewport={"width": 1280, "height": 800}, locale="fr-FR").new_page()
     page.set_default_timeout(_MS)
     page.goto(site.url)
     page.get_by_role("button", name="Ouvrir").first.wait_for()
@@ -528,16 +360,8 @@ def test_the_list_says_what_counts_and_why_and_a_reader_switches_it(site, visit)
     assert changed.detail["include"] == {"old": [], "new": [2]}
 
 
-@pytest.mark.parametrize("width", [1280, 768])
-def test_the_page_of_a_case_has_no_axe_violation(visit, width):
-    page = visit("plain")
-    page.set_viewport_size({"width": width, "height": 800})
-    page.wait_for_timeout(500)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    found = Axe().run(page).response["violations"]
-    said = [(one["id"], [node["target"] for node in one["nodes"]]) for one in found]
-    page.set_viewport_size({"width": 1280, "height": 800})
-    assert said == []
+def test_the_page_of_a_case_has_no_axe_violation(visit, seen):
+    seen(visit("plain"), "viewer")
 
 
 def test_every_control_is_reached_by_the_keyboard_and_shows_where_it_is(visit):

@@ -40,9 +40,7 @@ RISK = {
     "high": (Message("high risk"), "#b3261e"),
 }
 
-_set_language = st.components.v2.component(
-    "fedpet_language", js="export default ({ data }) => { document.documentElement.lang = data }"
-)
+_document = st.components.v2.component("fedpet_document", js=(resources.files("app.views") / "document.js").read_text())
 
 
 def open_frame() -> tuple[Speech, User]:
@@ -66,7 +64,7 @@ def open_frame() -> tuple[Speech, User]:
         words = _("Research use only – not a medical device – not a treatment decision")
         st.html(f"<p class='fp-banner' role='note'>{words}</p>")
     _upload_texts(spoken)
-    _set_language(data=spoken.language, key="html_language", height=1)
+    _document(data=spoken.language, key="document", height=1)
     return spoken, sign_in.draw(session(), corner, spoken)
 
 

@@ -37,7 +37,7 @@ def draw(
         description["volumes"] = [one for one in description["volumes"] if one["name"] not in _OF_THE_ANSWER]
     labels = {name: spoken.say(message) for name, message in LABELS.items()}
     if link is not None:  # two on one page are told apart
-        labels["viewer"] += f", {spoken.day(case.study_date)}"
+        labels |= {name: f"{labels[name]}, {spoken.day(case.study_date)}" for name in ("viewer", "lesions")}
     choice = show_viewer(
         f"viewer_{case.id}",
         base=f"{FILES}/{case.id}",

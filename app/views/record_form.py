@@ -108,7 +108,7 @@ def _draw_scores(record: ClinicalRecord, spoken: Speech) -> None:
     )
     with st.container(border=True):
         st.subheader(spoken.text("Derived scores"), anchor=False)
-        st.html(f"<dl class='fp-scores' role='status'>{cells}</dl>")
+        st.html(f"<div role='status'><dl class='fp-scores'>{cells}</dl></div>")
 
 
 def _muted(marker: Marker) -> str:
