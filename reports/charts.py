@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reports.edition import Edition
 
 _SMALL = 6.4
-_ROOM = 0.25  # probability under which a number fits below the curve's band
+_ROOM = 0.2  # where the curve's band lies above this probability, a number fits below it
 Anchor = Literal["start", "middle", "end"]
 
 
@@ -104,8 +104,9 @@ def survival_chart(
         x, y = at(twelve.months, twelve.probability)
         drawing.add(Line(x, bottom, x, y, strokeColor=INK, strokeWidth=0.6, strokeDashArray=[1.5, 1.5]))
         drawing.add(Circle(x, y, 2.6, fillColor=NAVY, strokeColor=white, strokeWidth=0.7))
-        free = bottom + 4 if twelve.lower > _ROOM else at(0.0, twelve.upper)[1] + 4  # below the band, or above it
-        drawing.add(_text(x + 4, free, edition.percent(twelve.probability), anchor="start", bold=True, size=7.5))
+        if twelve.lower > _ROOM:  # elsewhere it would seem to be the diamond's number
+            told = edition.percent(twelve.probability)
+            drawing.add(_text(x + 4, bottom + 4, told, anchor="start", bold=True, size=7.5))
     drawing.add(_text((left + right) / 2, 1.5, _("months since the first dose of immunotherapy")))
     drawing.add(_text(0, height - 7, _("Progression-free survival"), anchor="start", bold=True, size=7.0))
     return drawing

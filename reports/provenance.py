@@ -98,22 +98,22 @@ def _performance(card: Card, edition: Edition) -> Flowable:
     rows += [_figure(edition.say(metric.label), metric, edition) for metric in card.metrics]
     if len(rows) == 1:
         rows.append([_("not stated"), "–", "–"])
-    rows += _groups(card, "centre", _("By centre (AUC)"), edition)
+    rows += _groups(card, "centre", edition, title=_("By centre (AUC)"))
     return grid(rows, [50 * mm, 20 * mm, 24 * mm], numbers_from=1)
 
 
 def _subgroups(card: Card, edition: Edition) -> Flowable:
     _ = edition.translate
     title = _("By subgroup (AUC)")
-    return grid([[title, _("Value"), _("Interval")], *_groups(card, "subgroup", "", edition)],
+    return grid([[title, _("Value"), _("Interval")], *_groups(card, "subgroup", edition)],
                 [38 * mm, 20 * mm, 24 * mm], numbers_from=1)  # fmt: skip
 
 
-def _groups(card: Card, kind: Literal["centre", "subgroup"], title: str, edition: Edition) -> list[list[str]]:
+def _groups(card: Card, kind: Literal["centre", "subgroup"], edition: Edition, *, title: str = "") -> list[list[str]]:
     """A row for each centre or subgroup, or that the card has none."""
     groups = card.groups(kind)[:_SHOWN]
     if not groups:
-        return [[title, edition.translate("not stated"), "–"]]
+        return [[title or "–", edition.translate("not stated"), "–"]]
     return [_figure(f"{title}: {name}".removeprefix(": "), metric, edition) for name, metric in groups]
 
 
