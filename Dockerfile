@@ -1,5 +1,8 @@
-# The application without Fed-BioMed: its pins (an old cryptography) stay on the training nodes.
-FROM python:3.11-slim AS build
+# Two images from one file:
+#   docker build --target app -t fedpet:app .            cases in a browser; no Fed-BioMed, whose pins are old
+#   docker build --target training -t fedpet:training .  a node or the researcher of a federation
+# How to run them: docs/deployment.md.
+FROM python:3.11-slim-bookworm AS wheel
 WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
@@ -11,15 +14,32 @@ COPY imaging imaging
 COPY inference inference
 COPY reports reports
 COPY training training
-RUN python -m venv /opt/fedpet && /opt/fedpet/bin/pip install --no-cache-dir '.[app]'
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
 
-FROM python:3.11-slim
-RUN useradd --create-home --uid 10001 fedpet
-COPY --from=build /opt/fedpet /opt/fedpet
-ENV PATH=/opt/fedpet/bin:$PATH FEDPET_HOME=/data PYTHONUNBUFFERED=1
-RUN mkdir /data && chown fedpet /data
+FROM wheel AS app-packages
+RUN python -m venv /opt/fedpet && /opt/fedpet/bin/pip install --no-cache-dir "$(ls /wheel/*.whl)[app,sign]"
+
+FROM wheel AS training-packages
+RUN python -m venv /opt/fedpet && /opt/fedpet/bin/pip install --no-cache-dir "$(ls /wheel/*.whl)[training]"
+
+FROM python:3.11-slim-bookworm AS base
+RUN useradd --home-dir /data --no-create-home --uid 10001 fedpet && install --directory --owner fedpet --mode 700 /data
+ENV PATH=/opt/fedpet/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    HOME=/data \
+    FEDPET_HOME=/data \
+    FEDPET_CONFIG=/etc/fedpet/fedpet.toml
 VOLUME /data
-USER fedpet
-WORKDIR /home/fedpet
+USER 10001
+WORKDIR /data
 ENTRYPOINT ["fedpet"]
-CMD ["--help"]
+
+FROM base AS training
+COPY --from=training-packages /opt/fedpet /opt/fedpet
+CMD ["train", "--help"]
+
+FROM base AS app
+COPY --from=app-packages /opt/fedpet /opt/fedpet
+EXPOSE 8501
+HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request as web; web.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=3)"]
+CMD ["app", "--no-browser"]
