@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from app.options import CaseOptions
 from app.result import result_json
 from explain.figures import fused_slices, mip_with_lesions, saliency_figure
@@ -211,11 +213,13 @@ def _write(result: CaseResult, language: Language) -> None:
 
 
 def focus_mm(study: Study, prediction: Prediction | None) -> tuple[float, float, float]:
-    """Where the crosshair starts: the largest lesion, or the middle of the PET."""
+    """Where the crosshair starts: the voxel of the largest lesion nearest to its centre, or the middle of the PET."""
     lesions = prediction.quantities.lesions if prediction else ()
     largest = max(lesions, key=lambda lesion: lesion.mtv_ml, default=None)
-    if largest is not None:
-        return largest.centroid_mm
-    slices, rows, columns = study.pet.shape
-    x, y, z = study.pet.affine[:3] @ [(columns - 1) / 2, (rows - 1) / 2, (slices - 1) / 2, 1.0]
+    if prediction is None or largest is None:
+        x, y, z = study.pet.to_mm((np.array(study.pet.shape) - 1) / 2)
+    else:
+        labels = prediction.lesion_labels
+        voxels = labels.to_mm(np.argwhere(labels.array == largest.id).astype(float))
+        x, y, z = voxels[np.linalg.norm(voxels - largest.centroid_mm, axis=1).argmin()]
     return float(x), float(y), float(z)

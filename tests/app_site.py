@@ -146,13 +146,14 @@ def serving(home, orthanc):
 
 
 def plain_case(folder, *, reliable=True, date="2026-03-10"):
-    """Uniform tissue, one lesion, and one hot component that is none."""
+    """Uniform tissue, one lesion, and one hot component that is none and is hollow."""
     base = cases.make_case(folder, reliable=reliable)
     affine = cases.grid_affine((5.0, 5.0, 5.0), (-150.0, -150.0, -200.0))
     suv, labels = np.full((40, 60, 60), SUV, np.float32), np.zeros((40, 60, 60), np.uint16)
     for number, ((z, y, x), high) in enumerate(((LESION, 9.0), (BLADDER, 14.0)), start=1):
         box = slice(z - 2, z + 3), slice(y - 2, y + 3), slice(x - 2, x + 3)
         suv[box], labels[box] = high, number
+    suv[BLADDER], labels[BLADDER] = SUV, 0  # hollow: its centre is outside of it
     pet = Volume(suv, affine, "g/ml")
     ct = Volume(
         np.full((50, 100, 100), HU, np.int16), cases.grid_affine((3.0, 3.0, 4.0), (-149.0, -149.0, -199.0)), "HU"

@@ -31,16 +31,22 @@ _FOCUSED = """(wanted) => {
     while (one?.shadowRoot?.activeElement) one = one.shadowRoot.activeElement
     return one === wanted
 }"""
-_OUTLINED = """(one) => {
-    const shown = (part) => {
-        const { outlineStyle, outlineWidth, boxShadow, borderColor } = getComputedStyle(part)
-        return [outlineStyle !== 'none' && parseFloat(outlineWidth) > 0, boxShadow, borderColor].join()
-    }
-    const parts = [one, one.parentElement, one.parentElement.parentElement, one.nextElementSibling].filter(Boolean)
-    const focused = parts.map(shown).join()
+_OUTLINED = """async (one) => {
+    const still = document.createElement('style')
+    still.textContent = '* { transition: none !important }'
+    document.head.append(still)
+    const parts = [one.nextElementSibling]
+    for (let part = one; part && parts.length < 6; part = part.parentElement) parts.push(part)
+    const shown = () => parts.filter(Boolean).map((part) => {
+        const { outlineStyle, outlineWidth, boxShadow, borderColor, backgroundColor } = getComputedStyle(part)
+        return [outlineStyle !== 'none' && parseFloat(outlineWidth) > 0, boxShadow, borderColor, backgroundColor]
+    }).join()
+    const focused = shown()
     one.blur()
-    const left = parts.map(shown).join()
+    await new Promise((done) => setTimeout(done, 40)) // React draws later
+    const left = shown()
     one.focus({ focusVisible: true })
+    still.remove()
     return focused !== left
 }"""
 
@@ -163,6 +169,7 @@ def test_by_the_keyboard_a_study_becomes_an_answer_and_a_signed_report_though_th
     expect(page.locator(".viewer")).to_have_attribute("data-ready", "yes")
     seen(page, "signed")
     _press(page, page.get_by_role("radio", name="FR"), "ArrowRight")
+    page.keyboard.press("Space")
     expect(page.get_by_role("heading", name=re.compile("^Case P-"))).to_be_visible()
     assert page.evaluate("document.documentElement.lang") == "en"
     seen(page, "english")

@@ -120,6 +120,17 @@ def test_the_viewer_opens_on_the_largest_lesion(stored):
     assert description["focus"] == pytest.approx(expected)
 
 
+def test_the_viewer_opens_inside_of_a_hollow_lesion(tmp_path):
+    result = cases.make_case(tmp_path)
+    labels = result.prediction.lesion_labels
+    hollow = labels.like(labels.array.copy(), "label")
+    hollow.array[cases.HOT] = 0
+    _store(replace(result, prediction=replace(result.prediction, lesion_labels=hollow)), tmp_path)
+    place = np.rint(hollow.to_index(np.array(read_description(tmp_path)["focus"]))).astype(int)
+    assert hollow.array[tuple(place)] == 1
+    assert np.linalg.norm(hollow.to_mm(place) - hollow.to_mm(np.array(cases.HOT))) <= max(cases.PET_SPACING)
+
+
 @pytest.mark.parametrize("frame", [0, 6, 17])
 def test_a_hot_voxel_is_projected_where_the_viewer_looks_for_it(stored, frame):
     _, folder, description = stored

@@ -35,7 +35,8 @@ export class Lesions {
     const dot = element('i', { className: included ? 'dot' : 'dot dashed' })
     if (included) dot.style.background = lesionColour(id)
     const button = element('button', { type: 'button', title: labels.show }, dot, name)
-    button.addEventListener('click', () => this.viewer.moveTo(point.slice()))
+    // the centre of a hollow lesion lies outside of it
+    button.addEventListener('click', () => this.viewer.moveTo(this.viewer.volumes.lesions?.nearest(id, point) ?? point))
     const row = element('tr', {}, ...(this.choices ? [element('td', {}, this.box(id, name, included))] : []),
       element('th', { scope: 'row' }, button), ...cells.map((cell) => element('td', {}, cell)))
     this.rows.set(id, row)

@@ -58,6 +58,20 @@ export class Volume {
     return this.values[offset] * this.scale
   }
 
+  // The voxel of a label that is nearest to a point, mm; the point itself where there is none.
+  nearest (label, point) {
+    if (this.at(point) === label) return point
+    let found = point, least = Infinity
+    const [columns, rows] = this.size
+    for (let i = this.values.indexOf(label); i >= 0; i = this.values.indexOf(label, i + 1)) {
+      const place = [i % columns, Math.floor(i / columns) % rows, Math.floor(i / this.stride[2])]
+        .map((index, axis) => this.origin[axis] + index * this.spacing[axis])
+      const far = Math.hypot(...place.map((mm, axis) => mm - point[axis]))
+      if (far < least) [found, least] = [place, far]
+    }
+    return found
+  }
+
   // The pixels `first + i * step` mm (i < count) along an axis, as voxels: pixels `from` to `until` lie inside; each of
   // them comes after the voxel `low + before[i]`, by the part `part[i]` of a voxel. The voxels `low` to `high` are needed.
   pixels (axis, first, step, count) {

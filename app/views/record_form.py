@@ -68,8 +68,8 @@ def draw(case: Case, used: Sequence[str], spoken: Speech) -> bool:
         _("Variables marked ● are used by the model. Leave empty what is not known: nothing is replaced by a default.")
     )
     values: dict[str, Any] = {}
-    for title, names in GROUPS:
-        with st.container(border=True):
+    for number, (title, names) in enumerate(GROUPS):
+        with st.container(border=True, key=f"fields_{number}"):
             st.subheader(spoken.say(title), anchor=False)
             for start in range(0, len(names), _COLUMNS):
                 row = st.columns(_COLUMNS, vertical_alignment="bottom")
