@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 _GUT: Final = (Tissue.GUT_LOW, Tissue.GUT, Tissue.GUT_HIGH, Tissue.STOMACH, Tissue.GAS, Tissue.TENDON)
 _BONE: Final = (Tissue.BONE, Tissue.MARROW, Tissue.SKULL, Tissue.FATTY_MARROW)
 _BRAIN: Final = (Tissue.CORTEX, Tissue.WHITE_MATTER)
+_CORRIDORS: Final = ("salivary_glands", "ureter_right", "ureter_left")
 _STATIONS: Final = {
     "2R": ("mediastinum",),
     "4R": ("mediastinum",),
@@ -155,6 +156,14 @@ class Case:
         truth = self.true_organs[organ]
         return float((truth & self.found(organ)).sum() / max(truth.sum(), 1))
 
+    @property
+    def aorta_in_blood(self) -> float:
+        """Share of the aorta found above the diaphragm that is blood."""
+        organs = organs_of(self.ct, self.pet)
+        aorta = organs.mask("aorta")
+        aorta[: int(organs.landmarks.diaphragm or 0)] = False
+        return float(self.on_coarse_grid(self.body.tissues == Tissue.BLOOD)[aorta].mean())
+
     def true_suv(self, organ: str) -> float:
         """Mean uptake of the healthy organ as the calibrated scanner shows it."""
         inside = (self.body.tissues == Tissue[organ.upper()]) & (self.body.lesions == 0)
@@ -238,10 +247,14 @@ def _report_organs(cases: Sequence[Case]) -> None:
     for organ in ORGANS:
         known = [case for case in cases if case.true_organs[organ].any()]
         dice = np.array([case.dice(organ) for case in known])
-        covered = [case.covered(organ) for case in known]
+        covered = np.median([case.covered(organ) for case in known])
         found = f"{sum(case.found(organ).any() for case in known)}/{len(known)}"
-        low = np.percentile(dice, 10)
-        print(f"  {organ:16} {found:>6} {np.median(dice):12.2f} {low:12.2f} {np.median(covered):14.2f}")
+        agrees = (
+            f"{np.median(dice):12.2f} {np.percentile(dice, 10):12.2f}" if organ not in _CORRIDORS else f"{'-':>12}" * 2
+        )
+        print(f"  {organ:16} {found:>6} {agrees} {covered:14.2f}")
+    inside = [case.aorta_in_blood for case in cases]
+    print(f"  aorta above the diaphragm within blood: {np.median(inside):.2f} {np.percentile(inside, 10):.2f}")
 
 
 def _report_references(cases: Sequence[Case]) -> None:
@@ -280,7 +293,7 @@ def main() -> None:
     """Draw the patients and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patients", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--spacing", type=float, nargs=3, default=(4.0, 4.0, 6.0))
     options = parser.parse_args()
     x, y, z = options.spacing

@@ -80,8 +80,9 @@ class Atlas:
 
     @cached_property
     def _reach(self) -> Floats:
-        """Largest distance of the lungs from the middle in every slice, mm; below the widest slice, where they end on
-        the diaphragm and not at the ribs, its reach; above them that of their last slice.
+        """Largest distance of the lungs from the middle in every slice, mm; above them that of their last slice.
+
+        Below the widest slice it stays what it is there: the lungs end on the diaphragm, not at the ribs.
         """
         away = np.abs(np.arange(self.anatomy.lungs.shape[2]) - self.anatomy.middle[:, None]) * COARSE_MM
         reach = np.where((self.anatomy.lungs > 0).any(axis=1), away, 0).max(axis=1)
@@ -89,7 +90,8 @@ class Atlas:
         if not len(known):
             return np.full(len(reach), np.nan)
         reach[: reach.argmax()] = reach.max()
-        return np.where(np.arange(len(reach)) > known[-1], reach[known[-1]], reach)
+        reach[known[-1] :] = reach[known[-1]]
+        return np.asarray(reach, float)
 
     @cached_property
     def kidney_tops(self) -> dict[int, int]:

@@ -204,10 +204,19 @@ def _blood_pool(pet: Volume, ct: Volume, organs: Organs) -> Reference | Message:
         _measured(pet, centre, "blood_pool", "cylinder_1x2cm_descending_aorta", radius_mm=_CYLINDER_RADIUS_MM,
                   half_mm=_CYLINDER_HALF_MM)
         for centre in organs.labels.to_mm(centres[voxels(10) : len(centres) - voxels(10) : 2])
+        if _reached(pet, centre)
     ]  # fmt: skip
+    if not candidates:
+        return Message("The descending thoracic aorta was not found.")
     usual = float(np.median([one.suv_mean for one in candidates]))
     near = [one for one in candidates if abs(one.suv_mean - usual) <= _USUAL * usual]
     return min(near or candidates, key=lambda one: one.suv_sd)
+
+
+def _reached(pet: Volume, centre: Point) -> bool:
+    """Whether both ends of a cylinder lie in the PET."""
+    ends = pet.to_index(centre + np.array([[0.0, 0.0, -_CYLINDER_HALF_MM], [0.0, 0.0, _CYLINDER_HALF_MM]]))
+    return bool(((ends >= 0) & (ends <= np.array(pet.shape) - 1)).all())
 
 
 def _marrow(pet: Volume, ct: Volume, organs: Organs) -> Reference | Message:

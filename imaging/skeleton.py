@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _BONE_HU, _CORTEX_HU = 150.0, 250.0
 _SPONGY_HU = 105  # mean over 12 mm
-_CONTRAST_HU, _CONTRAST_ML = (110.0, 350.0), 50.0
+_CONTRAST_HU, _CONTRAST_ML = (110.0, 700.0), 50.0
+_ALIKE = 1.35  # highest tenth of the density of blood, as a multiple of its median
 _SMALLEST_BONE_VOXELS, _CORTEX_SHARE = 8, 0.02
 _MARROW_CM2 = 12.0  # largest hole in the axial section of a bone that is marrow and no cavity of the body
 _BRAIN_CM2 = 20.0, 320.0
@@ -68,8 +69,16 @@ def find_bones(hu: NDArray[np.int16], body: Mask) -> Mask:
 
 
 def _contrast_hu(hu: NDArray[np.int16], body: Mask) -> float:
-    """Density of what is denser than tissue without contrast medium and thicker than bone (heart, liver); 0 without."""
-    thick = opened((hu > _CONTRAST_HU[0]) & (hu < _CONTRAST_HU[1]) & body, 9)
+    """Density of what is denser than tissue without contrast medium and thicker than bone (heart, liver); 0 without.
+
+    The sacrum can be as thick, but is not of one density.
+    """
+    labels, sizes = components(opened((hu > _CONTRAST_HU[0]) & (hu < _CONTRAST_HU[1]) & body, 9))
+    blood = np.zeros(len(sizes), bool)
+    for part, box in enumerate(ndimage.find_objects(labels), start=1):
+        middle, high = np.percentile(hu[box][labels[box] == part], [50, 90])
+        blood[part] = high <= _ALIKE * middle
+    thick = blood[labels]
     return float(np.percentile(hu[thick], 90)) if thick.sum() * VOXEL_ML >= _CONTRAST_ML else 0.0
 
 

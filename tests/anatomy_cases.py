@@ -1,7 +1,7 @@
 """Synthetic patients with lesions at known places, scanned once for all tests of the anatomy.
 
-`slim` has no contrast medium, arms up and a lesion of every kind; `opacified` has contrast medium, arms beside the trunk
-and an effusion; `heavy` is a woman of 85 kg as the population model drew her. The truth is that of
+`slim` has no contrast medium, arms up and a lesion of every kind; `opacified` has contrast medium, arms beside the
+trunk and an effusion; `heavy` is a woman of 85 kg as the population model drew her. The truth is that of
 `benchmarks/anatomy.py`.
 """
 
@@ -40,7 +40,7 @@ def lesion(kind, place, centre, *, radius=9.0, seed=2):
 def _everywhere():
     """One lesion of every kind at most places, none touching another."""
     lesions = [
-        lesion("primary", "lung_right", (-84, 4, 712), radius=15),
+        lesion("primary", "lung_right", (-72, 4, 732), radius=14),
         lesion("lung", "lung_left", (88, 10, 620), radius=8),
         lesion("liver", "liver", (-80, -10, 500), radius=13),
         lesion("brain", "brain", (30, 10, 960), radius=7),

@@ -5,7 +5,12 @@ import io
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import CTImageStorage, EnhancedPETImageStorage, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedPETImageStorage,
+    SecondaryCaptureImageStorage,
+    XRayRadiationDoseSRStorage,
+)
 
 from fedpet.errors import GeometryRefused, SeriesNotFound, StudyRefused, SuvNotComputable
 from imaging.loading import load_study
@@ -60,6 +65,18 @@ def test_a_longer_pet_of_the_wrong_kind_is_never_chosen(tmp_path, dicom, tags, w
     assert why in str(refused.reason)
     with pytest.raises(StudyRefused):
         load(folder, pet_series=refused.id)
+
+
+def test_a_dose_report_is_never_chosen(tmp_path, dicom):
+    """It has the modality SR, or wrongly that of the CT it belongs to."""
+    for modality in ("SR", "CT"):
+        report = dicom.ct(np.zeros((6, 6, 6)), series="report", SOPClassUID=XRayRadiationDoseSRStorage)
+        for one in report:
+            one.Modality, one.SeriesDescription = modality, "Dose Report"
+            del one.PixelData
+        study = load(dicom.save(dicom.pet(SUV) + report, tmp_path / modality, shuffle=1))
+        assert chosen(study) == {"PT": "PET AC"}
+        assert study.ct is None
 
 
 @pytest.mark.parametrize(

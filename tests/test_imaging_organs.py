@@ -55,16 +55,9 @@ def test_organs_agree_with_what_was_painted(case, organ, dice):
 
 
 def test_the_descending_aorta_lies_in_the_blood(case):
-    organs = found(case)
-    thoracic = np.arange(organs.labels.shape[0]) > organs.landmarks.diaphragm
-    aorta = organs.mask("aorta") & thoracic[:, None, None]
-    blood = case.on_coarse_grid(case.body.tissues == Tissue.BLOOD)
-    assert thoracic_length_mm(aorta) > 100
-    assert (aorta & blood).sum() / aorta.sum() > 0.75
-
-
-def thoracic_length_mm(aorta):
-    return 4.0 * aorta.any(axis=(1, 2)).sum()
+    levels = np.flatnonzero(found(case).mask("aorta").any(axis=(1, 2)))
+    assert 4.0 * (levels > found(case).landmarks.diaphragm).sum() > 100  # mm
+    assert case.aorta_in_blood > 0.75
 
 
 def test_salivary_glands_are_found_on_both_sides(case):
@@ -124,20 +117,17 @@ def test_a_block_of_water_has_no_organs():
     assert organs.landmarks.apex is organs.landmarks.diaphragm is organs.landmarks.first_lumbar is None
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_the_way_voxels_are_stored_changes_nothing(scanned, axis):
-    """Image and affine turned over along one axis: the same patient."""
+def test_the_way_voxels_are_stored_changes_nothing(scanned):
+    """Image and affine turned over along every axis: the same patient."""
     case = scanned["slim"]
-    turned = [turned_over(volume, axis) for volume in (case.ct, case.pet)]
+    turned = [turned_over(volume) for volume in (case.ct, case.pet)]
     np.testing.assert_array_equal(organs_of(*turned).labels.array, found(case).labels.array)
 
 
-def turned_over(volume, axis):
-    last = np.zeros(3)
-    last[axis] = volume.shape[axis] - 1
-    affine = volume.affine @ np.diag([-1.0 if 2 - axis == i else 1.0 for i in range(4)])
-    affine[:3, 3] = volume.to_mm(last)
-    return Volume(np.flip(volume.array, axis).copy(), affine, volume.unit)
+def turned_over(volume):
+    affine = volume.affine @ np.diag([-1.0, -1.0, -1.0, 1.0])
+    affine[:3, 3] = volume.to_mm(np.array(volume.shape) - 1.0)
+    return Volume(np.flip(volume.array).copy(), affine, volume.unit)
 
 
 def test_a_pair_in_memory_is_looked_at_once(scanned):

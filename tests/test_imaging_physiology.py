@@ -221,6 +221,25 @@ def test_the_facts_of_a_focus_are_measured(planted):
     assert focus.shares["bladder"] == 0.0
 
 
+def test_urine_in_a_ureter_is_excluded(healthy):
+    """A warm column of 6 cm within the corridor of the ureter."""
+    pet, ct = healthy
+    organs = organs_of(ct, pet)
+    corridor = np.argwhere(organs.mask("ureter_left"))
+    levels = np.unique(corridor[:, 0])
+    chosen = levels[len(levels) // 2 :][:15]
+    axis = organs.labels.to_mm(np.array([corridor[corridor[:, 0] == level].mean(axis=0) for level in chosen]))
+    column = np.any([ball(pet, centre, 4.5) for centre in axis], axis=0)
+    hot = pet.like(np.where(column, 9.0, pet.array).astype(np.float32), "g/ml")
+    urine = component_of(delineate(hot, ct), column)
+    assert (urine.place, urine.included) == ("ureter", False)
+
+
+def test_a_bare_threshold_counts_several_times_the_lesions(found):
+    everything = sum(one.volume_ml for one in found.components)
+    assert everything > 3 * sum(one.volume_ml for one in found.components if one.included)
+
+
 def test_the_reader_learns_that_only_brain_and_bladder_are_known_without_a_ct(scan):
     result = delineate(scan[0], None)
     left_out = [one for one in result.components if not one.included]
