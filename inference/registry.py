@@ -288,6 +288,6 @@ def _note(state: dict[str, Any], act: Kind, digest: str, by: str, why: str) -> N
 def _refused(found: Message) -> BundleRefused:
     return BundleRefused(
         found=found,
-        needed=Message("Another model of the registry."),
+        needed=Message("A model that can be put in force and is not yet."),
         advice=Message("See `fedpet model list`."),
     )

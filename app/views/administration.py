@@ -77,7 +77,7 @@ def _draw_trail(spoken: Speech) -> None:
         else:
             st.error(spoken.say(verdict.broken), icon=":material/gpp_bad:")
     entries = audit.entries(words=words, newest=_SHOWN)
-    headings = (_("No."), _("Time (UTC)"), _("User"), _("Action"), _("Case"), _("Detail"))
+    headings = (_("No."), _("Time (UTC)"), _("User"), _("Action"), _("Case"), _("Model"), _("Detail"))
     table(headings, map(_entry_row, entries), label=_("Audit trail"))
     if len(entries) == _SHOWN:
         st.caption(spoken.say(Message("The newest {n} entries; the export has all.", n=_SHOWN)))
@@ -85,7 +85,8 @@ def _draw_trail(spoken: Speech) -> None:
 
 def _entry_row(entry: Entry) -> tuple[str, ...]:
     detail = json.dumps(entry.detail, ensure_ascii=False) if entry.detail else ""
-    return str(entry.number), entry.moment[:19].replace("T", " "), entry.actor, entry.action, entry.case[:8], detail
+    moment = entry.moment[:19].replace("T", " ")
+    return str(entry.number), moment, entry.actor, entry.action, entry.case[:8], entry.model[:12], detail
 
 
 def _draw_retention(spoken: Speech) -> None:

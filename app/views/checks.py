@@ -15,6 +15,7 @@ from app.views.frame import show_error, user
 from fedpet.errors import FedpetError
 from fedpet.messages import Message
 from imaging.corrections import parse_correction
+from reports.wording import FACTOR_RULES, REFERENCE_TIMES
 
 if TYPE_CHECKING:
     from app.tables import Case
@@ -27,6 +28,21 @@ CORRECTED: dict[Name, Message] = {
     "dose_mbq": Message("Injected activity (MBq)"),
     "injection_time": Message("Time of injection (HH:MM)"),
     "scan_start": Message("Start of the scan (HH:MM)"),
+}
+_SOURCES = {  # of `PetFacts`: where a value was read
+    "start_datetime": Message("date and time in the headers"),
+    "start_time": Message("time in the headers, on the day of the scan"),
+    "start_time_previous_day": Message("time in the headers, on the day before the scan"),
+    "start_datetime_without_its_date": Message("time in the headers, whose date does not fit"),
+    "start_datetime_without_its_date_previous_day": Message("time in the headers, whose date does not fit"),
+    "ge_private_admin_datetime": Message("private field (GE)"),
+    "kg": Message("headers"),
+    "Bq": Message("headers"),
+    "header": Message("headers"),
+    "g read as kg": Message("headers, grams read as kilograms"),
+    "MBq read as Bq": Message("headers, MBq read as Bq"),
+    "radionuclide_code": Message("from the radionuclide"),
+    **REFERENCE_TIMES,
 }
 _MODALITIES = {"pet_series": "PT", "ct_series": "CT"}
 
@@ -71,20 +87,18 @@ def _draw_suv(pet: dict[str, Any], spoken: Speech) -> None:
     _ = spoken.text
     low, high = pet["suv_factor_min"], pet["suv_factor_max"]
     factor = _("no SUV") if low is None else f"{low:.6g}" if low == high else f"{low:.6g} – {high:.6g}"
+    rule = FACTOR_RULES.get(pet["factor_rule"])
     rows = (
         (_("Units"), f"{pet['units']} {pet['suv_type']}".strip()),
         (_("Decay correction"), pet["decay_correction"] or "–"),
         (_("Corrections of the image"), ", ".join(pet["corrected_image"])),
-        (_("Rule of the factor"), pet["factor_rule"] or "–"),
-        (_("SUV for one unit"), factor),
-        (_("Reference time"), f"{_value(pet['reference_time'], spoken)} ({pet['reference_time_source']})"),
-        (_("Injection"), f"{_value(pet['injection_time'], spoken)} ({pet['injection_source'] or '–'})"),
-        (
-            _("Injected activity"),
-            f"{spoken.number(pet['dose_bq'] and pet['dose_bq'] / 1e6)} MBq ({pet['dose_source']})",
-        ),
-        (_("Weight"), f"{spoken.number(pet['weight_kg'])} kg ({pet['weight_source'] or '–'})"),
-        (_("Half-life"), f"{spoken.number(pet['half_life_s'])} s ({pet['half_life_source'] or '–'})"),
+        (_("Rule of the factor"), spoken.say(rule) if rule else "–"),
+        (_("SUV for one unit"), factor.replace(".", "," if spoken.language == "fr" else ".")),
+        (_("Reference time"), _value(pet["reference_time"], spoken) + _source(pet["reference_time_source"], spoken)),
+        (_("Injection"), _value(pet["injection_time"], spoken) + _source(pet["injection_source"], spoken)),
+        (_("Injected activity"), _measure(pet["dose_bq"], 1e-6, "MBq", spoken) + _source(pet["dose_source"], spoken)),
+        (_("Weight"), _measure(pet["weight_kg"], 1.0, "kg", spoken) + _source(pet["weight_source"], spoken)),
+        (_("Half-life"), _measure(pet["half_life_s"], 1.0, "s", spoken) + _source(pet["half_life_source"], spoken)),
         (_("Radiopharmaceutical"), pet["radiopharmaceutical"] or "–"),
     )
     body = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
@@ -146,6 +160,16 @@ def _series_choice(name: str, series: list[dict[str, Any]], options: CaseOptions
         format_func=lambda number: labels[number] if number else _("chosen by fedpet"),
     )
     return chosen
+
+
+def _measure(value: float | None, factor: float, unit: str, spoken: Speech) -> str:
+    return "–" if value is None else f"{spoken.number(factor * value)} {unit}"
+
+
+def _source(source: str, spoken: Speech) -> str:
+    """Where the value comes from, in brackets; nothing where nothing is told."""
+    known = _SOURCES.get(source)
+    return f" ({spoken.say(known) if known else source})" if source else ""
 
 
 def _value(value: float | str | None, spoken: Speech) -> str:

@@ -23,7 +23,7 @@ _REFRESH_SECONDS = 2.0
 _SILENT = timedelta(minutes=30)  # the longest that a round may take
 _TRAININGS = {"model": Message("Model"), "clinical": Message("Clinical baseline")}
 _METRICS = {
-    "loss": Message("Validation loss"),
+    "loss": Message("Validation loss (survival)"),
     "concept_loss": Message("Validation loss of the concept maps"),
     "patients": Message("Patients trained on"),
     "n": Message("Validation patients"),
@@ -183,7 +183,7 @@ def _draw_table(rounds: Sequence[Round], sites: Sequence[str], metric: str, spok
     label = escape(spoken.say(Message("{measure} by site and round", measure=_METRICS[metric])))
     st.html(
         f"<div class='fp-scroll' tabindex='0' role='region' aria-label='{label}'><table class='fp'>"
-        f"<caption class='fp-muted'>{label}</caption><thead><tr><th scope='col'>{escape(_('Site'))}</th>"
+        f"<caption>{label}</caption><thead><tr><th scope='col'>{escape(_('Site'))}</th>"
         f"{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
     st.caption(_("The metrics of a round are of the model that it started from, on each site’s validation patients."))

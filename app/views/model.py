@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from html import escape
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -12,15 +13,18 @@ from app.options import CaseOptions
 from app.services import services
 from app.views.frame import show_error, synthetic_banner, user
 from app.views.speech import speech
+from app.views.tables import table
 from fedpet.errors import FedpetError
 from fedpet.messages import Message
 from inference.card import evaluation_markdown
 from inference.registry import EVALUATION, evaluation_of
+from reports.card import Card
 
 if TYPE_CHECKING:
     from app.tables import Case
     from app.views.speech import Speech
     from inference.bundle import Bundle
+    from reports.card import Metric
 
 MODEL = "model"  # parameter of the page's address: the digest of the bundle to show
 
@@ -46,12 +50,54 @@ def draw() -> None:
 
 
 def _draw_card(bundle: Bundle, spoken: Speech) -> None:
-    with st.container(border=True):
+    """What a reader asks first, in their language; the whole card, as the training wrote it, below."""
+    _ = spoken.text
+    card = Card(bundle.card)
+    st.header(f"{bundle.card['name']} {bundle.card['version']}", anchor=False)
+    with st.container(key="stack_card"):
+        left, right = st.columns(2, gap="large")
+    with left:
+        rows = "".join(
+            f"<tr><th scope='row'>{escape(name)}</th><td>{escape(value)}</td></tr>"
+            for name, value in _facts(card, spoken).items()
+        )
+        st.html(f"<table class='fp'>{rows}</table>")
+        st.subheader(_("Limits"), anchor=False)
+        st.markdown("\n".join(f"- {_(limit)}" for limit in card.limits) or "–")
+    with right:
+        st.subheader(_("Performance on patients that the training did not see"), anchor=False)
+        figures = [(spoken.say(one.label), spoken.number(one.value, 3), _interval(one, spoken)) for one in card.metrics]
+        table((_("Measure"), _("Value"), _("Interval")), figures, label=_("Measure"))
+        st.subheader(_("Sites"), anchor=False)
+        headings = (_("Site"), _("Patients trained on"), _("Validation patients"))
+        sites = ((one.site, spoken.number(one.training, 0), spoken.number(one.validation, 0)) for one in card.nodes)
+        table(headings, sites, label=_("Sites"))
+    with st.expander(_("The whole card, as the training wrote it (in English)")):
         st.markdown((bundle.folder / "card.md").read_text(encoding="utf-8"))
-        report = evaluation_of(bundle) if (bundle.folder / EVALUATION).is_file() else None
-        if report is not None:
-            st.subheader(spoken.text("Evaluation report"), anchor=False)
-            st.markdown(evaluation_markdown(report))
+    if (bundle.folder / EVALUATION).is_file():
+        with st.expander(_("Evaluation report")):
+            st.markdown(evaluation_markdown(evaluation_of(bundle) or {}))
+
+
+def _facts(card: Card, spoken: Speech) -> dict[str, str]:
+    _ = spoken.text
+    privacy, secure = card.privacy, card.first("federation.secure_aggregation")
+    patients = card.first("data.patients")
+    trained = Message("{patients} patients of {n} sites", patients=patients, n=len(card.nodes))
+    return {
+        _("Intended use"): _(str(card.first("intended_use") or "–")),
+        _("Made on"): spoken.day(card.first("created") or ""),
+        _("Training data"): spoken.say(trained) if patients else str(card.first("data.description") or "–"),
+        _("Federation"): card.framework or "–",
+        _("Aggregation"): _(str(card.first("federation.aggregator") or "–")),
+        _("Rounds"): str(card.first("federation.rounds") or "–"),
+        _("Secure aggregation"): "–" if secure is None else _("yes") if secure else _("no"),
+        _("Differential privacy"): f"ε = {spoken.number(privacy, 2)}" if isinstance(privacy, float) else _("none"),
+    }
+
+
+def _interval(one: Metric, spoken: Speech) -> str:
+    return "–".join(spoken.number(x, 3) for x in one.interval) if one.interval else "–"
 
 
 def draw_other_in_force(case: Case, spoken: Speech) -> None:

@@ -49,8 +49,9 @@ def _search(spoken: Speech) -> None:
             name = st.selectbox("PACS", names, width=180) if len(names) > 1 else names[0]
             patient_id = st.text_input(_("Patient identifier"), help=_("with * and ? as wildcards"), width=220)
             accession = st.text_input(_("Accession number"), width=180)
+            pattern = "DD/MM/YYYY" if spoken.language == "fr" else "YYYY-MM-DD"
             since, until = (
-                st.date_input(label, value=None, format="DD/MM/YYYY" if spoken.language == "fr" else "YYYY-MM-DD")
+                st.date_input(label, value=None, format=pattern, width=180)
                 for label in (_("Examination from"), _("until"))
             )
         asked = st.form_submit_button(_("Search the PACS"), type="primary", icon=":material/search:")

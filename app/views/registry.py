@@ -47,7 +47,7 @@ def draw(spoken: Speech, *, card: StreamlitPage) -> None:
     else:
         _draw_change(held, spoken)
     if history := registry.history():
-        st.subheader(_("History"), anchor=False)
+        st.header(_("History"), anchor=False)
         known = {one.digest: f"{one.name} {one.version}" for one in held}
         rows = (
             (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from app.options import CaseOptions
 from app.services import FILES, services
 from app.tables import Decision, Status
 from app.views import model, sending
@@ -51,6 +52,9 @@ def _draw_form(case: Case, spoken: Speech) -> None:
     _ = spoken.text
     if case.sentence is not None:
         st.error(spoken.say(case.sentence), icon=":material/error:")
+        if st.button(_("Compute the case again"), icon=":material/refresh:"):
+            services().workflow.change_lesions(case.id, CaseOptions.from_json(case.options), actor=user())
+            st.rerun()
     model.draw_other_in_force(case, spoken)
     with st.form(f"verdict_{case.id}"):
         decision = st.radio(

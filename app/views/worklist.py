@@ -60,10 +60,10 @@ def _filtered(spoken: Speech) -> tuple[Sequence[Case], bool]:
     _ = spoken.text
     with st.container(horizontal=True, vertical_alignment="bottom"):
         wanted = st.text_input(_("Search"), placeholder=_("pseudonym or date of the examination"), width=280)
-        statuses = st.multiselect(
-            _("Status"), list(STATUS), format_func=lambda status: spoken.say(STATUS[status][0]), placeholder=_("all")
-        )
         mine = st.toggle(_("My cases only"), width="content")
+    statuses = st.pills(
+        _("Status"), list(STATUS), format_func=lambda status: spoken.say(STATUS[status][0]), selection_mode="multi"
+    )
     me = signed_in()
     cases = services().store.listed(words=wanted, statuses=statuses, owner=me.name if mine else None, only=me.only)
     return cases, any(one.status in BUSY for one in cases)
