@@ -25,7 +25,8 @@ _ALIKE_HU, _RIM_HU = 20.0, 45.0  # half-width of the window around an organ's me
 _LIVER_ML, _SPLEEN_ML, _BLADDER_ML = 300.0, 40.0, 10.0
 _KIDNEY_ML = 25.0, 450.0
 _KIDNEY_SHARES = 0.6, 1.0, 1.4  # of the liver's uptake
-_POLE = 0.35
+_POLE, _WAIST = 0.35, 0.8  # of the largest section of a kidney, of the smaller lobe
+_UPPER_PART_MM = 64.0  # above its lower end, beyond the open sinus
 _RENAL_RIM_HU = -20.0
 _LEAST_SEEDS = 50
 
@@ -129,10 +130,18 @@ def find_kidney(scene: Scene, free: Mask, *, side: int, liver_suv: float, lowest
 
 
 def _without_cap(kidney: Mask) -> Mask:
-    """Less what sits more than 1 cm above the slices of at least a third of its largest section: the adrenal gland."""
+    """Less what lies above it: beyond a waist in its upper part the stomach, bridged by a hot adrenal gland.
+
+    Else what sits more than 1 cm above the slices of at least a third of the largest section: the gland alone.
+    """
     section = kidney.sum(axis=(1, 2))
-    top = np.flatnonzero(section >= _POLE * section.max())[-1] + voxels(10)
-    return np.asarray(kidney & (np.arange(len(kidney)) <= top)[:, None, None])
+    every = np.arange(len(section))
+    wider = np.minimum(np.maximum.accumulate(section), np.maximum.accumulate(section[::-1])[::-1])
+    waist = (section > 0) & (section <= _WAIST * wider) & (every >= np.flatnonzero(section)[0] + voxels(_UPPER_PART_MM))
+    if waist.any():
+        section = np.where(every <= np.where(waist, section, np.inf).argmin(), section, 0)
+    top = np.flatnonzero(section >= _POLE * section.max())[-1] + (0 if waist.any() else voxels(10))
+    return np.asarray(kidney & (every <= top)[:, None, None])
 
 
 def find_bladder(scene: Scene, free: Mask, *, bottom: float | None) -> Mask:
