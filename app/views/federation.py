@@ -90,7 +90,7 @@ def _draw_run(run: TrainingRun, spoken: Speech) -> None:
             default="model",
             required=True,
         )
-        metric: str = st.segmented_control(
+        metric: str = st.pills(
             _("Measure"),
             list(_METRICS),
             format_func=lambda one: spoken.say(_METRICS[one]),

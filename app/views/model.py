@@ -91,9 +91,16 @@ def _facts(card: Card, spoken: Speech) -> dict[str, str]:
         _("Federation"): card.framework or "–",
         _("Aggregation"): _(str(card.first("federation.aggregator") or "–")),
         _("Rounds"): str(card.first("federation.rounds") or "–"),
-        _("Secure aggregation"): "–" if secure is None else _("yes") if secure else _("no"),
-        _("Differential privacy"): f"ε = {spoken.number(privacy, 2)}" if isinstance(privacy, float) else _("none"),
+        _("Secure aggregation"): _told(secure, spoken),
+        _("Differential privacy"): f"ε = {spoken.number(privacy, 2)}"
+        if isinstance(privacy, float)
+        else _told(privacy, spoken),
     }
+
+
+def _told(answer: object, spoken: Speech) -> str:
+    """Yes or no; a dash where the card does not say."""
+    return "–" if answer is None else spoken.text("yes") if answer else spoken.text("no")
 
 
 def _interval(one: Metric, spoken: Speech) -> str:
