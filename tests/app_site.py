@@ -43,6 +43,7 @@ _ARGUMENTS = (
 )
 _MS = 30_000.0
 WIDTHS = (1280, 768)
+_AT_REST = "[data-testid=stApp][data-test-script-state=notRunning]"
 _MAIN = "document.querySelector('[data-testid=stMain]')"
 _WIDTH = f"Math.max(document.documentElement.scrollWidth, {_MAIN}.scrollWidth)"
 _spec = importlib.util.spec_from_file_location("app_cases", Path(__file__).with_name("app_cases.py"))
@@ -71,7 +72,8 @@ def look(page, name):
     """At both widths the page has no violation of axe and nothing beside the window."""
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 800})
-        page.wait_for_timeout(300)
+        page.wait_for_timeout(100)
+        expect(page.locator(_AT_REST)).to_be_visible()  # what is being drawn anew is pale
         if folder := os.environ.get("FEDPET_SCREENSHOTS"):
             _photograph(page, Path(folder) / f"{name}-{width}.png", width)
         assert page.evaluate(_WIDTH) <= width, (name, width)

@@ -97,10 +97,10 @@ def _press(page, wanted, key="Enter"):
     page.keyboard.press(key)
 
 
-def _give(page, wanted, file):
+def _give(page, label, file):
     """Choose a file: the button opens the browser's own dialogue."""
     with page.expect_file_chooser() as chooser:
-        _press(page, wanted)
+        _press(page, page.get_by_role("group", name=re.compile(f"^{label}")).locator("button"))
     chooser.value.set_files(file)
 
 
@@ -109,11 +109,12 @@ def _give_the_case(page, study, seen):
     images, record = study
     _press(page, page.get_by_role("button", name="Nouveau dossier"))
     seen(page, "new")
-    _give(page, page.get_by_test_id("stFileUploaderDropzone").locator("button"), images)
+    _give(page, "Études DICOM", images)
     expect(page.get_by_role("heading", name=re.compile("^Dossier P-"))).to_be_visible()
     _press(page, page.locator("summary", has_text="Charger un fichier"))
-    _give(page, page.get_by_test_id("stFileUploaderDropzone").locator("button"), record)
+    _give(page, "Données cliniques", record)
     expect(page.get_by_text("Le formulaire a été rempli")).to_be_visible()
+    assert page.get_by_label(re.compile("Help|Increment|Skip|App pages")).count() == 0  # Streamlit's own words
     age = page.get_by_label(re.compile("^Âge"))
     _reach(page, age)
     page.keyboard.press("Control+A")
@@ -172,6 +173,7 @@ def test_by_the_keyboard_a_study_becomes_an_answer_and_a_signed_report_though_th
     page.keyboard.press("Space")
     expect(page.get_by_role("heading", name=re.compile("^Case P-"))).to_be_visible()
     assert page.evaluate("document.documentElement.lang") == "en"
+    assert page.get_by_label(re.compile("Plein écran|Augmenter|Pages")).count() == 0
     seen(page, "english")
     _check_what_is_kept(site.home)
     _check_the_guard(site.url, case)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from app.store import Store
 from app.tables import Status
@@ -30,8 +30,6 @@ _VENV = _ROOT / ".cache" / "oidc-venv"  # its dependencies clash with those of F
 _INSTALL = (
     f"python3.11 -m venv {_VENV.relative_to(_ROOT)} && {_VENV.relative_to(_ROOT)}/bin/pip install oidc-provider-mock"
 )
-_CHROMIUM = Path("/usr/bin/chromium")
-_ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 _PEOPLE = {"alpha": ["reader"], "beta": ["reader"], "chief": ["reader", "administrator"], "guest": ["surgeon"]}
 _MARKS = ("DUPONT", "MARKED", "4711")
 
@@ -96,18 +94,6 @@ def server(provider, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    if not _CHROMIUM.exists():
-        message = "Chromium is missing: apt-get install chromium"
-        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
-    expect.set_options(timeout=60_000)
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=_CHROMIUM, args=_ARGUMENTS)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
 def enter(browser, server):
     """Sign someone in, in a browser of their own; returns the page."""
 
@@ -159,6 +145,14 @@ def cases(readers, server, study, tmp_path_factory):
 
 def _status(page, path):
     return page.evaluate("async (path) => (await fetch(path)).status", path)
+
+
+def test_the_way_to_sign_in_has_no_axe_violation(browser, server, seen):
+    page = browser.new_page(locale="fr-FR")
+    page.goto(server[0])
+    expect(page.get_by_role("button", name="Se connecter")).to_be_visible()
+    seen(page, "sign_in")
+    page.close()
 
 
 def test_two_readers_at_once_each_see_their_own_case_only(readers, cases, server):

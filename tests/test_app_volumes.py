@@ -9,6 +9,7 @@ import pytest
 
 from app.viewer.description import read_description
 from app.viewer.volumes import axis_aligned, store_answer, store_images
+from imaging.quantities import quantify
 from imaging.volume import Volume
 
 _spec = importlib.util.spec_from_file_location("app_cases", Path(__file__).with_name("app_cases.py"))
@@ -78,7 +79,9 @@ def test_labels_that_fill_a_volume_or_are_none_are_stored(tmp_path):
     for value in (0, 1):
         labels = result.prediction.lesion_labels
         full = labels.like(np.full(labels.shape, value, np.uint16), "label")
-        _store(replace(result, prediction=replace(result.prediction, lesion_labels=full)), tmp_path)
+        quantities = quantify(result.study.pet, full, method="suv4")
+        prediction = replace(result.prediction, lesion_labels=full, quantities=quantities)
+        _store(replace(result, prediction=prediction), tmp_path)
         assert np.array_equal(_read(tmp_path, read_description(tmp_path), "lesions")[0], full.array)
 
 
@@ -149,7 +152,9 @@ def test_the_body_box_leaves_the_air_around_the_patient_out(tmp_path):
     suv = np.zeros((60, 60, 60), np.float32)
     suv[20:30, 25:41, 28:44] = 1.0
     pet = Volume(suv, cases.grid_affine((5.0, 5.0, 5.0), (0.0, 0.0, 0.0)), "g/ml")
-    prediction = replace(result.prediction, lesion_labels=pet.like(np.zeros(pet.shape, np.uint16), "label"))
+    labels = pet.like(np.zeros(pet.shape, np.uint16), "label")
+    quantities = quantify(pet, labels, method="suv4")
+    prediction = replace(result.prediction, lesion_labels=labels, quantities=quantities)
     _store(replace(result, study=replace(result.study, pet=pet), prediction=prediction, explanation=None), tmp_path)
     low, high = read_description(tmp_path)["body"]
     assert low == pytest.approx([140 - 20, 125 - 20, 100 - 20])

@@ -40,6 +40,14 @@ RISK = {
     "high": (Message("high risk"), "#b3261e"),
 }
 
+_STREAMLIT = (
+    *(Message("Skip to main content"), Message("App pages"), Message("Help"), Message("Help for"), Message("Close")),
+    *(Message("Show data"), Message("Download as PNG"), Message("Copy Vega-Lite spec"), Message("Copied!")),
+    *(Message("Fullscreen"), Message("Close fullscreen"), Message("Increment"), Message("Decrement"), Message("Open")),
+    *(Message("Clear all"), Message("Clear value"), Message("Select all"), Message("No results")),
+    *(Message("Press Enter to apply"), Message("Press Enter to submit form")),
+)  # words of its widgets
+
 _document = st.components.v2.component("fedpet_document", js=(resources.files("app.views") / "document.js").read_text())
 
 
@@ -64,7 +72,8 @@ def open_frame() -> tuple[Speech, User]:
         words = _("Research use only – not a medical device – not a treatment decision")
         st.html(f"<p class='fp-banner' role='note'>{words}</p>")
     _upload_texts(spoken)
-    _document(data=spoken.language, key="document", height=1)
+    streamlit = {message.template: spoken.say(message) for message in _STREAMLIT}
+    _document(data={"language": spoken.language, "words": streamlit}, key="document", height=1)
     return spoken, sign_in.draw(session(), corner, spoken)
 
 
