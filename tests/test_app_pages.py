@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import string
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from app.models import bundle_for
 from app.result import inspection_json
 from app.services import open_services
 from app.store import INTERRUPTED
-from app.tables import Status
+from app.tables import Decision, Status, Version
 from app.viewer.description import read_description
 from app.viewer.volumes import store_answer, store_images
 from app.views.charts import waterfall_chart
@@ -370,6 +371,21 @@ def test_opening_an_answer_marks_it_as_read_and_leaves_a_trace(page, services):
     _open(page, "case", case)
     assert services.store.get(case.id).status is Status.READ
     assert services.workflow.audit.entries(case=case.id)[0].action == "answer.read"
+
+
+def test_signed_versions_can_be_read_while_a_new_one_is_prepared(page, services):
+    case = _ready(services)
+    version = Version(
+        case=case.id, number=1, signed=datetime.now(UTC), reader="Dr A", decision=Decision.AMEND, comment="",
+        report_uid="2.25.1", content_hash="ab" * 32, result={},
+    )  # fmt: skip
+    with services.store._session() as session, session.begin():
+        session.add(version)
+    services.store._change(case.id, {Status.READY}, status=Status.SIGNED)
+    services.workflow.amend(case.id, actor="Dr B")
+    said = _texts(_open(page, "case", case))
+    assert "Version 1" in said
+    assert f"/files/{case.id}/1/report.fr.pdf" in said
 
 
 def test_the_model_card_shows_the_fingerprints(page, untrained_bundle):

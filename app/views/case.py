@@ -42,6 +42,8 @@ def draw(pages: Mapping[str, StreamlitPage]) -> None:
         _draw_stopped(case, spoken)
     else:
         preparation.draw(case, spoken)
+    if case.status not in ANSWERED:
+        verdict.draw_earlier(case, services().store.versions(case.id), spoken)
     _draw_removal(case, spoken, pages["worklist"])
 
 

@@ -42,7 +42,7 @@ def draw(case: Case, spoken: Speech) -> None:
             _draw_signed(case, current, spoken)
         else:
             _draw_form(case, spoken)
-        _draw_versions(case, [version for version in versions if version is not current], spoken)
+        draw_earlier(case, [version for version in versions if version is not current], spoken)
     with right:
         _draw_preview(case, current, spoken)
 
@@ -95,7 +95,8 @@ def _draw_signed(case: Case, version: Version, spoken: Speech) -> None:
         st.rerun()
 
 
-def _draw_versions(case: Case, versions: Sequence[Version], spoken: Speech) -> None:
+def draw_earlier(case: Case, versions: Sequence[Version], spoken: Speech) -> None:
+    """Draw the versions that were signed, with their reports; they can be read whatever the case is doing now."""
     if not versions:
         return
     st.subheader(spoken.text("Earlier versions"), anchor=False)
