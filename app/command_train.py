@@ -63,3 +63,17 @@ def rehearse(
             progress=progress,
         )
     messages.print(f"Bundle written to {bundle}", highlight=False, markup=False)
+
+
+@commands.command()
+def evaluate(
+    config: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="TOML file, see docs/evaluation.md.")],
+    out: Annotated[Path, typer.Option(help="New folder for report.json and report.html.")],
+) -> None:
+    """Compare federated, pooled and single-centre training with baselines on node data of this machine."""
+    from training.evaluation_run import evaluate as run
+
+    settings = load_settings()
+    with reported(), progress_bar(settings.language) as progress:
+        run(config, out, language=settings.language, progress=progress)
+    messages.print(f"Report written to {out / 'report.html'}", highlight=False, markup=False)

@@ -72,7 +72,7 @@ def _write_case(patient: Patient, out: Path, contract: Contract, signal: float) 
         image=image.astype(np.float16),
         clinical=encode(patient.observed, contract).values,
         months=np.float32(months),
-        event=np.bool_(seen),
+        event=np.bool_(bool(seen)),
         concepts=concepts,
         supervised=np.full(len(contract.concepts), contract.shape != (1, 1, 1)),
     )

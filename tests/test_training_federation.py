@@ -39,6 +39,7 @@ def config(tasks, sites, out, **more):
     return {
         "tags": TAGS,
         "sites": list(sites),
+        "minimum": len(sites),
         "args": {name: task.to_args() for name, task in tasks.items()},
         "local_epochs": dict.fromkeys(tasks, 1),
         "out": str(out),
@@ -64,7 +65,7 @@ def trained(tmp_path_factory, nodes, contract):
         modified.write_text(_MODIFIED)
         with pytest.raises(FederationError) as refused:
             federation.run_researcher(config(tasks, nodes, out), events.append, module="modified_researcher")
-        federation._processes["dijon"].kill()
+        federation.kill("dijon")
         with pytest.raises(FederationError) as lost:
             federation.run_researcher(config(tasks, nodes, out), events.append)
         logs = {site: (federation.work / f"{site}.log").read_text() for site in nodes}
@@ -205,3 +206,21 @@ def test_rehearsal_makes_a_bundle_that_predicts_like_torch(tmp_path, nodes, cont
     assert [one.pooled("loss") for one in run.rounds[MODEL]] == pytest.approx(
         card["validation"][MODEL]["loss_by_round"][:2]
     )
+
+
+def test_averaging_in_one_process_gives_what_the_federation_gave(trained, nodes, contract):
+    """`fedpet train evaluate` compares models by this short cut."""
+    from training.averaging import fit
+    from training.gather import gather
+
+    cohort = gather(list(nodes.values()), contract)
+    everybody = np.ones(len(cohort.cases), bool)
+    for name in (MODEL, BASELINE):
+        there = load_file(trained["out"] / f"{name}.safetensors")
+        here = fit(trained["tasks"][name], list(cohort.by_site(everybody).values()))
+        for key, value in here.network.state_dict().items():
+            torch.testing.assert_close(value, there[key], rtol=1e-4, atol=1e-5)
+        history = json.loads((trained["out"] / f"{name}.json").read_text())
+        last = history["final"].values()
+        told = sum(one["loss"] * one["n"] for one in last) / sum(one["n"] for one in last)
+        assert here.losses[-1] == pytest.approx(told, rel=1e-4)

@@ -1,0 +1,280 @@
+"""`fedpet train evaluate` on three small centres with a planted effect of the age and of the lesion's volume."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from fedpet.errors import OutputRefused, SettingsError
+from training.averaging import fit
+from training.designs import AVERAGE, FEDERATED, POOLED, SINGLE, Trainer, holdout, leave_one_centre_out
+from training.evaluation_config import read_config
+from training.evaluation_report import page
+from training.evaluation_run import evaluate
+from training.gather import gather
+from training.leakage import audit, dates, duplicates, same_pixels, telling_inputs
+from training.scoring import alarms, goals, subgroups
+from training.task import Task
+
+SITES = {"nice": 70, "lyon": 50, "dijon": 40}
+CONFIG = """
+title = "Three small centres"
+nodes = ["nice", "lyon", "dijon"]
+grid = { shape = [16, 16, 16] }
+bootstrap = 60
+references = { lymph = "worse" }
+[model]
+network = "clinical"
+rounds = 5
+local_epochs = 2
+batch_size = 8
+learning_rate = 0.05
+[clinical]
+network = "clinical"
+rounds = 5
+local_epochs = 2
+batch_size = 8
+learning_rate = 0.05
+[leakage]
+permutations = 2
+[vendors]
+nice = "SIEMENS"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, training_nodes):
+    """Node data and a configuration; the column "lymph" is the outcome with noise, for some of the patients."""
+    root = tmp_path_factory.mktemp("evaluation")
+    contract = training_nodes.small_contract()
+    for site, cases in SITES.items():
+        table = training_nodes.write_node(root / site, contract, site, cases, seed=cases) / "cases.csv"
+        header, *rows = table.read_text().splitlines()
+        cells = [f"{30 - float(row.split(',')[1]):.2f}" if number % 3 else "" for number, row in enumerate(rows)]
+        lines = [f"{row},{cell}" for row, cell in zip(rows, cells, strict=True)]
+        table.write_text("\n".join([f"{header},lymph", *lines]) + "\n")
+    (root / "evaluation.toml").write_text(CONFIG)
+    return root
+
+
+@pytest.fixture(scope="module")
+def cohort(folder, training_nodes):
+    return gather([folder / site for site in SITES], training_nodes.small_contract(), {"nice": "SIEMENS"})
+
+
+@pytest.fixture(scope="module")
+def report(folder):
+    told = []
+    evaluate(folder / "evaluation.toml", folder / "out", progress=lambda fraction, _: told.append(fraction))
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    return json.loads((folder / "out" / "report.json").read_text())
+
+
+def test_who_predicts_whom(report):
+    within, unseen = (report["designs"][name] for name in ("within_centre", "leave_one_centre_out"))
+    held_out = sum(round(0.3 * count) for count in SITES.values())
+    assert within["models"][FEDERATED]["patients"] == within["models"][SINGLE + "nice"]["patients"] == held_out
+    assert unseen["models"][FEDERATED]["patients"] == unseen["models"][AVERAGE]["patients"] == 160
+    assert unseen["models"][SINGLE + "nice"]["patients"] == 160 - 70
+    assert unseen["trained_on"][FEDERATED] == unseen["trained_on"][POOLED] == 160 - 70
+    assert set(unseen["by_centre"][FEDERATED]) == set(SITES)
+
+
+def test_the_planted_effects_are_found_below_the_ceiling(report):
+    for design in report["designs"].values():
+        assert design["judged_on"] == "expected_auc"
+        auc = {name: one["expected_auc"]["value"] for name, one in design["models"].items()}
+        assert 0.55 < auc[FEDERATED] < auc["tmtv_clinical"] < auc["bayes"]
+        assert design["federated_minus"]["tmtv_clinical"]["upper"] < 0
+        assert design["models"]["bayes"]["expected_slope"]["value"] == pytest.approx(1, abs=1e-3)
+        assert design["models"]["bayes"]["slope"]["lower"] < 1 < design["models"]["bayes"]["slope"]["upper"]
+
+
+def test_an_unseen_centre_is_seen_by_no_model_that_predicts_it(cohort, folder):
+    config = read_config(folder / "evaluation.toml")
+    quick = config.model_copy(update={"model": config.model.model_copy(update={"rounds": 1, "local_epochs": 1})})
+    seen = []
+
+    class Recording(Trainer):
+        def model(self, centres, *, quantised=False):
+            seen.append({case_id for centre in centres for case_id in centre.case_ids})
+            return super().model(centres, quantised=quantised)
+
+        def baselines(self):
+            return ()
+
+    answers = leave_one_centre_out(Recording(cohort, quick, lambda *_: None, 1))
+    own = {name: {cohort.case_ids[i] for i in np.flatnonzero(cohort.site == name)} for name in SITES}
+    assert seen[:3] == [own["nice"], own["lyon"], own["dijon"]]
+    rest = [set(cohort.case_ids) - own[name] for name in SITES]
+    assert seen[3:] == [rest[0], rest[0], rest[1], rest[1], rest[2], rest[2]]
+    alone = answers.survival[SINGLE + "lyon"]
+    assert np.isnan(alone[cohort.site == "lyon"]).all()
+    assert np.isfinite(alone[cohort.site != "lyon"]).all()
+
+
+def test_holdout_depends_on_the_pseudonyms_alone(cohort):
+    held_out = holdout(cohort, 0.3)
+    assert [int(held_out[cohort.site == name].sum()) for name in SITES] == [21, 15, 12]
+    turned = replace(cohort, site=cohort.site[::-1], case_ids=cohort.case_ids[::-1], cases=cohort.cases[::-1])
+    assert (holdout(turned, 0.3)[::-1] == held_out).all()
+
+
+def test_columns_rank_beside_the_model(report):
+    found = report["designs"]["leave_one_centre_out"]["references"]["lymph"]
+    assert found["patients"] == sum(count - len(range(0, count, 3)) for count in SITES.values())
+    assert found["alone"]["value"] == pytest.approx(1.0)
+    assert found["difference"]["value"] < 0
+
+
+def test_quantisation_changes_little(report, cohort):
+    cost = report["designs"]["within_centre"]["federated_minus"]["quantised"]
+    assert abs(cost["value"]) < 0.02
+    task = Task(contract=cohort.contract, network="clinical", rounds=1, augment=False)
+    centres = list(cohort.by_site(np.ones(160, bool)).values())
+    exact, coarse = (fit(task, centres, quantised=flag).network.state_dict() for flag in (False, True))
+    largest = max(float((exact[name] - coarse[name]).abs().max()) for name in exact)
+    assert 0 < largest <= 3 / (2**13 - 1)
+
+
+def test_subgroups_are_read_from_the_encoded_record(cohort):
+    case = cohort.cases[0]
+    names = cohort.contract.inputs
+    values = dict.fromkeys(names, 0.0) | {"age": -1.0, "male": 0.32, "pdl1_1": 0.35, "pdl1_50": 0.6}
+    unknown = dict.fromkeys(names, 0.0) | {"missing:pdl1_1": 1.0, "age": 0.5, "squamous": 0.75}
+    cases = tuple(
+        replace(case, clinical=np.array([one[name] for name in names], np.float32)) for one in (values, unknown)
+    )
+    two = replace(cohort, cases=cases, vendor=np.array(["GE", ""]))
+    found = {
+        name: {level: group.tolist() for level, group in levels.items()} for name, levels in subgroups(two).items()
+    }
+    assert found["age"] == {"< 65": [True, False], ">= 65": [False, True]}
+    assert found["sex"] == {"male": [True, False], "missing": [False, True]}
+    assert found["pdl1"] == {">= 50 %": [True, False], "missing": [False, True]}
+    assert found["histology"] == {"squamous": [False, True], "missing": [True, False]}
+    assert found["vendor"] == {"GE": [True, False]}
+
+
+def test_the_audit_passes_clean_data(report):
+    assert {name: one["passed"] for name, one in report["leakage"].items()} == dict.fromkeys(report["leakage"], True)
+    assert len(report["leakage"]["permuted_outcomes"]["permutations"]) == 2
+    assert report["alarms"] == []
+
+
+def test_the_audit_sees_what_was_planted(cohort):
+    first, other = cohort.cases[0], cohort.cases[-1]
+    twin = replace(first, months=other.months)  # the same scan, another outcome and record
+    twin = replace(twin, clinical=other.clinical, image=(first.image * np.float16(1.01)))
+    near = replace(cohort, cases=(*cohort.cases[:-1], twin))
+    assert same_pixels(near)["near"] == same_pixels(near)["across_centres"] == 1
+    assert same_pixels(cohort)["passed"]
+    copied = replace(cohort, cases=(*cohort.cases[:-1], replace(first)))
+    assert duplicates(copied)["same_record_and_outcome"] == duplicates(copied)["across_centres"] == 1
+    assert same_pixels(copied)["exact"] == 1
+    named = replace(cohort, case_ids=(*cohort.case_ids[:-1], cohort.case_ids[0]))
+    assert duplicates(named)["same_pseudonym"] == 1
+    dated = replace(cohort, columns={**cohort.columns, "pet_to_treatment_days": np.array([-3.0] + [5.0] * 159)})
+    dated = replace(dated, words=frozenset({"date_pet"}))
+    assert (dates(dated)["columns_with_dates"], dates(dated)["pet_after_first_dose"]) == (1, 1)
+    assert dates(cohort)["passed"]
+    assert not dates(cohort.with_outcomes(np.arange(160)[::-1]))["passed"]  # the table tells other outcomes
+    told = tuple(
+        replace(case, clinical=np.append(case.clinical[:-1], np.float32(case.months))) for case in cohort.cases
+    )
+    assert telling_inputs(replace(cohort, cases=told))["largest_c_index"] == pytest.approx(1.0)
+
+
+def test_no_image_no_fingerprint(cohort):
+    flat = replace(cohort, contract=replace(cohort.contract, shape=(1, 1, 1)))
+    assert same_pixels(flat)["passed"] is None
+
+
+def estimate(value):
+    return {"value": value, "lower": value - 0.02, "upper": value + 0.02}
+
+
+def test_goals_are_met_or_not_by_their_value():
+    design = {
+        "judged_on": "auc",
+        "models": {FEDERATED: {"slope": estimate(1.1)}},
+        "federated_minus": {POOLED: estimate(-0.011), AVERAGE: estimate(0.0), "single:a": estimate(0.1)}
+        | {"single:b": estimate(0.01), "bayes": estimate(-0.03)},
+    }
+    found = {goal["goal"]: goal for goal in goals({"leave_one_centre_out": design})}
+    assert {name: goal["met"] for name, goal in found.items()} == {
+        "federated_minus_pooled": False,
+        "federated_minus_average": False,
+        "federated_minus_clinical": None,
+        "federated_minus_tmtv_clinical": None,
+        "federated_minus_bayes": True,
+        "federated_minus_best_single": True,
+        "calibration_slope": True,
+    }
+    assert found["federated_minus_best_single"]["against"] == "single:b"
+
+
+def test_an_alarm_above_the_plausible():
+    models = {"federated": {"auc": estimate(0.83)}, "pooled": {"auc": estimate(0.79)}, "a": {"too_few": True}}
+    assert [one["model"] for one in alarms({"within_centre": {"models": models}}, 0.80)] == ["federated"]
+    known = {"within_centre": {"models": models | {"bayes": {"auc": estimate(0.80)}}}}
+    assert alarms(known, 0.80)[0]["bound"] == pytest.approx(0.82)
+
+
+def test_the_page_is_whole_by_itself_in_both_languages(folder, report):
+    english = (folder / "out" / "report.html").read_text()
+    french = page(report, "fr")
+    for text in (english, french):
+        assert not re.search(r"https?://|<script|src=|@import|url\(", text)
+        assert text.count("<svg") == 2 * 4
+        assert "nan" not in re.sub(r"[a-z]*nan[a-z]+|[a-z]+nan", "", text)
+    assert "Synthetic patients: nothing here says" in english
+    assert "Patients synthétiques : rien ici ne dit" in french
+    for goal in report["goals"]:
+        assert goal["met"] in {True, False, None}
+    assert english.count('class="met"') + english.count('class="not"') + english.count('class="none"') == (
+        len(report["goals"]) + len(report["leakage"])
+    )
+
+
+@pytest.mark.usefixtures("report")
+def test_the_command_refuses_what_it_cannot_use(folder, tmp_path):
+    from app.command import main
+
+    runner = CliRunner()
+    again = runner.invoke(main, ["train", "evaluate", str(folder / "evaluation.toml"), "--out", str(folder / "out")])
+    assert again.exit_code == 2
+    with pytest.raises(OutputRefused):
+        evaluate(folder / "evaluation.toml", folder / "out")
+    for line, said in (
+        ("colour = 1", "colour"),
+        ("horizon_months = 7", "7 months"),
+        ('unseen = ["paris"]', "paris"),
+        ('nodes = ["nice"]', "nodes"),
+        ("nodes = [", "cannot be read"),
+    ):
+        path = folder / "wrong.toml"
+        path.write_text(line + "\n" + ("" if line.startswith("nodes") else CONFIG))
+        with pytest.raises(SettingsError, match=said):
+            evaluate(path, tmp_path / "out")
+
+
+def test_patients_audited_alone_need_no_permutation(folder, cohort):
+    config = read_config(folder / "evaluation.toml")
+    none = config.model_copy(update={"leakage": config.leakage.model_copy(update={"permutations": 0})})
+    assert audit(cohort, none, lambda *_: None)["permuted_outcomes"]["passed"] is None
+
+
+def test_the_order_of_centres_does_not_decide(cohort):
+    task = Task(contract=cohort.contract, network="clinical", rounds=2, augment=False)
+    centres = list(cohort.by_site(np.ones(160, bool)).values())
+    first, second = fit(task, centres), fit(task, centres[::-1])
+    for name, value in first.network.state_dict().items():
+        torch.testing.assert_close(value, second.network.state_dict()[name])

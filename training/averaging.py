@@ -1,0 +1,169 @@
+"""Federated averaging in one process: the nodes' own steps one centre after the other, then the weighted mean.
+
+Data, order of the batches, augmentation, loss, optimiser and weights are those of a real federation without secure
+aggregation, so that the aggregate is the same (tests/test_training_federation.py compares them). What is missing is
+the separation: all patients are on this machine. So it serves to compare models, never to train on several centres.
+One centre alone is a federation of one; so is the pooled training of all patients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from fedbiomed.common.dataloader import PytorchDataLoader
+from scipy.special import expit
+from torch.utils.data import Dataset, Subset
+
+from training.calibration import fit_recalibration
+from training.evaluation import scores
+from training.node_data import split
+from training.risk_table import pooled
+from training.steps import NodeDataset, Validation, loaders, training_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from training.gather import Patients
+    from training.node_data import NodeCase
+    from training.steps import Batch
+    from training.task import Task
+
+    Floats = NDArray[np.float64]
+
+# secure aggregation sends integers: Fed-BioMed clips parameters to ±3 and rounds them to 2^13 levels
+CLIP, LEVELS = 3.0, 2**13 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A trained network with its recalibration.
+
+    Attributes:
+        a, b: recalibration of the score from the validation patients; 0 and 1 where they were too few.
+        losses: mean validation loss before each round and at the end.
+    """
+
+    network: nn.Module
+    a: float
+    b: float
+    losses: tuple[float, ...]
+
+    def survival(self, cases: Sequence[NodeCase]) -> Floats:
+        """(n, K + 1) probability to be free of the event at each edge of the contract's intervals."""
+        score, logits = scores(self.network, cases)
+        hazard = expit(logits - score[:, None] + (self.a + self.b * score)[:, None])
+        return np.concatenate([np.ones((len(score), 1)), np.cumprod(1.0 - hazard, axis=1)], 1)
+
+
+def fit(task: Task, centres: Sequence[Patients], *, local_epochs: int = 1, quantised: bool = False) -> Fitted:
+    """Train by federated averaging and recalibrate as a rehearsal does.
+
+    Args:
+        task: network and how to train it.
+        centres: patients of each centre; their own split gives the validation patients.
+        local_epochs: passes over a centre's patients in a round.
+        quantised: send what secure aggregation would (clipped and rounded), without its masks, which cancel.
+
+    Raises:
+        NodeDataRefused: a centre has fewer than two patients.
+    """
+    torch.manual_seed(task.seed)
+    network = task.build()
+    nodes = [_dataset(task, patients) for patients in centres]
+    losses = []
+    for index in range(task.rounds):
+        shared = {name: value.clone() for name, value in network.state_dict().items()}
+        replies, sizes, metrics = [], [], []
+        for node in nodes:
+            network.load_state_dict(shared)
+            metrics.append(_round(network, task, node, index, local_epochs))
+            replies.append({name: value.clone() for name, value in network.state_dict().items()})
+            sizes.append(len(node.training))
+        network.load_state_dict(_mean([_quantise(one) for one in replies] if quantised else replies, sizes))
+        losses.append(_loss(metrics))
+    final = [_validate(network, task, node, task.rounds) for node in nodes]
+    table = pooled(final, len(task.contract.month_edges) - 1)
+    a, b = 0.0, 1.0
+    if table.patients.sum():
+        score, logits = scores(network, centres[0].cases[:1])
+        a, b, _ = fit_recalibration(table, logits[0] - score[0])
+    return Fitted(network, a, b, (*losses, _loss(final)))
+
+
+class _Items(Dataset[tuple["Batch", "Batch"]]):
+    """A node's items without Fed-BioMed's checks of a dataset that it loaded itself."""
+
+    def __init__(self, node: NodeDataset) -> None:
+        self.node = node
+
+    def __len__(self) -> int:
+        return len(self.node)
+
+    def __getitem__(self, index: int) -> tuple[Batch, Batch]:
+        return self.node.get_item(index)
+
+
+def _dataset(task: Task, patients: Patients) -> NodeDataset:
+    """What `NodeDataset.read` makes of a folder, from patients in memory."""
+    node = NodeDataset()
+    node.task, node.node, node.change = task, patients, None
+    training, node.validation = split(patients.case_ids, task.validation_fraction)
+    node.training = frozenset(training)
+    return node
+
+
+def _round(network: nn.Module, task: Task, node: NodeDataset, index: int, local_epochs: int) -> dict[str, float]:
+    """A node's round: validate the shared model, then train it in place."""
+    training, validation = _loaders(node, index)
+    metrics = _steps_of_validation(network, task, node, validation)
+    optimizer = torch.optim.AdamW(task.parameter_groups(network, index), weight_decay=task.weight_decay)
+    network.train()
+    for _ in range(local_epochs):
+        for data, target in training:
+            optimizer.zero_grad()
+            torch.autograd.backward(training_loss(network, task, data, target))
+            optimizer.step()
+    return metrics
+
+
+def _validate(network: nn.Module, task: Task, node: NodeDataset, index: int) -> dict[str, float]:
+    return _steps_of_validation(network, task, node, _loaders(node, index)[1])
+
+
+def _loaders(node: NodeDataset, index: int) -> tuple[PytorchDataLoader, ...]:
+    return loaders(PytorchDataLoader(Subset(_Items(node), range(len(node)))), node, index)
+
+
+def _steps_of_validation(
+    network: nn.Module, task: Task, node: NodeDataset, batches: PytorchDataLoader
+) -> dict[str, float]:
+    validation = Validation(task, len(node.validation))
+    metrics: dict[str, float] = {}
+    for data, target in batches:
+        metrics = validation.step(network, data, target)
+    return metrics
+
+
+def _mean(replies: Sequence[Mapping[str, Tensor]], sizes: Sequence[int]) -> dict[str, Tensor]:
+    """The mean weighted by training patients."""
+    total = sum(sizes)
+    return {
+        name: torch.stack([reply[name] * (size / total) for reply, size in zip(replies, sizes, strict=True)]).sum(0)
+        for name in replies[0]
+    }
+
+
+def _quantise(reply: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    step = 2 * CLIP / LEVELS
+    return {name: torch.round((value.clamp(-CLIP, CLIP) + CLIP) / step) * step - CLIP for name, value in reply.items()}
+
+
+def _loss(metrics: Sequence[Mapping[str, float]]) -> float:
+    """Mean of the validation loss over the validation patients of all nodes."""
+    return sum(one["loss"] * one["n"] for one in metrics) / sum(one["n"] for one in metrics)

@@ -1,0 +1,179 @@
+"""Node data of several centres side by side on one machine, for the evaluation only: a federation never does this."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from inference.contract import ClinicalTerm
+from training.node_data import TRUTH_COLUMN, NodeCase, NodeData, read_node
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from inference.contract import Contract
+
+    Floats = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+
+TMTV = "tmtv_ml"  # optional column of cases.csv; else the volume is measured on the delineations
+_TMTV_TERM = ClinicalTerm("tmtv", "number", ("tmtv",), mean=4.1, sd=1.05)  # ln(ml + 3)
+_VOLUME_CONCEPT = "lesion"
+
+
+@dataclass(frozen=True)
+class Patients(NodeData):
+    """Patients in memory, of one centre or of several taken together; they train as a node's do."""
+
+    members: tuple[NodeCase, ...] = ()
+
+    @cached_property
+    def cases(self) -> tuple[NodeCase, ...]:
+        """The patients, in the order of `case_ids`."""
+        return self.members
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """All patients of all centres, n in all.
+
+    Attributes:
+        sites: names of the centres.
+        site: (n,) each patient's centre.
+        truth: (n,) true P(PFS >= 12 months); nan for real patients.
+        columns: (n,) numbers by name of a further column of cases.csv; nan where empty.
+        words: such columns that hold other than numbers.
+        vendor: (n,) maker of the scanner; "" where unknown.
+    """
+
+    contract: Contract
+    sites: tuple[str, ...]
+    site: NDArray[np.str_]
+    case_ids: tuple[str, ...]
+    cases: tuple[NodeCase, ...]
+    truth: Floats
+    columns: Mapping[str, Floats]
+    words: frozenset[str]
+    vendor: NDArray[np.str_]
+    synthetic: bool
+
+    @cached_property
+    def months(self) -> Floats:
+        """(n,) time of the event or of censoring."""
+        return np.array([case.months for case in self.cases])
+
+    @cached_property
+    def event(self) -> Flags:
+        """(n,) whether the event was seen."""
+        return np.array([case.event for case in self.cases])
+
+    @cached_property
+    def clinical(self) -> Floats:
+        """(n, inputs) encoded records."""
+        return np.array([case.clinical for case in self.cases], float)
+
+    @property
+    def has_images(self) -> bool:
+        """False where the node data was written for a grid of one voxel."""
+        return self.contract.shape != (1, 1, 1)
+
+    def patients(self, name: str, member: Flags) -> Patients:
+        """Some of the patients as one centre called `name`."""
+        chosen = np.flatnonzero(member)
+        return Patients(
+            Path(),
+            name,
+            tuple(self.case_ids[i] for i in chosen),
+            {},
+            self.synthetic,
+            tuple(self.cases[i] for i in chosen),
+        )
+
+    def by_site(self, member: Flags) -> dict[str, Patients]:
+        """Some of the patients, centre by centre; centres without any are left out."""
+        parts = {name: member & (self.site == name) for name in self.sites}
+        return {name: self.patients(name, part) for name, part in parts.items() if part.any()}
+
+    def with_outcomes(self, order: NDArray[np.int64]) -> Cohort:
+        """Patient i with the outcome of patient `order[i]`; nothing is known as truth."""
+        changed = tuple(
+            replace(case, months=self.cases[j].months, event=self.cases[j].event)
+            for case, j in zip(self.cases, order, strict=True)
+        )
+        return replace(self, cases=changed, truth=np.full(len(changed), np.nan))
+
+    def tmtv(self) -> Floats | None:
+        """(n,) ml, from the column or the delineations; None unless it is known for everybody."""
+        if TMTV in self.columns:
+            volume = self.columns[TMTV]
+            return volume if np.isfinite(volume).all() else None
+        at = self.contract.concepts.index(_VOLUME_CONCEPT) if _VOLUME_CONCEPT in self.contract.concepts else None
+        if at is None or not self.has_images or not all(case.supervised[at] for case in self.cases):
+            return None
+        voxel_ml = self.contract.spacing_mm**3 / 1000
+        return np.array([case.concepts[at].sum(dtype=float) / 255 * voxel_ml for case in self.cases])
+
+    def with_tmtv(self, volume: Floats) -> Cohort:
+        """The cohort with ln(TMTV + 3) as one more clinical term."""
+        at = len(self.contract.terms)
+        value = (np.log(volume + 3.0) - _TMTV_TERM.mean) / _TMTV_TERM.sd
+        changed = tuple(
+            replace(case, clinical=np.insert(case.clinical, at, x).astype(np.float32))
+            for case, x in zip(self.cases, value, strict=True)
+        )
+        contract = replace(self.contract, terms=(*self.contract.terms, _TMTV_TERM))
+        return replace(self, contract=contract, cases=changed)
+
+
+def gather(folders: Sequence[Path], contract: Contract, vendors: Mapping[str, str] | None = None) -> Cohort:
+    """Read the centres' node data.
+
+    Args:
+        folders: node data, one a centre.
+        contract: of all of them.
+        vendors: maker of the scanner by centre; else the entry "vendor" of node.json, or the column of cases.csv.
+
+    Raises:
+        NodeDataRefused: a folder was not prepared by this contract.
+    """
+    nodes = [read_node(folder, contract) for folder in folders]
+    rows = [row for node in nodes for row in _rows(node, vendors or {})]
+    names = dict.fromkeys(name for row in rows for name in row)
+    numbers = {name: _numbers([row.get(name, "") for row in rows]) for name in names}
+    return Cohort(
+        contract=contract,
+        sites=tuple(node.site for node in nodes),
+        site=np.array([node.site for node in nodes for _ in node.case_ids]),
+        case_ids=tuple(case_id for node in nodes for case_id in node.case_ids),
+        cases=tuple(case for node in nodes for case in node.cases),
+        truth=np.array([node.truth.get(case_id, np.nan) for node in nodes for case_id in node.case_ids]),
+        columns={name: column for name, column in numbers.items() if column is not None},
+        words=frozenset(name for name, column in numbers.items() if column is None and name != "vendor"),
+        vendor=np.array([row.get("vendor", "") for row in rows]),
+        synthetic=any(node.synthetic for node in nodes),
+    )
+
+
+def _rows(node: NodeData, vendors: Mapping[str, str]) -> list[dict[str, str]]:
+    """The further columns of a centre's cases.csv, in the order of its patients."""
+    header = json.loads((node.folder / "node.json").read_text(encoding="utf-8"))
+    default = {"vendor": vendors.get(node.site, str(header.get("vendor", "")))}
+    with (node.folder / "cases.csv").open(encoding="utf-8", newline="") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: row["case_id"])
+    known = {"case_id", "event", TRUTH_COLUMN}
+    return [default | {name: value for name, value in row.items() if name not in known} for row in rows]
+
+
+def _numbers(cells: Sequence[str]) -> Floats | None:
+    try:
+        return np.array([float(cell) if cell else np.nan for cell in cells])
+    except ValueError:
+        return None

@@ -1,0 +1,305 @@
+"""A design's answers become numbers: metrics with intervals, by centre and subgroup, differences, goals and alarms."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from training.designs import (
+    AVERAGE,
+    CLINICAL,
+    FEDERATED,
+    POOLED,
+    QUANTISED,
+    SINGLE,
+    TMTV_CLINICAL,
+)
+from training.metrics import (
+    Estimate,
+    Sample,
+    auc,
+    calibration_curve,
+    expected_auc,
+    harrell,
+    integrated_brier,
+    net_benefit,
+    recalibration,
+    uno,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from training.designs import Answers
+    from training.evaluation_config import EvaluationConfig
+    from training.gather import Cohort
+
+    Floats = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+
+BAYES = "bayes"
+TRUTH_MONTHS = 12.0  # the horizon of the true probability in node data
+THRESHOLDS = np.round(np.arange(0.05, 0.96, 0.05), 2)
+_GROUPS = 5  # of the calibration curve
+_BRIER_SHARE = 0.9  # the Brier score is integrated up to this quantile of the follow-up, or the last edge
+_LEAST = 5  # events before the horizon, and patients free of them, in a subgroup
+
+
+class Scores:
+    """Metrics of one design on one bootstrap, so that models are compared draw by draw.
+
+    Attributes:
+        sample: the evaluated patients, m in all.
+        survival: by model, (m, K + 1); the truth is not among them.
+        truth: (m,) or None where it is not known for all of them, or for another horizon.
+    """
+
+    def __init__(self, cohort: Cohort, answers: Answers, config: EvaluationConfig) -> None:
+        member = answers.member
+        self.cohort, self.member, self.config = cohort, member, config
+        self.edges = np.array(cohort.contract.month_edges)
+        self.at = int(np.flatnonzero(self.edges == config.horizon_months)[0])
+        self.survival = {name: values[member] for name, values in answers.survival.items()}
+        truth = cohort.truth[member]
+        self.truth = truth if np.isfinite(truth).all() and config.horizon_months == TRUTH_MONTHS else None
+        self.sample = Sample.of(
+            cohort.months[member],
+            cohort.event[member],
+            draws=config.bootstrap,
+            strata=cohort.site[member].tolist(),
+        )
+
+    @property
+    def kind(self) -> str:
+        """Which AUC the goals are judged on: the expected one where the truth is known."""
+        return "auc" if self.truth is None else "expected_auc"
+
+    def probability(self, model: str) -> Floats:
+        """(m,) predicted P(free of the event at the horizon)."""
+        return self.truth if model == BAYES and self.truth is not None else self.survival[model][:, self.at]
+
+    def models(self) -> tuple[str, ...]:
+        """All models, the truth as the last one where it is known."""
+        return (*self.survival, *([BAYES] if self.truth is not None else []))
+
+    def ranking(self, risk: Floats, member: Flags) -> Floats:
+        """(D + 1,) the AUC of `kind` for some of the patients."""
+        sample = self.sample.part(member)
+        if self.truth is None:
+            return auc(sample, risk[member], self.config.horizon_months)
+        return expected_auc(sample, risk[member], self.truth[member])
+
+    def metrics(self, model: str, group: Flags | None = None) -> dict[str, Any]:
+        """All metrics of a model, over the patients that it applies to (of a subgroup)."""
+        probability = self.probability(model)
+        member = np.isfinite(probability) if group is None else np.isfinite(probability) & group
+        sample, horizon = self.sample.part(member), self.config.horizon_months
+        counted = {"patients": int(member.sum()), "events": int(sample.event.sum())}
+        early = int((sample.event & (sample.months < horizon)).sum())
+        if min(early, int((sample.months >= horizon).sum())) < _LEAST:
+            return counted | {"too_few": True}
+        told = probability[member]
+        drawn = {
+            "auc": auc(sample, 1 - told, horizon),
+            "c_index": harrell(sample, 1 - told),
+            "uno_c": uno(sample, 1 - told, horizon),
+            **_calibration(sample, told, horizon, None),
+        }
+        if self.truth is not None:
+            truth = self.truth[member]
+            drawn["expected_auc"] = expected_auc(sample, 1 - told, truth)
+            drawn |= {f"expected_{name}": draws for name, draws in _calibration(sample, told, horizon, truth).items()}
+        if model != BAYES:
+            times, survival = self._curve(sample, self.survival[model][member])
+            drawn["integrated_brier"] = integrated_brier(sample, survival, times)
+        return counted | {name: asdict(Estimate.of(draws)) for name, draws in drawn.items()}
+
+    def _curve(self, sample: Sample, survival: Floats) -> tuple[Floats, Floats]:
+        """Monthly times and survival at them; the hazard is constant between the edges."""
+        last = min(float(np.quantile(sample.months, _BRIER_SHARE)), float(self.edges[-1]))
+        times = np.arange(1.0, max(last, 2.0) + 1e-9)
+        logs = np.log(np.clip(survival, 1e-9, 1.0))
+        return times, np.exp(np.stack([np.interp(times, self.edges, row) for row in logs]))
+
+    def reference_brier(self) -> dict[str, float]:
+        """Integrated Brier score of the Kaplan-Meier curve, which knows nothing of the patient."""
+        times, _ = self._curve(self.sample, np.ones((len(self.sample.months), len(self.edges))))
+        curve = self.sample.kaplan_meier(times)[0]
+        flat = np.broadcast_to(curve, (len(self.sample.months), len(times)))
+        return asdict(Estimate.of(integrated_brier(self.sample, flat, times)))
+
+    def curves(self, model: str) -> dict[str, Any]:
+        """Calibration and decision curve of a model that applies to all patients."""
+        probability, horizon = self.probability(model), self.config.horizon_months
+        groups = calibration_curve(self.sample, probability, horizon, groups=_GROUPS)
+        return {
+            "calibration": [{"predicted": told, **asdict(Estimate.of(seen))} for told, seen in groups],
+            "decision": self._decision(probability),
+        }
+
+    def _decision(self, probability: Floats) -> list[dict[str, float]]:
+        drawn = net_benefit(self.sample, probability, self.config.horizon_months, THRESHOLDS)
+        return [
+            {"threshold": float(threshold), **asdict(Estimate.of(drawn[:, at]))}
+            for at, threshold in enumerate(THRESHOLDS)
+        ]
+
+    def decision_of_all(self) -> list[dict[str, float]]:
+        """Net benefit of acting on every patient."""
+        return self._decision(np.zeros(len(self.sample.months)))
+
+    def difference(self, first: str, second: str) -> dict[str, float]:
+        """AUC of a model less that of another, on the patients that both apply to."""
+        member = np.isfinite(self.probability(first)) & np.isfinite(self.probability(second))
+        drawn = [self.ranking(1 - self.probability(name), member) for name in (first, second)]
+        return asdict(Estimate.of(drawn[0] - drawn[1]))
+
+    def differences(self) -> dict[str, Any]:
+        """The federated model against every other one."""
+        return {name: self.difference(FEDERATED, name) for name in self.models() if name != FEDERATED}
+
+    def by_centre(self, model: str) -> dict[str, Any]:
+        """Metrics of a model, centre by centre."""
+        site = self.cohort.site[self.member]
+        return {name: self.metrics(model, site == name) for name in self.cohort.sites if (site == name).any()}
+
+    def by_subgroup(self, model: str) -> dict[str, Any]:
+        """Metrics of a model in every subgroup that the records tell."""
+        return {
+            name: {level: self.metrics(model, group[self.member]) for level, group in levels.items()}
+            for name, levels in subgroups(self.cohort).items()
+        }
+
+    def references(self) -> dict[str, Any]:
+        """Columns that rank by themselves, each with the federated model on the same patients (observed AUC)."""
+        found = {}
+        for column, direction in self.config.references.items():
+            values = self.cohort.columns[column][self.member]
+            member = np.isfinite(values) & np.isfinite(self.probability(FEDERATED))
+            risk = values if direction == "worse" else -values
+            sample, horizon = self.sample.part(member), self.config.horizon_months
+            alone = auc(sample, risk[member], horizon)
+            model = auc(sample, 1 - self.probability(FEDERATED)[member], horizon)
+            found[column] = {
+                "patients": int(member.sum()),
+                "alone": asdict(Estimate.of(alone)),
+                "model": asdict(Estimate.of(model)),
+                "difference": asdict(Estimate.of(model - alone)),
+            }
+        return found
+
+
+def _calibration(sample: Sample, told: Floats, horizon: float, truth: Floats | None) -> dict[str, Floats]:
+    found = recalibration(sample, told, horizon, truth)
+    return {"slope": found.slope, "intercept": found.intercept, "shift": found.shift}
+
+
+def subgroups(cohort: Cohort) -> dict[str, dict[str, Flags]]:
+    """Patients by level of sex, age, histology, PD-L1, line and scanner vendor, as far as the contract tells them."""
+    terms = {term.name: (at, term) for at, term in enumerate(cohort.contract.terms)}
+
+    def given(name: str) -> Floats:
+        at, term = terms[name]
+        column = cohort.clinical[:, at]
+        missing = (column == 0) & (term.kind != "number")  # 0 is the mean, which a flag never has
+        return np.where(missing, np.nan, column * term.sd + term.mean)
+
+    def flag(name: str, yes: str, no: str) -> dict[str, Flags]:
+        value = given(name)
+        return {yes: value > 0.5, no: value <= 0.5, "missing": np.isnan(value)}
+
+    found: dict[str, dict[str, Flags]] = {}
+    if "male" in terms:
+        found["sex"] = flag("male", "male", "female")
+    if "age" in terms:
+        found["age"] = {"< 65": given("age") < 65, ">= 65": given("age") >= 65}
+    if "squamous" in terms:
+        found["histology"] = flag("squamous", "squamous", "not squamous")
+    if {"pdl1_1", "pdl1_50"} <= set(terms):
+        some, high = given("pdl1_1") > 0.5, given("pdl1_50") > 0.5
+        known = np.isfinite(given("pdl1_1"))
+        found["pdl1"] = {"< 1 %": known & ~some, "1-49 %": some & ~high, ">= 50 %": high, "missing": ~known}
+    if "line_2" in terms:
+        found["line"] = flag("line_2", "second or later", "first")
+    if (cohort.vendor != "").any():
+        found["vendor"] = {str(name): cohort.vendor == name for name in np.unique(cohort.vendor) if name}
+    return {name: {level: group for level, group in levels.items() if group.any()} for name, levels in found.items()}
+
+
+def score(cohort: Cohort, answers: Answers, config: EvaluationConfig) -> dict[str, Any]:
+    """Everything about one design, as plain data."""
+    scores = Scores(cohort, answers, config)
+    detailed = [name for name in (FEDERATED, POOLED, CLINICAL, TMTV_CLINICAL) if name in answers.survival]
+    return {
+        "patients": int(answers.member.sum()),
+        "events": int(scores.sample.event.sum()),
+        "judged_on": scores.kind,
+        "trained_on": dict(answers.trained_on),
+        "validation_losses": {name: list(losses) for name, losses in answers.losses.items()},
+        "models": {name: scores.metrics(name) for name in scores.models()},
+        "integrated_brier_without_covariates": scores.reference_brier(),
+        "federated_minus": scores.differences(),
+        "curves": {name: scores.curves(name) for name in detailed},
+        "decision_of_all": scores.decision_of_all(),
+        "by_centre": {name: scores.by_centre(name) for name in detailed},
+        "by_subgroup": {name: scores.by_subgroup(name) for name in detailed},
+        "references": scores.references(),
+    }
+
+
+def goals(designs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The goals with value, interval and whether the value meets them; None where it was not run."""
+    found = []
+    for design, scored in designs.items():
+        against = scored["federated_minus"]
+        limits = {POOLED: -0.01, AVERAGE: 0.0, CLINICAL: 0.02, TMTV_CLINICAL: 0.02, BAYES: -0.03}
+        for model, least in limits.items():
+            found.append(_goal(design, f"federated_minus_{model}", against.get(model), least=least))
+        singles = {name: one for name, one in against.items() if name.startswith(SINGLE)}
+        if design == "leave_one_centre_out" and singles:
+            best = min(singles, key=lambda name: float(singles[name]["value"]))
+            found.append(_goal(design, "federated_minus_best_single", singles[best], least=0.0) | {"against": best})
+        if design == "within_centre":
+            cost = against.get(QUANTISED)
+            cost = cost and {"value": cost["value"], "lower": cost["lower"], "upper": cost["upper"]}
+            found.append(_goal(design, "cost_of_quantisation", cost, most=0.005))
+        slope = "slope" if scored["judged_on"] == "auc" else "expected_slope"
+        federated = scored["models"][FEDERATED].get(slope)
+        found.append(_goal(design, "calibration_slope", federated, least=0.9, most=1.1))
+    return found
+
+
+def _goal(
+    design: str,
+    name: str,
+    estimate: Mapping[str, float] | None,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+) -> dict[str, Any]:
+    limits = {"least": least, "most": most}
+    if estimate is None or not np.isfinite(estimate["value"]):
+        return {"design": design, "goal": name, **limits, "value": None, "lower": None, "upper": None, "met": None}
+    value = estimate["value"]
+    met = (least is None or value > least or (least != 0 and value == least)) and (most is None or value <= most)
+    return {"design": design, "goal": name, **limits, **estimate, "met": bool(met)}
+
+
+def alarms(designs: Mapping[str, Any], plausible_auc: float) -> list[dict[str, Any]]:
+    """Models that do better than can be believed, on the observed outcomes.
+
+    Where the truth is known: above the upper end of the interval of what the truth itself reaches; else above the
+    bound.
+    """
+    found = []
+    for design, scored in designs.items():
+        ceiling = scored["models"].get(BAYES, {}).get("auc")
+        bound = ceiling["upper"] if ceiling else plausible_auc
+        for name, one in scored["models"].items():
+            if name != BAYES and "auc" in one and one["auc"]["value"] > bound:
+                found.append({"design": design, "model": name, "auc": one["auc"]["value"], "bound": bound})
+    return found
