@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -200,6 +202,19 @@ def test_net_benefit_is_the_textbook_formula_without_censoring():
     everyone = net_benefit(sample, np.zeros(200), 12.0, thresholds)[0]
     np.testing.assert_allclose(everyone, (~free).mean() - free.mean() * thresholds / (1 - thresholds))
     assert net_benefit(sample, np.ones(200), 12.0, thresholds)[0].tolist() == [0, 0, 0]
+
+
+def test_groups_are_ranked_among_themselves():
+    """The metric of two groups whose risks have another origin is that of one group written twice."""
+    months, event, risk = simulated()
+    twice = of(np.tile(months, 2), np.tile(event, 2), draws=2, strata=["a"] * 60 + ["b"] * 60, grouped=True)
+    shifted = np.concatenate([risk, risk + 100])
+    once, truth = of(months, event), 1 / (1 + np.exp(risk))
+    assert auc(twice, shifted, 12.0)[0] == pytest.approx(auc(once, risk, 12.0)[0])
+    assert harrell(twice, shifted)[0] == pytest.approx(harrell(once, risk)[0])
+    assert uno(twice, shifted, 12.0)[0] == pytest.approx(uno(once, risk, 12.0)[0])
+    assert expected_auc(twice, shifted, np.tile(truth, 2))[0] == pytest.approx(expected_auc(once, risk, truth)[0])
+    assert auc(replace(twice, group=None), shifted, 12.0)[0] != pytest.approx(auc(once, risk, 12.0)[0])
 
 
 def test_strata_keep_their_size_and_a_part_keeps_its_draws():

@@ -76,11 +76,11 @@ _CHECKS = {
     "permuted_outcomes": Message("Permuted outcomes: AUC about 0.5"),
 }
 _STYLE = """
-:root{color-scheme:light}body{font:15px/1.5 system-ui,sans-serif;color:#1d2730;max-width:1080px;margin:2rem auto;
+:root{color-scheme:light}body{font:15px/1.5 system-ui,sans-serif;color:#1d2730;max-width:1240px;margin:2rem auto;
 padding:0 1rem}h1{font-size:1.6rem;margin:.2rem 0}h2{font-size:1.25rem;margin:2.2rem 0 .4rem;border-bottom:2px solid
 #0b6e99}h3{font-size:1.02rem;margin:1.4rem 0 .3rem}table{border-collapse:collapse;font-variant-numeric:tabular-nums;
-font-size:.86rem;margin:.4rem 0 1rem}th,td{padding:.25rem .6rem;border-bottom:1px solid #d8dee3;text-align:right;
-vertical-align:top}th:first-child,td:first-child{text-align:left}thead th{background:#eef3f6}td small{color:#56646f;
+font-size:.82rem;margin:.4rem 0 1rem}th,td{padding:.25rem .6rem;border-bottom:1px solid #d8dee3;text-align:right;
+vertical-align:top}.word{text-align:left;min-width:7rem}thead th{background:#eef3f6}td small{color:#56646f;
 white-space:nowrap}.wide{overflow-x:auto}.banner{background:#fff3d6;border:1px solid #c99a2e;padding:.5rem .9rem;
 font-weight:600}.alarm{background:#fde4e1;border:1px solid #b3372a;padding:.5rem .9rem}.met{color:#1c6b34;
 font-weight:600}.not{color:#a12a1e;font-weight:600}.none{color:#56646f}figure{display:inline-block;margin:.4rem 1rem
@@ -149,7 +149,7 @@ def _goals(goals: Sequence[Mapping[str, Any]], tell: Say) -> list[str]:
     note = Message("The verdict is that of the value; the interval says how sure it is.")
     return [
         f"<h2>{escape(tell(Message('Goals')))}</h2>",
-        _table([tell(one) for one in columns], rows),
+        _table([tell(one) for one in columns], rows, words=(0, 1, 4)),
         f"<p>{escape(tell(note))}</p>",
     ]
 
@@ -201,15 +201,17 @@ def _data(data: Mapping[str, Any], tell: Say) -> list[str]:
         for name, one in data["centres"].items()
     ]
     columns = (Message("Centre"), Message("Patients"), Message("Events"), Message("Scanner"))
-    return [f"<h2>{escape(tell(Message('Patients')))}</h2>", _table([tell(one) for one in columns], rows)]
+    return [f"<h2>{escape(tell(Message('Patients')))}</h2>", _table([tell(one) for one in columns], rows, words=(0, 3))]
 
 
 def _design(name: str, design: Mapping[str, Any], tell: Say) -> list[str]:
     told = Message(
         "{patients} patients predicted, {events} events.", patients=design["patients"], events=design["events"]
     )
+    ranked = Message("Patients are ranked against those of their own centre only: each centre has a model of its own.")
+    sentences = [tell(told), *([tell(ranked)] if design["ranked_within_centres"] else [])]
     return [
-        f"<h2>{escape(tell(_DESIGNS[name]))}</h2><p>{escape(tell(told))}</p>",
+        f"<h2>{escape(tell(_DESIGNS[name]))}</h2><p>{escape(' '.join(sentences))}</p>",
         _forest(design, tell),
         *_models(design, tell),
         *_differences(design, tell),
@@ -363,7 +365,8 @@ def _audit(checks: Mapping[str, Any], tell: Say) -> list[str]:
         mark = f'<span class="{kind}">{escape(tell(verdict))}</span>'
         rows.append([escape(tell(_CHECKS[name])), mark, escape(facts)])
     columns = (Message("Check"), Message("Verdict"), Message("Found"))
-    return [f"<h2>{escape(tell(Message('Audit for leaks')))}</h2>", _table([tell(one) for one in columns], rows)]
+    table = _table([tell(one) for one in columns], rows, words=(0, 1, 2))
+    return [f"<h2>{escape(tell(Message('Audit for leaks')))}</h2>", table]
 
 
 def _how(report: Mapping[str, Any], tell: Say) -> list[str]:
@@ -391,8 +394,10 @@ def _short(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; cells are HTML already, columns are not."""
-    head = "".join(f"<th>{escape(one)}</th>" for one in columns)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, words: Sequence[int] = (0,)) -> str:
+    """A table; cells are HTML already, columns are not. `words` are the columns that hold no numbers."""
+    kinds = [' class="word"' if at in words else "" for at in range(len(columns))]
+    head = "".join(f"<th{kind}>{escape(one)}</th>" for kind, one in zip(kinds, columns, strict=True))
+    lines = ("".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True)) for row in rows)
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from training.gather import Cohort
 
 FORMAT = "fedpet.evaluation/1"
+_GROUPED = {"leave_one_centre_out"}  # a model for each unseen centre
 _DESIGNS = {"within_centre": within_centre, "leave_one_centre_out": leave_one_centre_out}
 
 
@@ -65,7 +66,9 @@ def evaluate(path: Path, out: Path, *, language: Language = "en", progress: Prog
     trainer = Trainer(cohort, config, part(progress, 0.0, 0.8), count_fits(cohort, config))
     answers = {design: _DESIGNS[design](trainer) for design in config.designs}
     progress(0.8, Message("Computing the metrics"))
-    designs: dict[str, Any] = {str(design): score(cohort, one, config) for design, one in answers.items()}
+    designs: dict[str, Any] = {
+        str(design): score(cohort, one, config, grouped=design in _GROUPED) for design, one in answers.items()
+    }
     report: dict[str, Any] = _finite(
         {
             "format": FORMAT,

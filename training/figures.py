@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0b6e99", "#c2571a", "#5b7f2b", "#7a4b9d", "#444444")
 _WIDTH, _HEIGHT = 420, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 46
-_ROW, _LABELS = 22, 190  # of the forest plot
+_ROW, _LABELS = 22, 300  # of the forest plot
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ def chart(
     x_range: tuple[float, float],
     y_range: tuple[float, float],
 ) -> str:
-    """A line chart with its legend; values beyond the ranges are cut off."""
+    """A line chart with its legend; what lies beyond the ranges is cut off."""
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = (x - x_range[0]) / (x_range[1] - x_range[0])
-        up = (min(max(y, y_range[0]), y_range[1]) - y_range[0]) / (y_range[1] - y_range[0])
-        return _LEFT + across * (_WIDTH - _LEFT - _RIGHT), _HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM)
+        up = (y - y_range[0]) / (y_range[1] - y_range[0])
+        return across * (_WIDTH - _LEFT - _RIGHT), (1 - up) * (_HEIGHT - _TOP - _BOTTOM)
 
-    parts = [*_frame(x_range, y_range), *_axis_labels(x_label, y_label)]
+    parts = []
     for number, curve in enumerate(curves):
         colour = COLOURS[number % len(COLOURS)]
         points = [place(x, y) for x, y in zip(curve.x, curve.y, strict=True)]
@@ -54,11 +54,13 @@ def chart(
             parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="{colour}"/>')
         if curve.whiskers:
             parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
+    inside = f'width="{_WIDTH - _LEFT - _RIGHT}" height="{_HEIGHT - _TOP - _BOTTOM}"'  # an inner svg cuts off
+    drawn = f'<svg x="{_LEFT}" y="{_TOP}" {inside}>{"".join(parts)}</svg>'
     legend = "".join(
         f'<li><span style="background:{COLOURS[number % len(COLOURS)]}"></span>{escape(curve.name)}</li>'
         for number, curve in enumerate(curves)
     )
-    picture = _picture(parts, title, _WIDTH, _HEIGHT)
+    picture = _picture([*_frame(x_range, y_range), *_axis_labels(x_label, y_label), drawn], title, _WIDTH, _HEIGHT)
     return f'<figure><figcaption>{escape(title)}</figcaption>{picture}<ul class="legend">{legend}</ul></figure>'
 
 
@@ -68,7 +70,7 @@ def forest(rows: Sequence[tuple[str, float, float, float]], *, title: str, refer
     high = max(reference, *(upper for _, _, _, upper in rows))
     span = max(high - low, 1e-6)
     low, high = low - 0.05 * span, high + 0.05 * span
-    width, height = 620, _ROW * len(rows) + 34
+    width, height = 780, _ROW * len(rows) + 34
 
     def across(value: float) -> float:
         return _LABELS + (value - low) / (high - low) * (width - _LABELS - 20)

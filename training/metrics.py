@@ -54,15 +54,26 @@ class Sample:
         months: (n,) time of the event or of censoring.
         event: (n,) whether the event was seen.
         counts: (D + 1, n) how often each patient is in each draw; 1 everywhere in row 0.
+        group: (n,) patients are ranked against those of their group only; None: against all. Predictions of several
+            models, one for each unseen centre, cannot be ranked across the centres.
     """
 
     months: Floats
     event: Flags
     counts: Floats
+    group: NDArray[np.str_] | None = None
 
     @staticmethod
-    def of(months: Floats, event: Flags, *, draws: int, seed: int = 0, strata: Sequence[str] | None = None) -> Sample:
-        """Draw patients with replacement, within each stratum (a centre) if given."""
+    def of(
+        months: Floats,
+        event: Flags,
+        *,
+        draws: int,
+        seed: int = 0,
+        strata: Sequence[str] | None = None,
+        grouped: bool = False,
+    ) -> Sample:
+        """Draw patients with replacement, within each stratum (a centre) if given; rank within them if `grouped`."""
         n = len(months)
         counts = np.ones((draws + 1, n))
         labels = np.asarray(strata if strata is not None else np.zeros(n))
@@ -70,11 +81,18 @@ class Sample:
         for label in np.unique(labels):
             member = np.flatnonzero(labels == label)
             counts[1:, member] = generator.multinomial(len(member), np.full(len(member), 1 / len(member)), size=draws)
-        return Sample(np.asarray(months, float), np.asarray(event, bool), counts)
+        group = labels.astype(str) if grouped else None
+        return Sample(np.asarray(months, float), np.asarray(event, bool), counts, group)
 
     def part(self, member: Flags) -> Sample:
         """Some of the patients, in the same draws."""
-        return Sample(self.months[member], self.event[member], self.counts[:, member])
+        group = None if self.group is None else self.group[member]
+        return Sample(self.months[member], self.event[member], self.counts[:, member], group)
+
+    def ranked(self) -> Floats:
+        """(n, n) 1 for pairs of patients that are ranked against each other."""
+        n = len(self.months)
+        return np.ones((n, n)) if self.group is None else (self.group[:, None] == self.group).astype(float)
 
     def kaplan_meier(self, at: Floats) -> Floats:
         """(D + 1, T) probability to be free of the event beyond each time."""
@@ -112,7 +130,9 @@ class Sample:
 def auc(sample: Sample, risk: Floats, horizon: float) -> Floats:
     """(D + 1,) area under the ROC curve for the event before the horizon, cumulative / dynamic, IPCW."""
     free, weight = sample.status(horizon)
-    return _concordance(risk[~free], risk[free], weight[:, ~free], weight[:, free])
+    pairs = sample.ranked()[np.ix_(~free, free)]
+    won = ((weight[:, ~free] @ (pairs * _order(risk[~free], risk[free]))) * weight[:, free]).sum(1)
+    return _ratio(won, ((weight[:, ~free] @ pairs) * weight[:, free]).sum(1))
 
 
 def expected_auc(sample: Sample, risk: Floats, truth: Floats) -> Floats:
@@ -121,7 +141,7 @@ def expected_auc(sample: Sample, risk: Floats, truth: Floats) -> Floats:
     Every ordered pair counts with the probability that the first dies and the second survives; nobody is paired
     with himself or herself, nor with a copy of a bootstrap draw.
     """
-    weight = np.outer(1.0 - truth, truth)
+    weight = np.outer(1.0 - truth, truth) * sample.ranked()
     np.fill_diagonal(weight, 0.0)
     concordant = weight * _order(risk, risk)
     won = ((sample.counts @ concordant) * sample.counts).sum(1)
@@ -216,14 +236,9 @@ def _c_index(sample: Sample, risk: Floats, weight: Floats) -> Floats:
     months, event = sample.months, sample.event
     later = months[:, None] < months
     tied = (months[:, None] == months) & ~event  # censored at the time of the event: lived longer
-    comparable = (event[:, None] & (later | tied)).astype(float)
+    comparable = (event[:, None] & (later | tied)) * sample.ranked()
     won = ((weight @ (comparable * _order(risk, risk))) * sample.counts).sum(1)
     return _ratio(won, ((weight @ comparable) * sample.counts).sum(1))
-
-
-def _concordance(worse: Floats, better: Floats, weight_worse: Floats, weight_better: Floats) -> Floats:
-    won = ((weight_worse @ _order(worse, better)) * weight_better).sum(1)
-    return _ratio(won, weight_worse.sum(1) * weight_better.sum(1))
 
 
 def _order(first: Floats, second: Floats) -> Floats:

@@ -55,10 +55,11 @@ class Scores:
     Attributes:
         sample: the evaluated patients, m in all.
         survival: by model, (m, K + 1); the truth is not among them.
+        kind: name of the AUC that the goals are judged on: the expected one where the truth is known.
         truth: (m,) or None where it is not known for all of them, or for another horizon.
     """
 
-    def __init__(self, cohort: Cohort, answers: Answers, config: EvaluationConfig) -> None:
+    def __init__(self, cohort: Cohort, answers: Answers, config: EvaluationConfig, *, grouped: bool = False) -> None:
         member = answers.member
         self.cohort, self.member, self.config = cohort, member, config
         self.edges = np.array(cohort.contract.month_edges)
@@ -66,17 +67,14 @@ class Scores:
         self.survival = {name: values[member] for name, values in answers.survival.items()}
         truth = cohort.truth[member]
         self.truth = truth if np.isfinite(truth).all() and config.horizon_months == TRUTH_MONTHS else None
+        self.kind = "auc" if self.truth is None else "expected_auc"
         self.sample = Sample.of(
             cohort.months[member],
             cohort.event[member],
             draws=config.bootstrap,
             strata=cohort.site[member].tolist(),
+            grouped=grouped,
         )
-
-    @property
-    def kind(self) -> str:
-        """Which AUC the goals are judged on: the expected one where the truth is known."""
-        return "auc" if self.truth is None else "expected_auc"
 
     def probability(self, model: str) -> Floats:
         """(m,) predicted P(free of the event at the horizon)."""
@@ -230,14 +228,15 @@ def subgroups(cohort: Cohort) -> dict[str, dict[str, Flags]]:
     return {name: {level: group for level, group in levels.items() if group.any()} for name, levels in found.items()}
 
 
-def score(cohort: Cohort, answers: Answers, config: EvaluationConfig) -> dict[str, Any]:
-    """Everything about one design, as plain data."""
-    scores = Scores(cohort, answers, config)
+def score(cohort: Cohort, answers: Answers, config: EvaluationConfig, *, grouped: bool) -> dict[str, Any]:
+    """Everything about one design, as plain data; `grouped` ranks patients against those of their centre only."""
+    scores = Scores(cohort, answers, config, grouped=grouped)
     detailed = [name for name in (FEDERATED, POOLED, CLINICAL, TMTV_CLINICAL) if name in answers.survival]
     return {
         "patients": int(answers.member.sum()),
         "events": int(scores.sample.event.sum()),
         "judged_on": scores.kind,
+        "ranked_within_centres": grouped,
         "trained_on": dict(answers.trained_on),
         "validation_losses": {name: list(losses) for name, losses in answers.losses.items()},
         "models": {name: scores.metrics(name) for name in scores.models()},
