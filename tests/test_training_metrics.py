@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -147,6 +148,50 @@ def test_expected_auc_is_the_mean_over_drawn_outcomes():
     free = generator.random((400, 300)) < truth
     means = [auc(of(np.where(one, 13.0, 1.0), ~one, draws=0), risk, 12.0)[0] for one in free]
     assert expected_auc(of(truth, truth > 2, draws=0), risk, truth)[0] == pytest.approx(np.mean(means), abs=0.004)
+
+
+def test_expected_auc_by_brute_force():
+    generator = np.random.default_rng(0)
+    risk, truth = generator.integers(0, 5, 12).astype(float), generator.random(12)
+    total = good = 0.0
+    for i, j in permutations(range(12), 2):
+        weight = truth[i] * (1 - truth[j])
+        total += weight
+        good += weight * (1.0 if risk[i] < risk[j] else 0.5 if risk[i] == risk[j] else 0.0)
+    assert expected_auc(of(truth, truth > 2), risk, truth)[0] == pytest.approx(good / total)
+
+
+def test_expected_auc_with_certain_outcomes_is_the_auc():
+    truth = np.array([1.0, 1.0, 0.0, 0.0])
+    sample = of(truth, truth > 2)
+    assert expected_auc(sample, np.array([0.1, 0.5, 0.4, 0.9]), truth)[0] == 0.75
+    assert np.isnan(expected_auc(sample, np.arange(4.0), np.ones(4))).all()
+
+
+def test_nothing_beats_the_ceiling():
+    generator = np.random.default_rng(1)
+    truth = generator.beta(1, 2, 200)
+    sample = of(truth, truth > 2)
+    ceiling = expected_auc(sample, -truth, truth)[0]
+    assert expected_auc(sample, -truth + generator.normal(0, 0.1, 200), truth)[0] < ceiling
+    assert expected_auc(sample, truth, truth)[0] == pytest.approx(1 - ceiling)
+
+
+def test_more_patients_a_narrower_interval():
+    generator = np.random.default_rng(2)
+    truth = generator.beta(1, 2, 400)
+    risk = -truth + generator.normal(0, 0.2, 400)
+    few, many = (
+        Estimate.of(expected_auc(of(truth[:n], truth[:n] > 2, draws=500), risk[:n], truth[:n])) for n in (50, 400)
+    )
+    assert many.lower < many.value < many.upper
+    assert many.upper - many.lower < 0.6 * (few.upper - few.lower)
+
+
+def test_concordance_by_hand():
+    sample = of([2.0, 4.0, 4.0, 6.0], [1, 0, 1, 0])
+    # patient 0 against 1, 2 and 3 (3 right); patient 2 against 1, censored at the same time (a tie), and 3 (wrong)
+    assert harrell(sample, np.array([3.0, 1.0, 1.0, 2.0]))[0] == pytest.approx(3.5 / 5)
 
 
 def test_recalibration_finds_what_was_done_to_the_probabilities():

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from training.metrics import Estimate, Sample, expected_auc, harrell
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -26,17 +28,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _DRAWS = 1000
-_LEVEL = 0.95
 _BATCH = 4  # torch convolves single patients on one thread without oneDNN, twice as slowly
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its 95 % bootstrap interval over patients."""
-
-    value: float
-    lower: float
-    upper: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,14 +70,15 @@ def evaluate(
     months = np.array([case.months for case in held_out.cases])
     event = np.array([case.event for case in held_out.cases])
     answers = {name: scores(network, held_out.cases) for name, network in networks.items()}
+    sample = Sample.of(months, event, draws=_DRAWS, seed=seed)
     report: dict[str, Any] = {
         "patients": len(held_out.cases),
-        "observed_c_index": {name: concordance(score, months, event) for name, (score, _) in answers.items()},
+        "observed_c_index": {name: float(harrell(sample, score)[0]) for name, (score, _) in answers.items()},
     }
     if np.isfinite(held_out.truth).all():
         ranked = {name: score for name, (score, _) in answers.items()} | {"bayes_ceiling": -held_out.truth}
         report["expected_auc_pfs_12m"] = {
-            name: asdict(bootstrap_auc(score, held_out.truth, seed=seed)) for name, score in ranked.items()
+            name: asdict(Estimate.of(expected_auc(sample, score, held_out.truth))) for name, score in ranked.items()
         }
         predicted = _probability(*answers["model"], calibration, contract)
         report["calibration_pfs_12m"] = {
@@ -94,46 +87,6 @@ def evaluate(
             "mean_absolute_error": float(np.abs(predicted - held_out.truth).mean()),
         }
     return report
-
-
-def expected_auc(score: Floats, truth: Floats) -> float:
-    """Expected AUC of `score` (n,), higher is worse, for survival with true probability `truth` (n,).
-
-    Ties count one half; a patient is not paired with himself or herself. nan without a pair.
-    """
-    weight, concordant = _pairs(score, truth)
-    total = weight.sum()
-    return float(concordant.sum() / total) if total > 0 else float("nan")
-
-
-def bootstrap_auc(score: Floats, truth: Floats, *, draws: int = _DRAWS, seed: int = 0) -> Estimate:
-    """The expected AUC with its percentile bootstrap interval over patients.
-
-    A patient drawn twice is not compared with his or her own copy.
-    """
-    weight, concordant = _pairs(score, truth)
-    n = len(score)
-    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
-    samples = ((times @ concordant) * times).sum(1) / ((times @ weight) * times).sum(1)
-    lower, upper = np.nanquantile(samples, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return Estimate(expected_auc(score, truth), float(lower), float(upper))
-
-
-def _pairs(score: Floats, truth: Floats) -> tuple[Floats, Floats]:
-    """Weights (n, n) of the pairs (i survives, j does not), and the same times the concordance of their scores."""
-    weight = np.outer(truth, 1.0 - truth)
-    np.fill_diagonal(weight, 0.0)
-    return weight, weight * (1.0 - np.sign(np.subtract.outer(score, score))) / 2
-
-
-def concordance(score: Floats, months: Floats, event: NDArray[np.bool_]) -> float:
-    """Harrell's C-index: of the pairs in which the earlier time is an event, how many have its score higher.
-
-    Ties of the score count one half. nan without a comparable pair.
-    """
-    comparable = event[:, None] & (months[:, None] < months)
-    concordant = (1.0 + np.sign(np.subtract.outer(score, score))) / 2
-    return float(concordant[comparable].mean()) if comparable.any() else float("nan")
 
 
 def _probability(score: Floats, logits: Floats, calibration: Calibration, contract: Contract) -> Floats:
