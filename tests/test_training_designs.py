@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -278,3 +280,20 @@ def test_the_order_of_centres_does_not_decide(cohort):
     first, second = fit(task, centres), fit(task, centres[::-1])
     for name, value in first.network.state_dict().items():
         torch.testing.assert_close(value, second.network.state_dict()[name])
+
+
+@pytest.mark.reference_data
+def test_public_cohorts_become_centres_without_images(reference_data, tmp_path):
+    place = Path(__file__).parents[1] / "benchmarks" / "public_cohorts.py"
+    spec = importlib.util.spec_from_file_location("public_cohorts", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.write_centres(module.pd1(reference_data / "clinical" / "nsclc_pd1_msk_2018"), tmp_path, "A", 4)
+    module.write_centres(module.combined(reference_data / "clinical" / "nsclc_mskcc_2018"), tmp_path, "B", 2)
+    cohort = gather(sorted(tmp_path.iterdir()), module.CONTRACT)
+    assert (len(cohort.cases), cohort.synthetic, cohort.has_images) == (238 + 75, False, False)
+    benefit, failed = (cohort.months >= 6.0).sum(), (cohort.event & (cohort.months < 6.0)).sum()
+    assert (benefit, failed) == (69 + 37, 156 + 32)  # as the two studies recorded, without two of a seventh line
+    assert np.isfinite(cohort.columns["pdl1_tps"]).sum() == 154
+    assert duplicates(cohort)["passed"]
+    assert dates(cohort)["passed"]

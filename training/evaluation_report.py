@@ -17,7 +17,7 @@ from training.designs import (
     TMTV_CLINICAL,
 )
 from training.figures import Curve, chart, forest
-from training.scoring import BAYES
+from training.scoring import BAYES, PRIVATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +35,7 @@ _MODELS = {
     CLINICAL: Message("Clinical data only"),
     TMTV_CLINICAL: Message("TMTV and clinical data"),
     BAYES: Message("Bayes ceiling (the truth)"),
+    PRIVATE: Message("Local differential privacy, epsilon at most 8"),
 }
 _DESIGNS = {
     "within_centre": Message("Hold-out within centres"),
@@ -174,6 +175,8 @@ def _limits(goal: Mapping[str, Any]) -> str:
         return f"{least:g} – {most:g}"
     if most is not None:
         return f"≤ {most:g}"
+    if least is None:
+        return ""
     return "> 0" if least == 0 else f"≥ {least:+g}"
 
 

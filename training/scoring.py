@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 BAYES = "bayes"
+PRIVATE = "private"  # a federation with local differential privacy: runs on real nodes only
 TRUTH_MONTHS = 12.0  # the horizon of the true probability in node data
 THRESHOLDS = np.round(np.arange(0.05, 0.96, 0.05), 2)
 _GROUPS = 5  # of the calibration curve
@@ -266,6 +267,7 @@ def goals(designs: Mapping[str, Any]) -> list[dict[str, Any]]:
             cost = against.get(QUANTISED)
             cost = cost and {"value": cost["value"], "lower": cost["lower"], "upper": cost["upper"]}
             found.append(_goal(design, "cost_of_quantisation", cost, most=0.005))
+            found.append(_goal(design, f"federated_minus_{PRIVATE}", against.get(PRIVATE)))  # no limit: reported
         slope = "slope" if scored["judged_on"] == "auc" else "expected_slope"
         federated = scored["models"][FEDERATED].get(slope)
         found.append(_goal(design, "calibration_slope", federated, least=0.9, most=1.1))
