@@ -62,7 +62,7 @@ class Focus:
         aside_mm: distance of the hottest voxel from the patient's middle.
         mirrored: highest SUV within 12 mm of the place mirrored about the middle, as a share of `suv_max`.
         hu: median of the core.
-        probability: highest value of a model's lesion map; None without a map.
+        probability: median of a model's lesion map over the core; None without a map.
         shares: organ or tissue (those above, "fat", "body", "end" of the scan) -> share of the core in or near it.
     """
 
@@ -146,7 +146,7 @@ def foci_of(pet: Volume, ct: Volume, basins: NDArray[np.int32], lesion_map: Volu
             aside_mm=float(mirrored[i, 0]),
             mirrored=float(mirrored[i, 1]),
             hu=float(density[i]),
-            probability=None if probability is None else float(probability[tuple(own.T)].max()),
+            probability=None if probability is None else float(np.median(probability[tuple(cores[i].T)])),
             shares={name: float(share[i]) for name, share in shares.items()},
         )
         for i, own in enumerate(members)

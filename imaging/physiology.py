@@ -51,7 +51,7 @@ _BROWN_FAT: Final = frozenset(  # neck to diaphragm, along the spine and around 
         "kidney_right", "kidney_left", "soft_tissue", "unknown",
     }
 )  # fmt: skip
-_MAP_SURE = 0.9  # probability from which a model's map overrules another rule
+_MAP_SURE = 0.9  # probability (median of the core) from which a model's map overrules another rule
 _MOST = 0.5  # share of a core that makes it belong somewhere
 _STANDS_OUT = 2.0  # ratio to an organ's own high uptake (95th percentile)
 _SOFT_HU = 20.0, 100.0  # between urine or fat and excreted contrast agent

@@ -1,0 +1,47 @@
+"""Local differential privacy: what it costs a site (epsilon), and how our networks give per-patient gradients.
+
+A site trains with DP-SGD (Abadi et al., CCS 2016; Opacus): batches drawn by Poisson sampling, every patient's gradient
+clipped to norm `clip`, Gaussian noise of `noise` times `clip` added to their sum. Renyi accounting (Mironov 2017;
+conversion of Balle et al., AISTATS 2020), composed over all rounds that the site answered, repeated ones included.
+
+Covered is what training makes of a patient: the parameters. Not covered are the validation losses and risk tables (of
+other patients, those that validate) and the number of training patients.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING
+
+from opacus.accountants.analysis import rdp
+from opacus.grad_sample import register_grad_sampler
+
+from inference.network import SurvivalHead
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_ORDERS = [1 + step / 10 for step in range(1, 100)] + [float(order) for order in range(12, 257)]
+
+
+def epsilon(*, patients: int, batch_size: int, epochs: int, noise: float, delta: float) -> float:
+    """Epsilon of (epsilon, delta)-differential privacy of a site with respect to one of its training patients.
+
+    Args:
+        patients: that the site trains on.
+        batch_size: mean number of patients in a batch.
+        epochs: passes over the patients in all, rounds times local epochs.
+        noise: standard deviation of the noise, in units of the clipping norm.
+        delta: probability with which the bound may fail.
+    """
+    batches = ceil(patients / batch_size)  # of an epoch; each takes a patient with probability 1 / batches
+    spent = rdp.compute_rdp(q=1.0 / batches, noise_multiplier=noise, steps=batches * epochs, orders=_ORDERS)
+    return float(rdp.get_privacy_spent(orders=_ORDERS, rdp=spent, delta=delta)[0])
+
+
+def _baseline_gradients(layer: SurvivalHead, _: list[Tensor], backprops: Tensor) -> dict[nn.Parameter, Tensor]:
+    """Per-patient gradients of the baseline hazards; without it, Opacus takes those of the clinical terms as 0."""
+    return {layer.baseline: backprops}
+
+
+register_grad_sampler(SurvivalHead)(_baseline_gradients)
