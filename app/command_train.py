@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from app import command_train_node
 from app.console import messages, progress_bar, reported
 from fedpet.settings import load_settings
 
 commands = typer.Typer(help="Train with Fed-BioMed.", no_args_is_help=True)
+commands.add_typer(command_train_node.commands, name="node")
 
 
 @commands.callback()
@@ -35,10 +37,19 @@ def rehearse(
     name: Annotated[str, typer.Option(help="Name of the model.")] = "fedpet-rehearsal",
     version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
     seed: Annotated[int, typer.Option(help="Seed of the first parameters and of the batches.")] = 0,
+    network: Annotated[str, typer.Option(help="Name of the network.")] = "evidence",
+    aggregation: Annotated[str, typer.Option(help="fedavg, fedprox or scaffold.")] = "fedavg",
+    proximal: Annotated[float, typer.Option(min=0.0, help="Weight of FedProx.")] = 0.0,
+    server: Annotated[str, typer.Option(help="Server optimiser: none, momentum, adagrad, adam or yogi.")] = "none",
+    server_rate: Annotated[float | None, typer.Option(min=0.0, help="Its learning rate.")] = None,
+    secure: Annotated[str, typer.Option(help="Secure aggregation: none or lom.")] = "none",
+    clip: Annotated[float | None, typer.Option(min=0.0, help="Differential privacy: norm of a gradient.")] = None,
+    noise: Annotated[float | None, typer.Option(min=0.0, help="Differential privacy: noise, in clips.")] = None,
     work: Annotated[Path | None, typer.Option(help="Folder for the nodes' own files; temporary by default.")] = None,
 ) -> None:
-    """Start one Fed-BioMed node a site on this machine, train by federated averaging and export a bundle."""
+    """Start one Fed-BioMed node a site on this machine, train and export a bundle."""
     from fedpet.journal import Journal
+    from training.method import read_method
     from training.rehearsal import rehearse as run
 
     settings = load_settings()
@@ -54,6 +65,11 @@ def rehearse(
             local_epochs=local_epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
+            network=network,
+            method=read_method(
+                {"method": aggregation, "proximal": proximal, "server": server, "server_rate": server_rate},
+                {"secure_aggregation": secure, "clip": clip, "noise": noise},
+            ),
             holdout=holdout or (),
             name=name,
             version=version,
@@ -63,6 +79,31 @@ def rehearse(
             progress=progress,
         )
     messages.print(f"Bundle written to {bundle}", highlight=False, markup=False)
+
+
+@commands.command(name="run")
+def run_federation(
+    config: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="TOML file, see docs/federation.md.")],
+    resume: Annotated[bool, typer.Option(help="Go on after the last finished round.")] = False,
+) -> None:
+    """Train with the nodes of hospitals, as the coordinating centre, and export a bundle."""
+    from app.training_screen import screen
+    from fedpet.journal import Journal
+    from training.deployment import read_run_file, run
+
+    settings = load_settings()
+    with reported(), screen(settings.language) as (progress, event):
+        file = read_run_file(config)
+        with Journal.new(settings.runs_folder) as journal:
+            done = run(
+                file,
+                resume=resume,
+                command=f"fedpet train run {config.name}",
+                journal=journal,
+                progress=progress,
+                further=event,
+            )
+    messages.print(f"Written to {done}", highlight=False, markup=False)
 
 
 @commands.command()

@@ -62,6 +62,7 @@ class Screen:
             self._certificate = event["certificate"]
         elif event["event"] == "ready":
             self._rows = {site: {} for site in event["sites"]}
+            self._start = None  # how long the sites took to come says nothing about the rounds
         elif event["event"] == "repeated":
             for site, reason in event["reasons"].items():
                 self._rows.setdefault(site, {})["note"] = reason

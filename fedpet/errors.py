@@ -56,6 +56,9 @@ class FedpetError(Exception):
     def __str__(self) -> str:
         return self.translate(str)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"  # as other software logs it
+
     def translate(self, say: Callable[[Message], str]) -> str:
         """The three sentences in one paragraph, each said by `say`."""
         return " ".join(say(part) for part in (self.found, self.needed, self.advice))

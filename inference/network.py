@@ -147,8 +147,8 @@ class EvidenceNetwork(nn.Module):
         self.voxel_ml = contract.spacing_mm**3 / 1000.0
         self.spacing_mm = contract.spacing_mm
         self.maps = _ConceptMaps(len(contract.concepts), width)
-        self.image_head = nn.Linear(len(BIOMARKERS), 1, bias=False)
-        self.head = _SurvivalHead(contract)
+        self.image_head = _Terms(len(BIOMARKERS), 1, bias=False)
+        self.head = SurvivalHead(contract)
         nn.init.zeros_(self.image_head.weight)
 
     def forward(self, image: Tensor, clinical: Tensor) -> NetworkOutput:
@@ -157,9 +157,9 @@ class EvidenceNetwork(nn.Module):
         seen = maps.detach() + self.map_gradient * (maps - maps.detach()) if self.training else maps
         biomarkers = self._biomarkers(image[:, 0], seen)
         bounded = _LARGEST * torch.tanh(biomarkers / _LARGEST)  # one odd map cannot decide alone
-        terms = torch.cat([clinical * self.head.clinical.weight, bounded * self.image_head.weight], 1)
+        terms = torch.cat([self.head.clinical(clinical), self.image_head(bounded)], 1)
         score = terms.sum(1)
-        return NetworkOutput(score[:, None] + self.head.baseline, score, biomarkers, maps, terms)
+        return NetworkOutput(self.head(score), score, biomarkers, maps, terms)
 
     def _biomarkers(self, suv: Tensor, maps: Tensor) -> Tensor:
         """(B, 6) biomarkers, each centred and scaled to about unit spread over the population."""
@@ -200,27 +200,42 @@ class ClinicalNetwork(nn.Module):
 
     def __init__(self, contract: Contract) -> None:
         super().__init__()
-        self.head = _SurvivalHead(contract)
+        self.head = SurvivalHead(contract)
 
     def forward(self, image: Tensor, clinical: Tensor) -> NetworkOutput:
         """Image is used for its batch size only."""
-        terms = clinical * self.head.clinical.weight
+        terms = self.head.clinical(clinical)
         score = terms.sum(1)
         none = image.new_zeros((image.shape[0], 0))
-        return NetworkOutput(score[:, None] + self.head.baseline, score, none, image[:, :0], terms)
+        return NetworkOutput(self.head(score), score, none, image[:, :0], terms)
 
 
-class _SurvivalHead(nn.Module):
-    """Clinical terms and baseline hazards."""
+class _Terms(nn.Linear):
+    """The terms of a linear predictor, before they are summed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight
+
+
+class SurvivalHead(nn.Module):
+    """Clinical terms and baseline hazards.
+
+    Every parameter is used by the forward call of the module that holds it: per-patient gradients, which differential
+    privacy clips, are taken there.
+    """
 
     def __init__(self, contract: Contract) -> None:
         super().__init__()
-        self.clinical = nn.Linear(len(contract.inputs), 1, bias=False)
+        self.clinical = _Terms(len(contract.inputs), 1, bias=False)
         edges = contract.month_edges
         rate = log(2.0) / _REFERENCE_MEDIAN_MONTHS
         start = [log(exp(rate * (stop - begin)) - 1.0) for begin, stop in pairwise(edges)]
         self.baseline = nn.Parameter(torch.tensor(start))
         nn.init.zeros_(self.clinical.weight)
+
+    def forward(self, score: Tensor) -> Tensor:
+        """Score (B,) -> hazard logits (B, K)."""
+        return score[:, None] + self.baseline
 
 
 def _total(x: Tensor) -> Tensor:

@@ -137,13 +137,15 @@ def test_columns_rank_beside_the_model(report):
 
 
 def test_quantisation_changes_little(report, cohort):
+    from training.masking import STEP
+
     cost = report["designs"]["within_centre"]["federated_minus"]["quantised"]
     assert abs(cost["value"]) < 0.02
     task = Task(contract=cohort.contract, network="clinical", rounds=1, augment=False)
     centres = list(cohort.by_site(np.ones(160, bool)).values())
     exact, coarse = (fit(task, centres, quantised=flag).network.state_dict() for flag in (False, True))
     largest = max(float((exact[name] - coarse[name]).abs().max()) for name in exact)
-    assert 0 < largest <= 3 / (2**13 - 1)
+    assert 0 < largest < STEP
 
 
 def test_subgroups_are_read_from_the_encoded_record(cohort):

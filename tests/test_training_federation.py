@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import fedpet
 from fedpet.errors import FederationError
-from fedpet.journal import Journal, read_run
+from fedpet.journal import Journal, read_run, read_runs
 from inference.bundle import Bundle
 from inference.engine import Engine
 from training.card import BASELINE, MODEL
 from training.federation import TAGS, Federation
+from training.method import Method, read_method
 from training.node_data import read_node, split
 from training.rehearsal import rehearse
-from training.task import Task
+from training.task import Task, facts
 
 pytestmark = pytest.mark.federation
+ROOT = Path(fedpet.__file__).parents[1]
 SITES = {"nice": 26, "lyon": 14, "dijon": 10}
 ROUNDS = 3
+CLEAR = {"secure_aggregation": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -49,43 +60,153 @@ def config(tasks, sites, out, **more):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, nodes, contract):
-    """Two networks trained by one federation, then a plan modified after its approval, then a lost node."""
-    work = tmp_path_factory.mktemp("work")
-    out = work / "out"
-    out.mkdir()
-    events = []
+def federation(tmp_path_factory, nodes, contract):
+    work = tmp_path_factory.mktemp("federation")
+    known = {site: facts(read_node(folder, contract), contract) for site, folder in nodes.items()}
+    with Federation(nodes, work, facts=known) as running:
+        yield running
+
+
+class Stage:
+    """A run of the researcher: what it told, and what may be done when it tells something."""
+
+    def __init__(self, federation, out):
+        self.federation, self.out, self.events, self.acts = federation, out, [], {}
+        out.mkdir(exist_ok=True)
+
+    def when(self, name, run, act, number=None):
+        self.acts[name, run, number] = act
+        return self
+
+    def __call__(self, event):
+        self.events.append(event)
+        for number in (event.get("round"), None):
+            if act := self.acts.pop((event["event"], event.get("run"), number), None):
+                act()
+
+    def run(self, tasks, *, watch=True, **more):
+        self.federation.run_researcher(config(tasks, SITES, self.out, **more), self, watch=watch)
+        return self
+
+    def told(self, name, run=None):
+        return [event for event in self.events if event["event"] == name and run in {None, event.get("run")}]
+
+    def weights(self, name):
+        return load_file(self.out / f"{name}.safetensors")
+
+
+def farthest(one, other):
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+@pytest.fixture(scope="module")
+def methods(federation, contract, tmp_path_factory):
+    """Every method in one researcher; it is killed in the last, which repeats the first."""
+    clear = Task(contract=contract, rounds=ROUNDS, batch_size=8)
+    short = replace(clear, rounds=1)
     tasks = {
-        MODEL: Task(contract=contract, rounds=ROUNDS, batch_size=8),
+        MODEL: clear,
         BASELINE: Task(contract=contract, network="clinical", rounds=1, augment=False),
+        "gentle": replace(clear, learning_rate=5e-4),
+        "lom": replace(clear, learning_rate=5e-4, method=Method()),
+        "private": replace(short, method=read_method({}, {"clip": 1.0, "noise": 1.0})),
+        "scaffold": replace(clear, rounds=2, learning_rate=1e-3, method=read_method({"method": "scaffold"}, CLEAR)),
+        "prox": replace(short, method=read_method({"method": "fedprox", "proximal": 1e3}, CLEAR)),
+        "yogi": replace(short, method=read_method({"server": "yogi", "server_rate": 0.01}, CLEAR)),
+        "personal": replace(short, method=read_method({"personal": ["head", "image_head"]}, CLEAR)),
+        "again": clear,
     }
-    with Federation(nodes, work / "federation") as federation:
-        federation.run_researcher(config(tasks, nodes, out, keep_last_round=True), events.append)
-        modified = federation.work / "modified_researcher.py"
-        modified.write_text(_MODIFIED)
-        with pytest.raises(FederationError) as refused:
-            federation.run_researcher(config(tasks, nodes, out), events.append, module="modified_researcher")
+    stage = Stage(federation, tmp_path_factory.mktemp("methods") / "out")
+    stage.when("round", "again", lambda: federation.kill("researcher"), number=2)
+    with pytest.raises(FederationError):
+        stage.run(tasks, keep_last_round=True)
+    stage.tasks = tasks
+    return stage
+
+
+@pytest.fixture(scope="module")
+def resumed(methods):
+    before = len(methods.events)
+    methods.run(methods.tasks, resume=True)
+    methods.after = methods.events[before:]
+    return methods
+
+
+@pytest.fixture(scope="module")
+def survived(contract, resumed, tmp_path_factory):
+    """A site that is stopped for a while, then, under secure aggregation, one that is killed and comes back."""
+    federation = resumed.federation
+    stage = Stage(federation, tmp_path_factory.mktemp("survived") / "out")
+    stopped = federation._processes["dijon"].pid
+
+    def restart():
+        federation.kill("lyon")
+        federation.start("lyon")
+
+    clear = Task(contract=contract, rounds=2, batch_size=8)
+    stage.when("round", "slow", lambda: os.killpg(stopped, signal.SIGSTOP), number=1)
+    stage.when("repeated", "slow", lambda: os.killpg(stopped, signal.SIGCONT))
+    stage.when("round", "lost", restart, number=1)
+    tasks = {"slow": clear, "lost": replace(clear, method=Method())}
+    return stage.run(tasks, watch=False, round_seconds=6.0, retries=8, wait_seconds=90.0)
+
+
+@pytest.fixture(scope="module")
+def refusing(contract, nodes, survived, tmp_path_factory):
+    """A site with a damaged patient and one with another version: the third trains on, and says why alone."""
+    federation = survived.federation
+    damaged = next((nodes["lyon"] / "cases").glob("*.npz"))
+    whole = damaged.read_bytes()
+    other = tmp_path_factory.mktemp("other")
+    shutil.copytree(ROOT / "fedpet", other / "fedpet", ignore=shutil.ignore_patterns("__pycache__"))
+    source = other / "fedpet" / "__init__.py"
+    source.write_text(source.read_text().replace(fedpet.__version__, "0.0.9"))
+    damaged.write_bytes(whole[:100])
+    federation.kill("lyon")
+    federation.start("lyon")
+    federation.kill("dijon")
+    federation.start("dijon", {"PYTHONPATH": os.pathsep.join([str(other), str(ROOT)])})
+    stage = Stage(federation, tmp_path_factory.mktemp("refusing") / "out")
+    task = Task(contract=contract, network="clinical", rounds=2, batch_size=8, minimum_patients=9)
+    tasks = {BASELINE: task, "more": replace(task, minimum_patients=22)}
+    try:
+        with pytest.raises(FederationError) as few:
+            stage.run(tasks, minimum=1, retries=3)
+    finally:
+        damaged.write_bytes(whole)
         federation.kill("dijon")
-        with pytest.raises(FederationError) as lost:
-            federation.run_researcher(config(tasks, nodes, out), events.append)
-        logs = {site: (federation.work / f"{site}.log").read_text() for site in nodes}
-        left = list(federation.work.rglob("params_*.mpk"))
-    return {
-        "out": out,
-        "events": events,
-        "tasks": tasks,
-        "refused": refused.value,
-        "lost": lost.value,
-        "logs": logs,
-        "left": left,
-    }
+        federation.start("dijon")
+    stage.few = few.value
+    return stage
+
+
+@pytest.fixture(scope="module")
+def changed(refusing, contract, tmp_path_factory):
+    """A plan that was changed after its approval, then the nodes' view of it."""
+    federation = refusing.federation
+    (federation.work / "modified_researcher.py").write_text(_MODIFIED)
+    stage = Stage(federation, tmp_path_factory.mktemp("changed") / "out")
+    task = {MODEL: Task(contract=contract, rounds=1)}
+    with pytest.raises(FederationError) as refused:
+        federation.run_researcher(config(task, SITES, stage.out), stage, module="modified_researcher")
+    stage.refused = refused.value
+    listed = subprocess.run(
+        [sys.executable, "-m", "app.command", "train", "node", "plans", str(federation.work / "nice"), "--text"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    stage.plans = json.loads(listed.stdout)
+    return stage
 
 
 _MODIFIED = """
 import sys
 from pathlib import Path
 import training.plan
-source = Path(training.plan.__file__).read_text().replace("AdamW(", "SGD(")
+source = Path(training.plan.__file__).read_text()
+source = source.replace("return steps.training_loss(", "return 2 * steps.training_loss(")
 path = Path(__file__).with_name("modified_plan.py")
 path.write_text(source)
 from modified_plan import FedPetPlan
@@ -94,24 +215,24 @@ main(Path(sys.argv[1]), FedPetPlan)
 """
 
 
-def test_every_site_answers_in_every_round(trained):
-    rounds = [event for event in trained["events"] if event["event"] == "round"]
-    assert [(event["run"], event["round"]) for event in rounds] == [(MODEL, 1), (MODEL, 2), (MODEL, 3), (BASELINE, 1)]
-    assert all(set(event["patients"]) == set(event["validation"]) == set(SITES) for event in rounds)
+def test_every_site_answers_in_every_round(methods):
+    told = [(event["run"], event["round"]) for event in methods.told("round")]
+    assert told[:4] == [(MODEL, 1), (MODEL, 2), (MODEL, 3), (BASELINE, 1)]
+    assert all(set(event["patients"]) == set(event["validation"]) == set(SITES) for event in methods.told("round"))
 
 
-def test_nodes_train_and_validate_on_their_own_split(trained, nodes, contract):
-    last = [event for event in trained["events"] if event["event"] == "round"][-1]
+def test_nodes_train_and_validate_on_their_own_split(methods, nodes, contract):
+    last = methods.told("round", MODEL)[-1]
     for site, folder in nodes.items():
         training, validation = split(read_node(folder, contract).case_ids)
         assert last["patients"][site] == len(training)
         assert last["validation"][site]["n"] == len(validation)
 
 
-def test_the_aggregate_is_the_mean_weighted_by_training_patients(trained):
-    aggregate = load_file(trained["out"] / f"{MODEL}.safetensors")
-    sent = {site: load_file(trained["out"] / f"{MODEL}.{site}.safetensors") for site in SITES}
-    patients = [event for event in trained["events"] if event.get("run") == MODEL][-1]["patients"]
+def test_the_aggregate_is_the_mean_weighted_by_training_patients(methods):
+    aggregate = methods.weights(MODEL)
+    sent = {site: methods.weights(f"{MODEL}.{site}") for site in SITES}
+    patients = methods.told("round", MODEL)[-1]["patients"]
     total = sum(patients.values())
     for name, value in aggregate.items():
         expected = sum(sent[site][name] * (patients[site] / total) for site in SITES)
@@ -119,12 +240,57 @@ def test_the_aggregate_is_the_mean_weighted_by_training_patients(trained):
     assert any((sent["nice"][name] != sent["lyon"][name]).any() for name in aggregate)
 
 
-def test_the_nodes_agree_with_a_validation_made_here(trained, nodes, contract):
+def test_secure_aggregation_equals_clear(methods):
+    """Within its rounding. At high rates AdamW takes other steps where a gradient's sign hangs on the rounding."""
+    clear, masked = methods.weights("gentle"), methods.weights("lom")
+    assert 0 < farthest(clear, masked) < 5e-3
+    drift = torch.cat([(masked[name] - clear[name]).flatten() for name in clear]).mean()
+    assert abs(float(drift)) < 1e-4
+
+
+def test_a_private_training_differs_by_its_noise(methods):
+    """One round of noise 1 x clip on AdamW: every parameter moves, none beyond the learning rate's steps."""
+    start = methods.tasks["private"]
+    torch.manual_seed(start.seed)
+    first = start.build().state_dict()
+    assert farthest(first, methods.weights("private")) < 0.05
+    assert farthest(methods.weights("personal"), methods.weights("private")) > 1e-3
+
+
+def test_the_proximal_term_holds_the_sites(methods):
+    start = methods.tasks["prox"]
+    torch.manual_seed(start.seed)
+    first = start.build().state_dict()
+
+    def moved(name):
+        weights = methods.weights(name)
+        return sum(float((weights[key] - first[key]).square().sum()) for key in weights)
+
+    assert 0 < moved("prox") < 0.7 * moved("private")
+
+
+def test_scaffold_and_the_server_optimiser_train(methods):
+    for name in ("scaffold", "yogi"):
+        assert [event["round"] for event in methods.told("round", name)] == list(
+            range(1, methods.tasks[name].rounds + 1)
+        )
+        assert farthest(methods.weights(name), methods.weights(MODEL)) > 0
+    losses = [entry["validation"]["nice"]["concept_loss"] for entry in methods.told("round", "scaffold")]
+    assert losses[1] < losses[0]
+
+
+def test_personal_parameters_never_leave_a_site(methods):
+    assert not any(name.startswith(("head", "image_head")) for name in methods.weights("personal"))
+    assert not any(name.startswith("head") for name in methods.weights("personal.nice"))
+    assert any(name.startswith("maps") for name in methods.weights("personal"))
+
+
+def test_the_nodes_agree_with_a_validation_made_here(methods, nodes, contract):
     """The final metrics of a site, computed again from the exported parameters and the site's patients."""
     from training.losses import survival_nll
 
-    network = trained["tasks"][MODEL].build()
-    network.load_state_dict(load_file(trained["out"] / f"{MODEL}.safetensors"))
+    network = methods.tasks[MODEL].build()
+    network.load_state_dict(methods.weights(MODEL))
     node = read_node(nodes["nice"], contract)
     cases = [node.cases[index] for index in split(node.case_ids)[1]]
     with torch.no_grad():
@@ -133,30 +299,143 @@ def test_the_nodes_agree_with_a_validation_made_here(trained, nodes, contract):
             torch.from_numpy(np.stack([case.clinical for case in cases])),
         )
     months, event = torch.tensor([case.months for case in cases]), torch.tensor([float(case.event) for case in cases])
-    final = json.loads((trained["out"] / f"{MODEL}.json").read_text())["final"]["nice"]
+    final = json.loads((methods.out / f"{MODEL}.json").read_text())["final"]["nice"]
     assert final["loss"] == pytest.approx(
         float(survival_nll(output.hazard_logits, months, event, contract.month_edges)), rel=1e-4
     )
     assert sum(value for name, value in final.items() if name.startswith("patients_")) == len(cases)
 
 
-def test_small_nodes_send_no_table_and_nobody_sends_one_batch(trained):
-    final = json.loads((trained["out"] / f"{MODEL}.json").read_text())["final"]
+def test_small_nodes_send_no_table_and_nobody_sends_one_batch(methods):
+    final = json.loads((methods.out / f"{MODEL}.json").read_text())["final"]
     assert not any(name.startswith(("patients_", "events_")) for name in final["dijon"])
     assert final["dijon"]["n"] == 2
 
 
-def test_a_modified_plan_is_refused(trained):
-    assert "not registered" in trained["logs"]["nice"]
-    assert "federated training failed" in str(trained["refused"])
+def test_a_resumed_training_equals_the_uninterrupted_one(resumed):
+    assert [(event["run"], event["round"]) for event in resumed.after if event["event"] == "round"] == [("again", 3)]
+    assert farthest(resumed.weights(MODEL), resumed.weights("again")) < 1e-6
+    whole, again = (json.loads((resumed.out / f"{name}.json").read_text()) for name in (MODEL, "again"))
+    assert [entry["patients"] for entry in again["rounds"]] == [entry["patients"] for entry in whole["rounds"]]
+    assert again["final"]["nice"]["loss"] == pytest.approx(whole["final"]["nice"]["loss"], rel=1e-5)
 
 
-def test_a_lost_node_is_named(trained):
-    assert "“dijon” ended" in str(trained["lost"])
+def test_parameters_of_single_nodes_are_not_kept(resumed):
+    assert list(resumed.federation.work.rglob("params_*.mpk")) == []
+    for experiment in (resumed.federation.work / "researcher").rglob("Experiment_*"):
+        assert len(list(experiment.glob("breakpoint_*"))) <= 1
 
 
-def test_parameters_of_single_nodes_are_not_kept(trained):
-    assert trained["left"] == []
+def test_a_slow_site_costs_a_repetition_not_the_training(survived):
+    assert survived.told("repeated", "slow")[0]["reasons"] == {"dijon": "no answer"}
+    assert set(survived.told("round", "slow")[-1]["patients"]) == set(SITES)
+    assert survived.told("round", "slow")[-1]["round"] == 2
+
+
+def test_a_site_that_was_killed_comes_back_under_masks(survived):
+    """Its round is repeated with new masks; what the others had sent masked is never aggregated."""
+    assert any("lyon" in event["reasons"] for event in survived.told("repeated", "lost"))
+    last = survived.told("round", "lost")[-1]
+    assert (last["round"], set(last["patients"])) == (2, set(SITES))
+    assert farthest(survived.weights("slow"), survived.weights("lost")) < 5e-3
+    asked = json.loads((survived.out / "lost.json").read_text())["asked"]
+    assert asked["nice"] > 2  # every repetition counts for its privacy
+
+
+def test_sites_that_cannot_train_are_left_out_and_named(refusing):
+    reasons = {}
+    for event in refusing.told("repeated", BASELINE):
+        reasons |= event["reasons"]
+    assert set(reasons) == {"lyon", "dijon"}
+    assert "A case file of a node cannot be read" in reasons["lyon"]
+    assert "training plan with the arguments" in reasons["dijon"]
+    log = (refusing.federation.work / "dijon.log").read_text()
+    assert "differ in: fedpet_version" in log
+    assert [set(event["patients"]) for event in refusing.told("round", BASELINE)] == [{"nice"}, {"nice"}]
+
+
+def test_too_few_patients_are_said_with_their_number(refusing):
+    assert "A node has 21 patients to train on. At least 22." in str(refusing.few)
+    assert "nice" in str(refusing.few)
+
+
+def test_a_changed_plan_is_refused_before_the_first_round(changed):
+    assert "The training plan may not run at" in str(changed.refused)
+    assert all(site in str(changed.refused) for site in SITES)
+    assert changed.told("round") == []
+
+
+def test_the_reviewer_sees_which_plan_is_the_installed_one(changed):
+    plans = changed.plans["plans"]
+    assert {(plan["status"], plan["installed"]) for plan in plans} == {("Approved", True), ("Pending", False)}
+    assert "2 * steps.training_loss" in next(plan["text"] for plan in plans if not plan["installed"])
+    assert len(changed.plans["sources_sha256"]) == 64
+
+
+def test_run_trains_with_nodes_that_it_did_not_start(changed, contract, tmp_path):
+    """The command of the coordinating centre: secure aggregation by default, noise, a card with epsilon, a journal."""
+    (tmp_path / "contract.json").write_text(json.dumps(contract.to_json()))
+    (tmp_path / "run.toml").write_text(
+        _RUN.format(port=changed.federation._port, folder=changed.federation.work / "researcher")
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "app.command", "train", "run", str(tmp_path / "run.toml")],
+        env={**os.environ, "FEDPET_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT), "FEDPET_LANGUAGE": "en"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    card = Bundle.load(tmp_path / "bundle").card
+    told = card["federation"]
+    assert (told["secure_aggregation"], told["secure_aggregation_scheme"]) == (True, "lom")
+    privacy = told["differential_privacy"]
+    assert set(privacy["epsilon_by_site"]) == set(SITES)
+    assert privacy["epsilon"] == max(privacy["epsilon_by_site"].values()) == privacy["epsilon_by_site"]["dijon"]
+    assert 1 < privacy["epsilon"] < 100
+    assert told["nodes"]["lyon"] == {"training": 11, "validation": 3}
+    assert card["synthetic"] is True
+    (run,) = read_runs(tmp_path / "home" / "runs")
+    assert (run.state, run.sites, len(run.rounds[MODEL])) == ("done", ("dijon", "lyon", "nice"), 2)
+    assert list((tmp_path / "work" / "tensorboard").glob("events.out.tfevents.*"))
+    assert "Round 2: " in done.stderr
+    assert "concordance of all sites" in done.stderr
+
+
+_RUN = """
+name = "trial"
+version = "1.0.0"
+out = "bundle"
+work = "work"
+contract = "contract.json"
+
+[researcher]
+host = "localhost"
+port = {port}
+folder = "{folder}"
+
+[sites]
+expected = ["nice", "lyon", "dijon"]
+wait_seconds = 120
+
+[training]
+rounds = 2
+batch_size = 8
+minimum_patients = 8
+
+[privacy]
+clip = 1.0
+noise = 1.5
+"""
+
+
+def test_a_lost_node_is_named(changed, contract, tmp_path):
+    """The last on this federation."""
+    federation = changed.federation
+    federation._processes["dijon"].kill()
+    with pytest.raises(FederationError, match="“dijon” ended"):
+        Stage(federation, tmp_path / "out").run({MODEL: Task(contract=contract, rounds=1)})
 
 
 def test_rehearsal_makes_a_bundle_that_predicts_like_torch(tmp_path, nodes, contract, training_nodes):
@@ -208,7 +487,7 @@ def test_rehearsal_makes_a_bundle_that_predicts_like_torch(tmp_path, nodes, cont
     )
 
 
-def test_averaging_in_one_process_gives_what_the_federation_gave(trained, nodes, contract):
+def test_averaging_in_one_process_gives_what_the_federation_gave(methods, nodes, contract):
     """`fedpet train evaluate` compares models by this short cut."""
     from training.averaging import fit
     from training.gather import gather
@@ -216,11 +495,11 @@ def test_averaging_in_one_process_gives_what_the_federation_gave(trained, nodes,
     cohort = gather(list(nodes.values()), contract)
     everybody = np.ones(len(cohort.cases), bool)
     for name in (MODEL, BASELINE):
-        there = load_file(trained["out"] / f"{name}.safetensors")
-        here = fit(trained["tasks"][name], list(cohort.by_site(everybody).values()))
+        there = methods.weights(name)
+        here = fit(methods.tasks[name], list(cohort.by_site(everybody).values()))
         for key, value in here.network.state_dict().items():
             torch.testing.assert_close(value, there[key], rtol=1e-4, atol=1e-5)
-        history = json.loads((trained["out"] / f"{name}.json").read_text())
+        history = json.loads((methods.out / f"{name}.json").read_text())
         last = history["final"].values()
         told = sum(one["loss"] * one["n"] for one in last) / sum(one["n"] for one in last)
         assert here.losses[-1] == pytest.approx(told, rel=1e-4)

@@ -29,6 +29,26 @@ assert store["node"]["testing_global_updates"]["loss"][2]["values"][-1] == 0.25
 assert list(inspect.signature(Requests.search).parameters) == ["self", "tags", "nodes"]
 assert StopOnTimeout(timeout=1).timeout == 1
 assert {"test_after"} <= set(inspect.signature(Experiment.run_once).parameters)
+assert "_get_training_results(replies=replies)" in inspect.getsource(TrainingJob.execute)
+assert "self._training_replies = {" in inspect.getsource(Experiment.commit_experiment_history)
+assert "choose_bkpt_file" in inspect.getsource(Experiment.breakpoint)
+from fedbiomed.researcher.filetools import choose_bkpt_file
+assert 'breakpoint_" + str("{:04d}"' in inspect.getsource(choose_bkpt_file)
+assert "self._grpc_server = GrpcServer(" in inspect.getsource(Requests)
+from fedbiomed.transport.node_agent import NodeActiveStatus
+assert {"WAITING", "ACTIVE", "DISCONNECTED"} == {status.name for status in NodeActiveStatus}
+from fedbiomed.researcher.secagg import SecureAggregation, SecureAggregationSchemes
+secure = SecureAggregation(scheme=SecureAggregationSchemes.LOM, clipping_range=6)
+assert {"parties", "experiment_id", "researcher_id", "force"} <= set(inspect.signature(secure.setup).parameters)
+assert SecureAggregation.load_state_breakpoint(secure.save_state_breakpoint()).clipping_range == 6
+from fedbiomed.common.constants import SAParameters
+from training.masking import MASKED_STEPS
+assert SAParameters.TARGET_RANGE == MASKED_STEPS
+from fedbiomed.common.secagg import _secagg_crypter
+assert "= reverse_quantize(" in inspect.getsource(_secagg_crypter.SecaggLomCrypter.aggregate)
+from fedbiomed.common.utils import reverse_quantize
+from training.masking import restore
+assert list(inspect.signature(reverse_quantize).parameters)[1:] == list(inspect.signature(restore).parameters)[1:]
 """
 
 _NODE = """
@@ -46,6 +66,14 @@ assert {"name", "description", "path"} <= set(
     inspect.signature(TrainingPlanSecurityManager.register_training_plan).parameters
 )
 assert "self.training_plan.set_data_loaders(" in inspect.getsource(Round)
+from fedbiomed.common.training_plans import TorchTrainingPlan
+sent = inspect.getsource(TorchTrainingPlan.after_training_params)
+assert "self.postprocess(" in sent and "node_id" in inspect.signature(TorchTrainingPlan.post_init).parameters
+assert "PrivacyEngine()" in inspect.getsource(__import__("fedbiomed.common.privacy", fromlist=["x"]).DPController)
+assert {"_create_hash", "list_training_plans", "get_training_plan_by_id", "approve_training_plan"} <= set(
+    dir(TrainingPlanSecurityManager)
+)
+assert {"list_my_datasets", "delete_dataset_by_id"} <= set(dir(DatasetManager))
 assert "len(\\n                self.training_plan.training_data_loader.dataset" in inspect.getsource(Round)
 """
 

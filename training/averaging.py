@@ -19,9 +19,11 @@ from torch.utils.data import Dataset, Subset
 
 from training.calibration import fit_recalibration
 from training.evaluation import scores
+from training.masking import STEP, prepare
+from training.method import MASKED_RANGE, Method
 from training.node_data import split
 from training.risk_table import pooled
-from training.steps import NodeDataset, Validation, loaders, training_loss
+from training.steps import NodeDataset, Validation, loaders, site_seed, training_loss
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,9 +37,6 @@ if TYPE_CHECKING:
     from training.task import Task
 
     Floats = NDArray[np.float64]
-
-# secure aggregation sends integers: Fed-BioMed clips parameters to ±3 and rounds them to 2^13 levels
-CLIP, LEVELS = 3.0, 2**13 - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +67,7 @@ def fit(task: Task, centres: Sequence[Patients], *, local_epochs: int = 1, quant
         task: network and how to train it.
         centres: patients of each centre; their own split gives the validation patients.
         local_epochs: passes over a centre's patients in a round.
-        quantised: send what secure aggregation would (clipped and rounded), without its masks, which cancel.
+        quantised: send what secure aggregation would (rounded, see `training.masking`), without masks, which cancel.
 
     Raises:
         NodeDataRefused: a centre has fewer than two patients.
@@ -83,9 +82,10 @@ def fit(task: Task, centres: Sequence[Patients], *, local_epochs: int = 1, quant
         for node in nodes:
             network.load_state_dict(shared)
             metrics.append(_round(network, task, node, index, local_epochs))
-            replies.append({name: value.clone() for name, value in network.state_dict().items()})
+            reply = {name: value.clone() for name, value in network.state_dict().items()}
+            replies.append(_quantise(reply, site_seed(node, index)) if quantised else reply)
             sizes.append(len(node.training))
-        network.load_state_dict(_mean([_quantise(one) for one in replies] if quantised else replies, sizes))
+        network.load_state_dict(_mean(replies, sizes))
         losses.append(_loss(metrics))
     final = [_validate(network, task, node, task.rounds) for node in nodes]
     table = pooled(final, len(task.contract.month_edges) - 1)
@@ -159,9 +159,10 @@ def _mean(replies: Sequence[Mapping[str, Tensor]], sizes: Sequence[int]) -> dict
     }
 
 
-def _quantise(reply: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    step = 2 * CLIP / LEVELS
-    return {name: torch.round((value.clamp(-CLIP, CLIP) + CLIP) / step) * step - CLIP for name, value in reply.items()}
+def _quantise(reply: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """What the researcher restores of a masked reply, for masks cancel and the mean is linear."""
+    moved = prepare(reply, Method(), seed)
+    return {name: torch.floor((value + MASKED_RANGE) / STEP) * STEP - MASKED_RANGE for name, value in moved.items()}
 
 
 def _loss(metrics: Sequence[Mapping[str, float]]) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shlex
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ import torch
 import fedpet
 from fedpet.messages import Message
 from training.node_data import split
+from training.privacy import epsilon
 from training.risk_table import MINIMUM_CASES, pooled
 from training.task import code_digest
 
@@ -41,13 +41,35 @@ class Run:
     local_epochs: int
 
 
+@dataclass(frozen=True)
+class Site:
+    """A centre as the card tells of it."""
+
+    name: str
+    training: int
+    validation: int
+    synthetic: bool
+
+    @classmethod
+    def of(cls, data: NodeData, name: str, fraction: float) -> Site:
+        """Counted from node data."""
+        training, validation = split(data.case_ids, fraction)
+        return cls(name, len(training), len(validation), data.synthetic)
+
+    @property
+    def patients(self) -> int:
+        """Of both sides of the split."""
+        return self.training + self.validation
+
+
 @dataclass(frozen=True, eq=False)
 class Trained:
     """What a federation left, by name of the run (`MODEL` and `BASELINE`).
 
     Attributes:
         networks: with the parameters of the last aggregation.
-        histories: {"rounds": [...], "final": {site: validation metrics}}, as the researcher wrote them.
+        histories: {"rounds": [...], "final": {site: validation metrics}, "asked": {site: times}}, as the researcher
+            wrote them.
         plan: text of the approved training plan.
     """
 
@@ -59,12 +81,23 @@ class Trained:
 
 def model_card(
     trained: Trained,
-    sites: Sequence[NodeData],
-    held_out: Sequence[NodeData],
+    sites: Sequence[Site],
+    *,
+    held_out: int,
     evaluation: Mapping[str, Any] | None,
     onnx_difference: float,
+    command: str,
 ) -> dict[str, Any]:
-    """Plain data for `card.json`; name, version, format and contract are added by their owners."""
+    """Plain data for `card.json`; name, version, format and contract are added by their owners.
+
+    Args:
+        trained: what the federation left.
+        sites: that trained.
+        held_out: number of patients of the evaluation.
+        evaluation: on them; None without.
+        onnx_difference: largest difference between ONNX Runtime and torch.
+        command: that trains this model again.
+    """
     run = trained.runs[MODEL]
     network = trained.networks[MODEL]
     return {
@@ -74,8 +107,8 @@ def model_card(
         "limits": _limits(sites),
         "data": {
             "description": _description(sites),
-            "patients": sum(len(site.case_ids) for site in sites),
-            "held_out": sum(len(site.case_ids) for site in held_out),
+            "patients": sum(site.patients for site in sites),
+            "held_out": held_out,
         },
         "network": {
             "name": run.task.network,
@@ -95,11 +128,11 @@ def model_card(
             "torch": torch.__version__,
             "onnxruntime": onnxruntime.__version__,
         },
-        "command": _command(trained, sites, held_out),
+        "command": command,
     }
 
 
-def _limits(sites: Sequence[NodeData]) -> list[str]:
+def _limits(sites: Sequence[Site]) -> list[str]:
     """In English; a report says them in its own language, for they are in the catalogue."""
     limits = [
         Message(
@@ -114,35 +147,85 @@ def _limits(sites: Sequence[NodeData]) -> list[str]:
     return [str(limit) for limit in limits]
 
 
-def _description(sites: Sequence[NodeData]) -> str:
+def _description(sites: Sequence[Site]) -> str:
     kind = "synthetic" if all(site.synthetic for site in sites) else "real and synthetic"
     kind = kind if any(site.synthetic for site in sites) else "real"
     return f"{len(sites)} nodes of {kind} patients"
 
 
-def _federation(trained: Trained, sites: Sequence[NodeData]) -> dict[str, Any]:
+def _federation(trained: Trained, sites: Sequence[Site]) -> dict[str, Any]:
     run = trained.runs[MODEL]
+    method = run.task.method
     rounds = trained.histories[MODEL]["rounds"]
-    counts = {}
-    for site in sites:
-        training, validation = split(site.case_ids, run.task.validation_fraction)
-        counts[site.site] = {"training": len(training), "validation": len(validation)}
+    sent = "Sum of the parameters of every round" if method.masked else "Parameters of every round"
     return {
-        "nodes": counts,
-        "aggregator": str(Message("FedAvg weighted by training patients")),
-        "secure_aggregation": False,
-        "differential_privacy": False,
-        "disclosed": "Parameters of every round; validation losses; counts by score bin and interval of nodes with at "
+        "nodes": {site.name: {"training": site.training, "validation": site.validation} for site in sites},
+        "aggregator": _aggregator(run),
+        "aggregation": method.aggregation.model_dump(mode="json"),
+        "secure_aggregation": method.masked,
+        "secure_aggregation_scheme": method.privacy.secure_aggregation,
+        "differential_privacy": _privacy(trained, sites),
+        "disclosed": f"{sent}; validation losses; counts by score bin and interval of nodes with at "
         f"least {MINIMUM_CASES} validation patients",
         "training_plan_sha256": sha256(trained.plan).hexdigest(),
         "training_plan_approval": True,
         "rounds": run.task.rounds,
         "local_epochs": run.local_epochs,
         "batch_size": run.task.batch_size,
-        "optimizer": f"AdamW, learning rate {run.task.learning_rate:g} with a cosine over the rounds",
+        "optimizer": _optimizer(run),
         "seed": run.task.seed,
         "median_seconds_per_round": median(entry["seconds"] for entry in rounds),
+        "rounds_by_site": {site.name: sum(site.name in entry["patients"] for entry in rounds) for site in sites},
     }
+
+
+def _aggregator(run: Run) -> str:
+    aggregation = run.task.method.aggregation
+    if aggregation.method == "scaffold":
+        return str(Message("Scaffold, averages weighted by training patients"))
+    name = str(Message("FedAvg weighted by training patients"))
+    if aggregation.method == "fedprox":
+        name = str(Message("FedProx (weight {value:g}) weighted by training patients", value=aggregation.proximal))
+    return name if aggregation.server == "none" else f"{name}; {aggregation.server}, {aggregation.server_rate:g}"
+
+
+def _optimizer(run: Run) -> str:
+    if run.task.method.aggregation.method == "scaffold":
+        return f"SGD, learning rate {run.task.learning_rate:g}"
+    return f"AdamW, learning rate {run.task.learning_rate:g} with a cosine over the rounds"
+
+
+def _privacy(trained: Trained, sites: Sequence[Site]) -> dict[str, Any] | bool:
+    """What local differential privacy guarantees each site's training patients, of both networks together."""
+    privacy = trained.runs[MODEL].task.method.privacy
+    if privacy.noise is None or privacy.clip is None:
+        return False
+    spent = {site.name: site_epsilon(trained, site) for site in sites}
+    return {
+        "kind": "local DP-SGD, Renyi accounting; covers the parameters, not the validation metrics",
+        "epsilon": max(spent.values()),
+        "epsilon_by_site": spent,
+        "delta": privacy.delta,
+        "clip": privacy.clip,
+        "noise": privacy.noise,
+    }
+
+
+def site_epsilon(trained: Trained, site: Site) -> float:
+    """Epsilon of a site for everything that was trained on its patients, rounds that were repeated included."""
+    total = 0.0
+    for name, run in trained.runs.items():
+        privacy, asked = run.task.method.privacy, trained.histories[name]["asked"].get(site.name, 0)
+        if privacy.noise is None:
+            return float("inf")
+        total += epsilon(
+            patients=site.training,
+            batch_size=run.task.batch_size,
+            epochs=run.local_epochs * asked,
+            noise=privacy.noise,
+            delta=privacy.delta / len(trained.runs),
+        )
+    return total
 
 
 def _validation(trained: Trained, name: str) -> dict[str, Any]:
@@ -162,28 +245,6 @@ def pooled_loss(sites: Mapping[str, Mapping[str, float]]) -> float:
     """Mean validation loss over the patients of all sites; nan where no site validated."""
     patients = sum(site["n"] for site in sites.values())
     return sum(site["loss"] * site["n"] for site in sites.values()) / patients if patients else float("nan")
-
-
-def _command(trained: Trained, sites: Sequence[NodeData], held_out: Sequence[NodeData]) -> str:
-    """The command that trains this model again; folders by their last two names, not where they lay."""
-    run = trained.runs[MODEL]
-    options = {
-        "--rounds": run.task.rounds,
-        "--local-epochs": run.local_epochs,
-        "--batch-size": run.task.batch_size,
-        "--learning-rate": f"{run.task.learning_rate:g}",
-        "--seed": run.task.seed,
-    }
-    words = ["fedpet", "train", "rehearse"]
-    words += [word for site in sites for word in ("--nodes", _place(site))]
-    words += [word for site in held_out for word in ("--holdout", _place(site))]
-    words += [str(word) for option in options.items() for word in option]
-    return shlex.join(words)
-
-
-def _place(site: NodeData) -> str:
-    folder = site.folder.resolve()
-    return f"{folder.parent.name}/{folder.name}"
 
 
 def _commit() -> str:

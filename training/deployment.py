@@ -36,10 +36,11 @@ class _Table(BaseModel):
 
 
 class Researcher(_Table):
-    """`[researcher]`: the address that nodes reach, and its certificate (PEM); without one Fed-BioMed makes it."""
+    """`[researcher]`: the address that nodes reach, the folder of its identity, and its certificate (PEM)."""
 
     host: str
     port: int = Field(default=50051, ge=1, le=65535)
+    folder: Path
     certificate: Path | None = None
     key: Path | None = None
 
@@ -129,7 +130,11 @@ def _anchored(settings: RunFile, folder: Path) -> RunFile:
         return folder / path if path is not None else None
 
     researcher = settings.researcher.model_copy(
-        update={"certificate": below(settings.researcher.certificate), "key": below(settings.researcher.key)}
+        update={
+            "folder": below(settings.researcher.folder),
+            "certificate": below(settings.researcher.certificate),
+            "key": below(settings.researcher.key),
+        }
     )
     paths = {"out": below(settings.out), "work": below(settings.work), "contract": below(settings.contract)}
     return settings.model_copy(update={**paths, "researcher": researcher})
@@ -186,7 +191,12 @@ def run(
         )
     watch = Watch(runs, progress, journal=journal, tensorboard=settings.work / "tensorboard", further=further)
     researcher = settings.researcher
-    with Federation({}, settings.work, host=researcher.host, port=researcher.port) as federation, watch:
+    with (
+        Federation(
+            {}, settings.work, host=researcher.host, port=researcher.port, researcher=researcher.folder
+        ) as federation,
+        watch,
+    ):
         federation.run_researcher(_config(settings, runs, results, resume=resume), watch)
     trained = collect(runs, results)
     if settings.aggregation.personal:

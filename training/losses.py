@@ -61,7 +61,7 @@ def survival_nll(hazard_logits: Tensor, months: Tensor, event: Tensor, edges: Se
     return (exposure * functional.softplus(hazard_logits) - events * hazard_logits).sum(1).mean()
 
 
-def concept_loss(maps: Tensor, fractions: Tensor, supervised: Tensor) -> Tensor:
+def concept_loss(maps: Tensor, fractions: Tensor, supervised: Tensor, *, by_patient: bool = False) -> Tensor:
     """Soft Dice plus weighted cross-entropy of the concept maps, over the delineated concepts only.
 
     The voxels of a concept weigh the more the fewer they are (square root of the inverse share), or a lesion map, with
@@ -71,6 +71,8 @@ def concept_loss(maps: Tensor, fractions: Tensor, supervised: Tensor) -> Tensor:
         maps: (B, C, slices, rows, columns) probabilities.
         fractions: the same shape, in [0, 1].
         supervised: (B, C) whether the concept was delineated for the patient.
+        by_patient: take the mean of each patient's own mean instead: no patient's part then depends on who else is in
+            the batch, without which the clipping of differential privacy would not bound what a patient does.
 
     Returns:
         The mean over supervised (patient, concept) pairs; 0 where there is none.
@@ -82,7 +84,8 @@ def concept_loss(maps: Tensor, fractions: Tensor, supervised: Tensor) -> Tensor:
     sure = maps.clamp(1e-6, 1.0 - 1e-6)
     entropy = -(rarity * fractions * sure.log() + (1.0 - fractions) * (1.0 - sure).log())
     per_concept = dice + _CROSS_ENTROPY_WEIGHT * entropy.flatten(2).mean(2)
-    mean: Tensor = (weight * per_concept).sum() / weight.sum().clamp(min=1.0)
+    total, pairs = (weight * per_concept).sum(1), weight.sum(1)
+    mean: Tensor = (total / pairs.clamp(min=1.0)).mean() if by_patient else total.sum() / pairs.sum().clamp(min=1.0)
     return mean
 
 

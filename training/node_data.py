@@ -51,6 +51,19 @@ class NodeCase:
     concepts: NDArray[np.uint8]
     supervised: NDArray[np.bool_]
 
+    def require_finite(self) -> None:
+        """Refuse values that would turn every parameter into nan.
+
+        Raises:
+            NodeDataRefused: image, clinical terms or months are not finite.
+        """
+        if not (np.isfinite(self.image).all() and np.isfinite(self.clinical).all() and np.isfinite(self.months)):
+            raise NodeDataRefused(
+                found=Message("A case file of a node holds values that are not numbers."),
+                needed=Message("Finite voxels, clinical terms and months."),
+                advice=_ADVICE,
+            )
+
 
 @dataclass(frozen=True)
 class NodeData:

@@ -8,7 +8,7 @@ import torch
 from fedbiomed.common.datamanager import DataManager
 from fedbiomed.common.training_plans import TorchTrainingPlan
 
-from training import steps
+from training import masking, steps
 from training.task import Task
 
 
@@ -21,7 +21,7 @@ class FedPetPlan(TorchTrainingPlan):  # type: ignore[misc]  # Fed-BioMed publish
             "import torch",
             "from fedbiomed.common.datamanager import DataManager",
             "from fedbiomed.common.training_plans import TorchTrainingPlan",
-            "from training import steps",
+            "from training import masking, steps",
             "from training.task import Task",
         ]
 
@@ -30,10 +30,19 @@ class FedPetPlan(TorchTrainingPlan):  # type: ignore[misc]  # Fed-BioMed publish
         self.task = Task.from_args(model_args)
         return self.task.build()
 
-    def init_optimizer(self) -> torch.optim.Optimizer:
-        """AdamW at the learning rate of the round."""
-        groups = self.task.parameter_groups(self.model(), self.round() or 0)
-        return torch.optim.AdamW(groups, weight_decay=self.task.weight_decay)
+    def init_optimizer(self) -> object:
+        """The optimiser of the task at the learning rate of the round."""
+        return steps.optimizer(self.task, self.model(), self.round() or 0)
+
+    def tag_parameters(self, name: str) -> set[str]:
+        """Personal parameters stay at the site."""
+        return {"local", "persistent"} if self.task.method.personal(name) else set()
+
+    def postprocess(self, params: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Under secure aggregation, round what leaves the site so that the sites' sum has no drift."""
+        if not self.task.method.masked or self.node_id() is None:  # the researcher's own copy is rounded no more
+            return params
+        return masking.prepare(params, self.task.method, steps.site_seed(self.dataset, self.round() or 0))
 
     def training_data(self) -> DataManager:
         """The patients of the folder that the node registered."""

@@ -9,8 +9,13 @@ import numpy as np
 import torch
 from fedbiomed.common.dataloader import PytorchDataLoader
 from fedbiomed.common.dataset import CustomDataset
+from fedbiomed.common.optimizers import Optimizer
+from fedbiomed.common.optimizers.declearn import ScaffoldClientModule
 from torch.utils.data import Subset
 
+from fedpet.errors import NodeDataRefused
+from fedpet.messages import Message
+from training import privacy  # noqa: F401  tells Opacus how our networks give per-patient gradients
 from training.augmentation import augmentation
 from training.losses import concept_loss, interval_targets, score_ridge, survival_nll
 from training.node_data import read_node, split
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from inference.network import NetworkOutput
     from training.node_data import NodeCase
     from training.task import Task
 
@@ -34,10 +40,22 @@ class NodeDataset(CustomDataset):  # type: ignore[misc]  # Fed-BioMed publishes 
     task: Task
 
     def read(self) -> None:
-        """Read and check the folder that the node registered."""
+        """Read and check the folder that the node registered, every patient's file included.
+
+        Raises:
+            NodeDataRefused: a file is damaged, or there are too few patients.
+        """
         self.node = read_node(Path(self.path), self.task.contract)
         training, self.validation = split(self.node.case_ids, self.task.validation_fraction)
         self.training = frozenset(training)
+        if len(training) < self.task.minimum_patients:
+            raise NodeDataRefused(
+                found=Message("A node has {count} patients to train on.", count=len(training)),
+                needed=Message("At least {count}.", count=self.task.minimum_patients),
+                advice=Message("Leave this node out, or give it more patients."),
+            )
+        for case in self.node.cases:
+            case.require_finite()
         self.change: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
 
     def __len__(self) -> int:
@@ -67,11 +85,15 @@ def _targets(case: NodeCase, *, images: bool) -> Batch:
 def loaders(whole: PytorchDataLoader, dataset: NodeDataset, round_index: int) -> tuple[PytorchDataLoader, ...]:
     """Training and validation loaders of our own split, in place of Fed-BioMed's `whole` loader of every patient.
 
-    Shuffling and augmentation are seeded by the task's seed, the round and the site.
+    Shuffling and augmentation are seeded by the task's seed, the round and the site; the noise of differential privacy
+    and its sampling are not.
     """
     task = dataset.task
-    seed = (task.seed * 1_000_003 + round_index * 7_919 + sum(dataset.node.site.encode())) % 2**31
-    torch.manual_seed(seed)
+    seed = site_seed(dataset, round_index)
+    if task.method.privacy.local:
+        torch.seed()  # who knows the seed could subtract the noise
+    else:
+        torch.manual_seed(seed)
     dataset.change = augmentation(task.contract, seed) if task.augment else None
     patients = whole.dataset.dataset
     training = Subset(patients, sorted(dataset.training))
@@ -82,14 +104,45 @@ def loaders(whole: PytorchDataLoader, dataset: NodeDataset, round_index: int) ->
     )
 
 
-def training_loss(network: nn.Module, task: Task, data: Batch, target: Batch) -> Tensor:
+def site_seed(dataset: NodeDataset, round_index: int) -> int:
+    """A seed of the task, the round and the site."""
+    return (dataset.task.seed * 1_000_003 + round_index * 7_919 + sum(dataset.node.site.encode())) % 2**31
+
+
+def optimizer(task: Task, network: nn.Module, round_index: int) -> torch.optim.Optimizer | Optimizer:
+    """AdamW at the learning rate of the round; for Scaffold the corrected SGD of declearn, at a constant rate."""
+    if task.method.aggregation.method == "scaffold":
+        return Optimizer(lr=task.learning_rate, modules=[ScaffoldClientModule()])
+    groups = task.parameter_groups(network, round_index)
+    return torch.optim.AdamW(groups, weight_decay=task.weight_decay)
+
+
+def training_loss(network: nn.Module, task: Task, data: Batch | list[Tensor], target: Batch) -> Tensor:
     """Likelihood, concept supervision and ridge, weighted as the task says."""
+    if not isinstance(data, dict):  # Opacus drew an empty batch before any other and does not know its form
+        return _nothing(network, task)
     output = network(data["image"], data["clinical"])
+    if not len(output.score):
+        return _zero(output)
     loss = survival_nll(output.hazard_logits, target["months"], target["event"], task.contract.month_edges)
-    loss = loss + task.ridge * score_ridge(network)
+    if task.ridge and not task.method.privacy.local:
+        loss = loss + task.ridge * score_ridge(network)
     if "fractions" in target:
-        loss = loss + task.concept_weight * concept_loss(output.maps, target["fractions"], target["supervised"])
+        drawn = concept_loss(
+            output.maps, target["fractions"], target["supervised"], by_patient=task.method.privacy.local
+        )
+        loss = loss + task.concept_weight * drawn
     return loss
+
+
+def _nothing(network: nn.Module, task: Task) -> Tensor:
+    """The loss of a batch of no patients: with differential privacy it is a step of noise like any other."""
+    image = torch.zeros(0, 2, *task.contract.shape)
+    return _zero(network(image, torch.zeros(0, len(task.contract.inputs))))
+
+
+def _zero(output: NetworkOutput) -> Tensor:
+    return output.hazard_logits.sum() + output.maps.sum()
 
 
 class Validation:

@@ -15,16 +15,20 @@ from fedpet.errors import FederationError
 from fedpet.messages import Message
 from inference.contract import Contract
 from inference.network import build_network, parameter_groups
+from training.method import CLEAR, Method
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import nn
 
+    from training.node_data import NodeData
+
+_MODULES = ("augmentation", "losses", "masking", "method", "node_data", "privacy", "risk_table", "steps", "task")
 _SOURCES = (  # all that decides how a node trains
     "inference/contract.py",
     "inference/network.py",
-    *(f"training/{name}.py" for name in ("augmentation", "losses", "node_data", "risk_table", "steps", "task")),
+    *(f"training/{name}.py" for name in _MODULES),
 )
 _LAST_RATE = 0.05  # the cosine schedule ends at this part of the first learning rate
 
@@ -43,9 +47,11 @@ class Task:
         batch_size: patients.
         validation_fraction: part of each node's patients that validates (see `node_data.split`).
         concept_weight: weight of the concept maps' loss beside the likelihood.
-        ridge: weight of the squared score terms.
+        ridge: weight of the squared score terms; none with differential privacy, which sees patients' losses only.
         augment: whether training images are changed at random.
         seed: of the shuffling and of the augmentation.
+        minimum_patients: a site with fewer to train on refuses.
+        method: aggregation and privacy.
     """
 
     contract: Contract
@@ -60,6 +66,8 @@ class Task:
     ridge: float = 5e-3
     augment: bool = True
     seed: int = 0
+    minimum_patients: int = 1
+    method: Method = CLEAR
 
     def build(self) -> nn.Module:
         """The network, with fresh parameters."""
@@ -73,8 +81,9 @@ class Task:
 
     def to_args(self) -> dict[str, str]:
         """Fed-BioMed model arguments, with what the node must find in its own installation."""
+        plain = {"contract": self.contract.to_json(), "method": self.method.model_dump(mode="json")}
         return {
-            "task": json.dumps({**asdict(self), "contract": self.contract.to_json()}),
+            "task": json.dumps({**asdict(self), **plain}),
             "fedpet_version": fedpet.__version__,
             "contract_fingerprint": self.contract.fingerprint,
             "code_digest": code_digest(),
@@ -88,7 +97,8 @@ class Task:
             FederationError: they are not.
         """
         fields = json.loads(args["task"])
-        task = Task(**{**fields, "contract": Contract.from_json(fields["contract"])})
+        rich = {"contract": Contract.from_json(fields["contract"]), "method": Method(**fields["method"])}
+        task = Task(**{**fields, **rich})
         here = {
             "fedpet_version": fedpet.__version__,
             "contract_fingerprint": task.contract.fingerprint,
@@ -102,6 +112,17 @@ class Task:
                 advice=Message("Install the same version of fedpet on every node."),
             )
         return task
+
+
+def facts(data: NodeData, contract: Contract) -> dict[str, Any]:
+    """What the researcher learns of a site before any training."""
+    return {
+        "fedpet": fedpet.__version__,
+        "sources": code_digest(),
+        "contract": contract.fingerprint,
+        "patients": len(data.case_ids),
+        "synthetic": data.synthetic,
+    }
 
 
 @cache
