@@ -210,7 +210,8 @@ def test_goals_are_met_or_not_by_their_value():
         "judged_on": "auc",
         "models": {FEDERATED: {"slope": estimate(1.1)}},
         "federated_minus": {POOLED: estimate(-0.011), AVERAGE: estimate(0.0), "single:a": estimate(0.1)}
-        | {"single:b": estimate(0.01), "bayes": estimate(-0.03)},
+        | {"single:b": estimate(0.01), "bayes": estimate(-0.03)}
+        | {"single:unseen": estimate(float("nan")), "single:unseen too": {"value": None}},
     }
     found = {goal["goal"]: goal for goal in goals({"leave_one_centre_out": design})}
     assert {name: goal["met"] for name, goal in found.items()} == {

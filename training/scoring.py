@@ -259,7 +259,7 @@ def goals(designs: Mapping[str, Any]) -> list[dict[str, Any]]:
         limits = {POOLED: -0.01, AVERAGE: 0.0, CLINICAL: 0.02, TMTV_CLINICAL: 0.02, BAYES: -0.03}
         for model, least in limits.items():
             found.append(_goal(design, f"federated_minus_{model}", against.get(model), least=least))
-        singles = {name: one for name, one in against.items() if name.startswith(SINGLE)}
+        singles = {name: one for name, one in against.items() if name.startswith(SINGLE) and _known(one)}
         if design == "leave_one_centre_out" and singles:
             best = min(singles, key=lambda name: float(singles[name]["value"]))
             found.append(_goal(design, "federated_minus_best_single", singles[best], least=0.0) | {"against": best})
@@ -283,11 +283,17 @@ def _goal(
     most: float | None = None,
 ) -> dict[str, Any]:
     limits = {"least": least, "most": most}
-    if estimate is None or not np.isfinite(estimate["value"]):
+    if estimate is None or not _known(estimate):
         return {"design": design, "goal": name, **limits, "value": None, "lower": None, "upper": None, "met": None}
     value = estimate["value"]
     met = (least is None or value > least or (least != 0 and value == least)) and (most is None or value <= most)
     return {"design": design, "goal": name, **limits, **estimate, "met": bool(met)}
+
+
+def _known(estimate: Mapping[str, float | None]) -> bool:
+    """False for a model that applies to nobody: nan, or None where it comes from report.json."""
+    value = estimate["value"]
+    return value is not None and bool(np.isfinite(value))
 
 
 def alarms(designs: Mapping[str, Any], plausible_auc: float) -> list[dict[str, Any]]:
