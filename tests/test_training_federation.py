@@ -22,10 +22,12 @@ from fedpet.journal import Journal, read_run, read_runs
 from inference.bundle import Bundle
 from inference.engine import Engine
 from training.card import BASELINE, MODEL
+from training.deployment import statistics_task
 from training.federation import TAGS, Federation
 from training.method import Method, read_method
 from training.node_data import read_node, split
 from training.rehearsal import rehearse
+from training.statistics import STATISTICS, describe
 from training.task import Task, facts
 
 pytestmark = pytest.mark.federation
@@ -114,6 +116,7 @@ def methods(federation, contract, tmp_path_factory):
         "prox": replace(short, method=read_method({"method": "fedprox", "proximal": 1e3}, CLEAR)),
         "yogi": replace(short, method=read_method({"server": "yogi", "server_rate": 0.01}, CLEAR)),
         "personal": replace(short, method=read_method({"personal": ["head", "image_head"]}, CLEAR)),
+        STATISTICS: statistics_task(replace(clear, method=Method())),
         "again": clear,
     }
     stage = Stage(federation, tmp_path_factory.mktemp("methods") / "out")
@@ -283,6 +286,22 @@ def test_personal_parameters_never_leave_a_site(methods):
     assert not any(name.startswith(("head", "image_head")) for name in methods.weights("personal"))
     assert not any(name.startswith("head") for name in methods.weights("personal.nice"))
     assert any(name.startswith("maps") for name in methods.weights("personal"))
+
+
+def test_statistics_are_those_of_all_patients(methods, nodes, contract):
+    """Under secure aggregation; the planted terms are standard normal, without flags raised."""
+    sites = [read_node(folder, contract) for folder in nodes.values()]
+    rows = np.stack([site.cases[i].clinical for site in sites for i in split(site.case_ids)[0]]).astype(float)
+    found = describe(methods.weights(STATISTICS), contract)
+    for term in contract.terms:
+        row = next(row for row in found if row["term"] == term.name)
+        values = rows[:, contract.inputs.index(term.name)]
+        share = rows[:, contract.inputs.index(f"missing:{term.name}")].mean() if term.flag else 0.0
+        known = 1.0 - min(max(share, 0.0), 1.0)
+        assert row["mean"] == pytest.approx(term.mean + term.sd * values.mean() / known, abs=0.005 * term.sd)
+        if not term.flag:
+            assert row["sd"] == pytest.approx(term.sd * values.std(), rel=0.02)
+            assert row["missing"] is None
 
 
 def test_the_nodes_agree_with_a_validation_made_here(methods, nodes, contract):

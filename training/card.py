@@ -86,9 +86,8 @@ def model_card(
     held_out: int,
     evaluation: Mapping[str, Any] | None,
     onnx_difference: float,
-    command: str,
 ) -> dict[str, Any]:
-    """Plain data for `card.json`; name, version, format and contract are added by their owners.
+    """Plain data for `card.json`; name, version, command, format and contract are added by their owners.
 
     Args:
         trained: what the federation left.
@@ -96,7 +95,6 @@ def model_card(
         held_out: number of patients of the evaluation.
         evaluation: on them; None without.
         onnx_difference: largest difference between ONNX Runtime and torch.
-        command: that trains this model again.
     """
     run = trained.runs[MODEL]
     network = trained.networks[MODEL]
@@ -128,7 +126,6 @@ def model_card(
             "torch": torch.__version__,
             "onnxruntime": onnxruntime.__version__,
         },
-        "command": command,
     }
 
 

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path  # noqa: TC003  pydantic reads the annotations at run time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors.torch import load_file
 
 from fedpet.errors import FederationError, SettingsError
 from fedpet.messages import Message
 from fedpet.progress import silent
 from inference.contract import Contract, default_contract
-from training.card import MODEL, Site
+from training.card import MODEL, Run, Site
 from training.federation import MINIMUM_NODES, TAGS, Federation
 from training.method import Aggregation, Method, Privacy
 from training.node_data import NodeCase
 from training.outcome import collect, require_empty, write
 from training.rehearsal import plan_runs
+from training.statistics import STATISTICS, describe
 from training.task import Task
 from training.watch import Watch
 
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
     from fedpet.journal import Journal
     from fedpet.progress import Progress
-    from training.card import Run, Trained
+    from training.card import Trained
 
 
 class _Table(BaseModel):
@@ -65,6 +68,7 @@ class Training(_Table):
     seed: int = 0
     minimum_patients: int = Field(default=10, ge=1)
     gpu: bool = False
+    statistics: bool = True
 
 
 class Limits(_Table):
@@ -100,7 +104,7 @@ class RunFile(_Table):
         contract = default_contract()
         if self.contract is not None:
             contract = Contract.from_json(json.loads(self.contract.read_text(encoding="utf-8")))
-        training = self.training.model_dump(exclude={"gpu", "local_epochs"})
+        training = self.training.model_dump(exclude={"gpu", "local_epochs", "statistics"})
         return Task(contract=contract, **training, method=Method(aggregation=self.aggregation, privacy=self.privacy))
 
 
@@ -176,12 +180,13 @@ def run(
     """
     task = settings.task()
     runs = plan_runs(task, settings.training.local_epochs)
-    for one in runs.values():
+    asked = {**runs, **_statistics(settings, task)}
+    for one in asked.values():
         one.task.method.require_sound(one.task.build(), settings.minimum)
     require_empty(settings.out)
     results = _results(settings.work, resume=resume)
     if journal is not None:
-        planned = {one: run.task.rounds for one, run in runs.items()}
+        planned = {one: run.task.rounds for one, run in asked.items()}
         journal.write(
             "started",
             name=settings.name,
@@ -189,7 +194,7 @@ def run(
             sites=sorted(settings.sites.expected),
             rounds=planned,
         )
-    watch = Watch(runs, progress, journal=journal, tensorboard=settings.work / "tensorboard", further=further)
+    watch = Watch(asked, progress, journal=journal, tensorboard=settings.work / "tensorboard", further=further)
     researcher = settings.researcher
     with (
         Federation(
@@ -197,20 +202,44 @@ def run(
         ) as federation,
         watch,
     ):
-        federation.run_researcher(_config(settings, runs, results, resume=resume), watch)
+        federation.run_researcher(_config(settings, asked, results, resume=resume), watch)
     trained = collect(runs, results)
     if settings.aggregation.personal:
         return results
     write(
         trained,
         settings.out,
-        name=settings.name,
-        version=settings.version,
+        about={
+            "name": settings.name,
+            "version": settings.version,
+            "command": command,
+            **_told(asked, results),
+        },
         sites=_sites(trained, watch.facts),
         cases=_made_up(task.contract),
-        command=command,
     )
     return settings.out
+
+
+def _statistics(settings: RunFile, task: Task) -> dict[str, Run]:
+    """One round more for the statistics; none with differential privacy, for they carry no noise."""
+    if not settings.training.statistics or settings.privacy.local:
+        return {}
+    return {STATISTICS: Run(statistics_task(task), 1)}
+
+
+def statistics_task(model: Task) -> Task:
+    """One round of the model's federation in which the sites send statistics."""
+    method = model.method.model_copy(update={"aggregation": Aggregation()})
+    return replace(model, network=STATISTICS, network_config={}, rounds=1, ridge=0.0, augment=False, method=method)
+
+
+def _told(asked: Mapping[str, Run], results: Path) -> dict[str, Any]:
+    """What the statistics add to the card."""
+    if STATISTICS not in asked:
+        return {}
+    parameters = load_file(results / f"{STATISTICS}.safetensors")
+    return {"clinical_statistics": describe(parameters, asked[STATISTICS].task.contract)}
 
 
 def _config(settings: RunFile, runs: Mapping[str, Run], results: Path, *, resume: bool) -> dict[str, Any]:

@@ -43,11 +43,9 @@ def write(
     trained: Trained,
     out: Path,
     *,
-    name: str,
-    version: str,
+    about: Mapping[str, Any],
     sites: Sequence[Site],
     cases: Sequence[NodeCase],
-    command: str,
     held_out: int = 0,
     evaluation: Callable[[Calibration], Mapping[str, Any] | None] = lambda _: None,
 ) -> None:
@@ -56,11 +54,9 @@ def write(
     Args:
         trained: what the federation left.
         out: new or empty folder.
-        name: of the model.
-        version: of the model.
+        about: name and version of the model, the command that trains it again, and what else the card tells.
         sites: that trained.
         cases: on which the export is compared with torch.
-        command: that trains this model again.
         held_out: number of patients of the evaluation.
         evaluation: of the calibrated model.
 
@@ -79,7 +75,6 @@ def write(
         held_out=held_out,
         evaluation=evaluation(calibration),
         onnx_difference=difference,
-        command=command,
     )
     write_bundle(
         out,
@@ -87,7 +82,7 @@ def write(
         weights=weights(network),
         contract=contract,
         calibration=calibration,
-        card={"name": name, "version": version, **card},
+        card={**card, **about},
     )
 
 

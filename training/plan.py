@@ -8,7 +8,7 @@ import torch
 from fedbiomed.common.datamanager import DataManager
 from fedbiomed.common.training_plans import TorchTrainingPlan
 
-from training import masking, steps
+from training import steps
 from training.task import Task
 
 
@@ -21,7 +21,7 @@ class FedPetPlan(TorchTrainingPlan):  # type: ignore[misc]  # Fed-BioMed publish
             "import torch",
             "from fedbiomed.common.datamanager import DataManager",
             "from fedbiomed.common.training_plans import TorchTrainingPlan",
-            "from training import masking, steps",
+            "from training import steps",
             "from training.task import Task",
         ]
 
@@ -39,10 +39,8 @@ class FedPetPlan(TorchTrainingPlan):  # type: ignore[misc]  # Fed-BioMed publish
         return {"local", "persistent"} if self.task.method.personal(name) else set()
 
     def postprocess(self, params: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Under secure aggregation, round what leaves the site so that the sites' sum has no drift."""
-        if not self.task.method.masked or self.node_id() is None:  # the researcher's own copy is rounded no more
-            return params
-        return masking.prepare(params, self.task.method, steps.site_seed(self.dataset, self.round() or 0))
+        """What leaves the site; the researcher's own copy stays as it is."""
+        return params if self.node_id() is None else steps.outgoing(self.dataset, params, self.round() or 0)
 
     def training_data(self) -> DataManager:
         """The patients of the folder that the node registered."""

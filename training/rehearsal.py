@@ -123,11 +123,9 @@ def rehearse(  # noqa: PLR0913  one argument for each option of the command
     write(
         trained,
         out,
-        name=name,
-        version=version,
+        about={"name": name, "version": version, "command": _command(runs[MODEL], sites, held_out)},
         sites=[Site.of(site, one, model.validation_fraction) for one, site in named.items()],
         cases=some,
-        command=_command(runs[MODEL], sites, held_out),
         held_out=sum(len(site.case_ids) for site in held_out),
         evaluation=lambda calibration: (
             evaluate(HeldOut.of(held_out), trained.networks, calibration, contract) if held_out else None

@@ -31,6 +31,7 @@ from training import internals_researcher as internals
 from training.method import MASKED_RANGE
 from training.plan import FedPetPlan
 from training.risk_table import pooled
+from training.statistics import STATISTICS
 from training.task import Task, code_digest
 
 if TYPE_CHECKING:
@@ -289,7 +290,7 @@ class _Training:
     def _require_plausible(self, network: nn.Module, before: float) -> None:
         """Refuse an aggregate that no training can have made, before anything is kept of it."""
         after, largest = _norm(network), self.task.method.largest(network)
-        jump = after / before
+        jump = after / before if self.task.network != STATISTICS else 1.0
         if not (math.isfinite(after) and 1 / self.config.norm_jump <= jump <= self.config.norm_jump):
             raise FederationError(
                 found=Message(

@@ -18,8 +18,10 @@ from fedpet.messages import Message
 from training import privacy  # noqa: F401  tells Opacus how our networks give per-patient gradients
 from training.augmentation import augmentation
 from training.losses import concept_loss, interval_targets, score_ridge, survival_nll
+from training.masking import prepare
 from training.node_data import read_node, split
 from training.risk_table import MINIMUM_CASES, RiskTable
+from training.statistics import STATISTICS, of_site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +69,7 @@ class NodeDataset(CustomDataset):  # type: ignore[misc]  # Fed-BioMed publishes 
         image = case.image.astype(np.float32)
         if self.change is not None and index in self.training:
             image = self.change(image)
-        return _inputs(image, case), _targets(case, images=self.task.network != "clinical")
+        return _inputs(image, case), _targets(case, images=self.task.network not in {"clinical", STATISTICS})
 
 
 def _inputs(image: NDArray[np.float32], case: NodeCase) -> Batch:
@@ -107,6 +109,18 @@ def loaders(whole: PytorchDataLoader, dataset: NodeDataset, round_index: int) ->
 def site_seed(dataset: NodeDataset, round_index: int) -> int:
     """A seed of the task, the round and the site."""
     return (dataset.task.seed * 1_000_003 + round_index * 7_919 + sum(dataset.node.site.encode())) % 2**31
+
+
+def outgoing(dataset: NodeDataset, parameters: dict[str, Tensor], round_index: int) -> dict[str, Tensor]:
+    """What leaves the site: the trained parameters or its statistics, rounded as secure aggregation needs it.
+
+    Raises:
+        FederationError: secure aggregation would clip a parameter.
+    """
+    task = dataset.task
+    if task.network == STATISTICS:
+        parameters = of_site(dataset.node, dataset.training)
+    return prepare(parameters, task.method, site_seed(dataset, round_index)) if task.method.masked else parameters
 
 
 def optimizer(task: Task, network: nn.Module, round_index: int) -> torch.optim.Optimizer | Optimizer:

@@ -16,6 +16,7 @@ from fedpet.messages import Message
 from inference.contract import Contract
 from inference.network import build_network, parameter_groups
 from training.method import CLEAR, Method
+from training.statistics import STATISTICS, Carrier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,18 @@ if TYPE_CHECKING:
 
     from training.node_data import NodeData
 
-_MODULES = ("augmentation", "losses", "masking", "method", "node_data", "privacy", "risk_table", "steps", "task")
+_MODULES = (
+    "augmentation",
+    "losses",
+    "masking",
+    "method",
+    "node_data",
+    "privacy",
+    "risk_table",
+    "statistics",
+    "steps",
+    "task",
+)
 _SOURCES = (  # all that decides how a node trains
     "inference/contract.py",
     "inference/network.py",
@@ -39,7 +51,7 @@ class Task:
 
     Attributes:
         contract: input contract of the node data.
-        network: name in the registry of `inference.network`.
+        network: name in the registry of `inference.network`, or "statistics" (see `training.statistics`).
         network_config: its configuration.
         rounds: number of rounds of the whole experiment; the learning rate follows a cosine over them.
         learning_rate: of the first round.
@@ -71,6 +83,8 @@ class Task:
 
     def build(self) -> nn.Module:
         """The network, with fresh parameters."""
+        if self.network == STATISTICS:
+            return Carrier(self.contract)
         return build_network(self.network, self.contract, self.network_config)
 
     def parameter_groups(self, network: nn.Module, round_index: int) -> list[dict[str, object]]:

@@ -10,6 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 from fedpet.messages import Message
 from fedpet.progress import part
 from training.card import BASELINE, MODEL, pooled_loss
+from training.statistics import STATISTICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,7 +40,11 @@ class Watch:
     ) -> None:
         self.facts: dict[str, dict[str, Any]] = {}
         self._runs, self._progress, self._journal, self._further = runs, progress, journal, further
-        self._shares = {MODEL: part(progress, 0.08, 0.9), BASELINE: part(progress, 0.9, 1.0)}
+        self._shares = {
+            MODEL: part(progress, 0.08, 0.9),
+            BASELINE: part(progress, 0.9, 0.99),
+            STATISTICS: part(progress, 0.99, 1.0),
+        }
         self._writer = SummaryWriter(str(tensorboard)) if tensorboard is not None else None
 
     def __enter__(self) -> Self:
@@ -85,6 +90,8 @@ class Watch:
             if name == MODEL
             else Message("Clinical baseline: round {round} of {rounds}, validation loss {loss:.3f}", **values)
         )
+        if name == STATISTICS:
+            message = Message("Statistics of the clinical variables")
         self._shares[name](self._done(name, event["round"]), message)
 
     def _done(self, name: str, number: int) -> float:

@@ -1,0 +1,47 @@
+"""Statistics of the clinical inputs, from the carrier's parameters back to units."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from training.statistics import Carrier, describe, of_site
+
+
+def test_missing_values_do_not_count(training_nodes, tmp_path):
+    """Half of the patients without a flagged term: mean and spread are those of the others."""
+    from training.node_data import read_node
+
+    contract = training_nodes.small_contract()
+    term = next(term for term in contract.terms if term.flag)
+    at, flag = contract.inputs.index(term.name), contract.inputs.index(f"missing:{term.name}")
+    folder = training_nodes.write_node(tmp_path / "node", contract, "nice", 8, seed=1)
+    node = read_node(folder, contract)
+    for number, case in enumerate(node.cases):
+        case.clinical[flag] = number % 2
+        case.clinical[at] = 0.0 if number % 2 else 1.0 + (number % 4)
+    row = next(row for row in describe(of_site(node, range(8)), contract) if row["term"] == term.name)
+    known = term.mean + term.sd * np.array([1.0, 3.0, 1.0, 3.0])
+    assert row["mean"] == pytest.approx(known.mean(), rel=1e-5)
+    assert row["sd"] == pytest.approx(known.std(), rel=1e-4)
+    assert row["missing"] == 0.5
+    assert (row["contract_mean"], row["contract_sd"]) == (term.mean, term.sd)
+
+
+def test_a_term_that_nobody_knows_has_no_mean(training_nodes):
+    contract = training_nodes.small_contract()
+    term = next(term for term in contract.terms if term.flag)
+    parameters = {"mean": torch.zeros(len(contract.inputs)), "square": torch.zeros(len(contract.inputs))}
+    parameters["mean"][contract.inputs.index(f"missing:{term.name}")] = 1.0
+    row = next(row for row in describe(parameters, contract) if row["term"] == term.name)
+    assert (row["mean"], row["sd"], row["missing"]) == (None, None, 1.0)
+
+
+def test_the_carrier_learns_nothing(training_nodes):
+    contract = training_nodes.small_contract()
+    carrier = Carrier(contract)
+    output = carrier(torch.zeros(2, 2, *contract.shape), torch.ones(2, len(contract.inputs)))
+    output.hazard_logits.sum().backward()
+    assert not carrier.mean.grad.any()
+    assert output.hazard_logits.shape == (2, len(contract.month_edges) - 1)

@@ -1,0 +1,86 @@
+"""Federated statistics of the clinical inputs: mean, spread and missing share over all sites' training patients.
+
+They travel as the parameters of a network that predicts nothing, in one round of the same federation: each site puts
+its own means there, and the average weighted by patients is that of all patients. So secure aggregation covers them,
+and no site's own figures are seen.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from inference.network import NetworkOutput
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from torch import Tensor
+
+    from inference.contract import Contract
+    from training.node_data import NodeData
+
+STATISTICS = "statistics"  # name of the run and of its network
+_RARE = 0.02  # a term that fewer know is given without mean: the rounding would decide it
+_SQUARE_SCALE = 8.0  # keeps mean squares within the range of secure aggregation
+
+
+class Carrier(nn.Module):
+    """Two vectors over the clinical inputs: means, and mean squares divided by `_SQUARE_SCALE`."""
+
+    def __init__(self, contract: Contract) -> None:
+        super().__init__()
+        self.intervals = len(contract.month_edges) - 1
+        self.mean = nn.Parameter(torch.zeros(len(contract.inputs)))
+        self.square = nn.Parameter(torch.zeros(len(contract.inputs)))
+
+    def forward(self, image: Tensor, clinical: Tensor) -> NetworkOutput:
+        """The same for everybody, with a gradient of 0."""
+        score = 0.0 * (clinical * (self.mean + self.square)).sum(1)
+        none = image.new_zeros((image.shape[0], 0))
+        return NetworkOutput(score[:, None].expand(-1, self.intervals), score, none, image[:, :0], clinical * 0.0)
+
+
+def of_site(node: NodeData, training: Collection[int]) -> dict[str, Tensor]:
+    """The carrier's parameters of one site."""
+    values = np.stack([node.cases[index].clinical for index in sorted(training)]).astype(np.float64)
+    return {
+        "mean": torch.from_numpy(values.mean(0)).float(),
+        "square": torch.from_numpy((values**2).mean(0) / _SQUARE_SCALE).float(),
+    }
+
+
+def describe(parameters: Mapping[str, Tensor], contract: Contract) -> list[dict[str, Any]]:
+    """Mean and standard deviation in the term's own unit, of patients whose value is known, and the missing share.
+
+    A missing value is encoded as 0: without a flag its share is not known (None) and the figures include those zeros.
+    """
+    found = dict(
+        zip(
+            contract.inputs,
+            zip(parameters["mean"].tolist(), (parameters["square"] * _SQUARE_SCALE).tolist(), strict=True),
+            strict=True,
+        )
+    )
+    rows = []
+    for term in contract.terms:
+        mean, square = found[term.name]
+        missing = min(max(found[f"missing:{term.name}"][0], 0.0), 1.0) if term.flag else None
+        known = 1.0 - (missing or 0.0)
+        centre, spread = mean / max(known, _RARE), square / max(known, _RARE)
+        told = known >= _RARE
+        rows.append(
+            {
+                "term": term.name,
+                "mean": round(term.mean + term.sd * centre, 4) if told else None,
+                "sd": round(term.sd * sqrt(max(spread - centre**2, 0.0)), 4) if told else None,
+                "missing": None if missing is None else round(missing, 4),
+                "contract_mean": term.mean,
+                "contract_sd": term.sd,
+            }
+        )
+    return rows
