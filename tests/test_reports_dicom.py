@@ -37,7 +37,7 @@ TURNED = [0.8, 0.6, 0.0, -0.6, 0.8, 0.0]  # rows and columns oblique to the pati
 PATIENT = {
     "SpecificCharacterSet": "ISO_IR 100",
     "PatientName": "LEFÈVRE^Zoé",
-    "PatientID": "HOSP-4711",
+    "PatientID": "HOSP-4712",
     "PatientBirthDate": "19580704",
     "PatientSex": "F",
     "AccessionNumber": "ACC-1",
@@ -46,7 +46,7 @@ PATIENT = {
     "ReferringPhysicianName": "MARTIN^Élise",
     "PositionReferenceIndicator": "",
 }
-MARKS = ("LEFÈVRE", "Zoé", "HOSP-4711", "19580704", "MARTIN")
+MARKS = ("LEFÈVRE", "Zoé", "HOSP-4712", "19580704", "MARTIN")
 KINDS = ("lesions", "saliency", "measurements", "report")
 LESIONS = {3: (slice(2, 6), slice(4, 9), slice(20, 26)), 7: (slice(9, 11), slice(30, 35), slice(3, 6))}
 
