@@ -70,6 +70,18 @@ def test_an_unsound_method_is_refused_before_anything_starts(tmp_path):
     assert not (tmp_path / "work").exists()
 
 
+def test_a_rehearsal_refuses_the_same(training_nodes, tmp_path):
+    from training.method import read_method
+    from training.rehearsal import rehearse
+
+    contract = training_nodes.small_contract()
+    nodes = [training_nodes.write_node(tmp_path / site, contract, site, 26, seed=1) for site in ("a", "b", "c")]
+    method = read_method({"method": "scaffold"}, {})
+    with pytest.raises(FederationError, match="Scaffold with secure"):
+        rehearse(nodes, out=tmp_path / "bundle", work=tmp_path / "work", contract=contract, method=method)
+    assert not (tmp_path / "work").exists()
+
+
 def test_nothing_to_resume(tmp_path):
     with pytest.raises(FederationError, match="no training to resume"):
         run(read(tmp_path), resume=True)

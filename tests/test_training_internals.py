@@ -99,6 +99,43 @@ def test_names_of_the_node(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+_GUARD = """
+from types import SimpleNamespace
+import torch
+from fedpet.errors import FederationError
+from inference.contract import default_contract
+from training.method import CLEAR, Method
+from training.researcher import _Training, _norm
+from training.task import Task
+
+def refused(change, method):
+    training = _Training.__new__(_Training)
+    training.config = SimpleNamespace(norm_jump=3.0)
+    training.task = Task(contract=default_contract(), network="clinical", method=method)
+    network = training.task.build()
+    before = _norm(network)
+    with torch.no_grad():
+        change(network.head.baseline)
+    try:
+        training._require_plausible(network, before)
+    except FederationError as error:
+        return str(error)
+    return ""
+
+assert refused(lambda p: p.add_(0.1), Method()) == ""
+assert "went from" in refused(lambda p: p.mul_(5e14), CLEAR)
+assert "went from" in refused(lambda p: p.mul_(0.1), CLEAR)
+assert "went from" in refused(lambda p: p.fill_(float("nan")), CLEAR)
+assert "after the aggregation" in refused(lambda p: p[:1].fill_(6.5), Method())
+assert refused(lambda p: p[:1].fill_(6.5), CLEAR) == ""
+"""
+
+
+def test_an_aggregate_that_no_training_made_is_refused(tmp_path):
+    done = run(_GUARD, tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_the_calling_process_stays_light(tmp_path):
     done = run(
         "import sys, training.federation; assert not {'fedbiomed', 'torch'} & set(sys.modules), 'heavy'", tmp_path

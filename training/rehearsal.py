@@ -113,6 +113,8 @@ def rehearse(  # noqa: PLR0913  one argument for each option of the command
         method=method,
     )
     runs = plan_runs(model, local_epochs)
+    for run in runs.values():
+        run.task.method.require_sound(run.task.build(), len(sites))
     named = _named(sites)
     if journal is not None:
         planned = {one: run.task.rounds for one, run in runs.items()}
