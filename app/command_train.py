@@ -92,9 +92,9 @@ def run_federation(
     from training.deployment import read_run_file, run
 
     settings = load_settings()
-    with reported(), screen(settings.language) as (progress, event):
+    with reported():
         file = read_run_file(config)
-        with Journal.new(settings.runs_folder) as journal:
+        with screen(settings.language) as (progress, event), Journal.new(settings.runs_folder) as journal:
             done = run(
                 file,
                 resume=resume,

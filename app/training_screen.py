@@ -109,5 +109,9 @@ def _number(value: float | None) -> str:
 def screen(language: Language) -> Iterator[tuple[Progress, Callable[[dict[str, Any]], None]]]:
     """Draw on standard error; yields the progress and what takes the events."""
     shown = Screen(language)
-    with Live(shown, console=messages, refresh_per_second=4):
-        yield shown.progress, shown.event
+    try:
+        with Live(shown, console=messages, refresh_per_second=4):
+            yield shown.progress, shown.event
+    finally:
+        if not messages.is_terminal:
+            messages.print()  # what is drawn last ends without a new line there
