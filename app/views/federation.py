@@ -44,7 +44,7 @@ def draw() -> None:
     st.title(_("Federation"), anchor=False)
     runs = read_runs(services().settings.runs_folder)
     if not runs:
-        st.info(_("No training has been run here yet: “fedpet train rehearse” and “fedpet train run” write what this page shows."))
+        st.info(_("No training was run here yet; “fedpet train rehearse” and “fedpet train run” draw on this page."))
         return
     number = st.selectbox(
         _("Training"), range(len(runs)), format_func=lambda n: _title(runs[n], spoken), width=520, key="run"
