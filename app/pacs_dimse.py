@@ -133,7 +133,7 @@ class DimsePacs:
 
     def _get(self, wanted: Listed, basket: Basket) -> Outcome:
         contexts, roles = receiving(_GET, {kind for images in wanted.values() for kind in images.values() if kind})
-        meter = Meter(basket.limits.max_bytes, basket.too_large)
+        meter = Meter(basket.limits.max_bytes, lambda _: basket.too_large())
         handlers = [(evt.EVT_C_STORE, receiver(basket.keep)), *meter.handlers()]
         with self._associated(contexts, roles=roles, handlers=handlers) as association:
             if _GET not in {context.abstract_syntax for context in association.accepted_contexts}:

@@ -45,10 +45,14 @@ _USED = frozenset(
 
 @dataclass
 class _Delivery:
-    """What one association brings: (study, series) in order. `number` counts associations, from 1."""
+    """What one association brings: (study, series) in order.
+
+    `number` counts associations, from 1; `last` is the number of the latest one when this one's connection ended.
+    """
 
     number: int
     brought: dict[tuple[str, str], None] = field(default_factory=dict)
+    last: int | None = None
 
 
 class Inbox:
@@ -67,6 +71,7 @@ class Inbox:
         self._limits = limits
         self._max_bytes = max_bytes
         self._deliveries: dict[Hashable, _Delivery] = {}
+        self._whole: dict[tuple[str, str], int] = {}  # brought well by that association, while others bring it too
         self._count = 0
         self.lock = threading.RLock()  # held while a parcel is read or changed
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -99,6 +104,13 @@ class Inbox:
                 return NO_ROOM
             return parcel.put(item)
 
+    def closing(self, sender: Hashable) -> None:
+        """The connection of an association ended: associations that begin from now on may bring its images again."""
+        with self.lock:
+            delivery = self._deliveries.get(sender)
+            if delivery is not None and delivery.last is None:
+                delivery.last = self._count
+
     def ended(self, sender: Hashable, *, well: bool) -> None:
         """An association ended: by a release, or broke off in the middle of what it brought last."""
         with self.lock:
@@ -106,9 +118,11 @@ class Inbox:
             brought = list(delivery.brought)
             for name, series in brought:
                 if not well and (name, series) == brought[-1]:
-                    self.parcels[name].break_off(series, self._count)
-                elif not self._is_brought(name, series):
-                    self.parcels[name].end(series, delivery.number)
+                    self.parcels[name].break_off(series, self._count if delivery.last is None else delivery.last)
+                else:
+                    self._whole[name, series] = max(delivery.number, self._whole.get((name, series), 0))
+                if (name, series) in self._whole and not self._is_brought(name, series):
+                    self.parcels[name].end(series, self._whole.pop((name, series)))
 
     def quiet(self, seconds: float) -> list[Parcel]:
         """The studies with images or refused ones that no association brings and to which nothing came for a time."""

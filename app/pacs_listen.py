@@ -90,6 +90,7 @@ class Listener:
             max_bytes=ours.max_instance_mb * 2**20,
             timeout_s=_IDLE,
             tls=pacs_errors.certified("pacs_listen", ours.listener_context),
+            closing=self.inbox.closing,
         )
         self.resume()
         with scp as port:

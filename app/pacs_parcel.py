@@ -80,7 +80,7 @@ class Parcel:
 
     def break_off(self, series: str, count: int) -> None:
         """Its association, one of the first `count`, did not end well."""
-        self.open[series] = count
+        self.open[series] = max(count, self.open.get(series, 0))
 
     def end(self, series: str, number: int) -> None:
         """Its association, the `number`th, ended well: the series is whole, unless an earlier one broke off later."""

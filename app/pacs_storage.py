@@ -81,7 +81,7 @@ def opened(event: Event) -> None:
 class Meter:
     """Cuts a connection whose next object grows beyond a limit: it is held in memory until it is whole."""
 
-    def __init__(self, limit: int, exceeded: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, limit: int, exceeded: Callable[[Association], None] = lambda _: None) -> None:
         self._limit = limit
         self._exceeded = exceeded
         self._bytes: dict[Association, int] = {}
@@ -98,7 +98,7 @@ class Meter:
         self._bytes[event.assoc] = self._bytes.get(event.assoc, 0) + len(event.data)
         connection = event.assoc.dul.socket
         if self._bytes[event.assoc] > self._limit and connection is not None:
-            self._exceeded()
+            self._exceeded(event.assoc)
             connection.close()
 
     def _restart(self, event: Event) -> None:
@@ -115,6 +115,7 @@ def storage_scp(
     max_bytes: int,
     timeout_s: float,
     tls: ssl.SSLContext | None = None,
+    closing: Callable[[Association], None] = lambda _: None,
 ) -> Iterator[int]:
     """Listen for C-STORE (and C-ECHO) while the context is open, which gives the port.
 
@@ -126,6 +127,7 @@ def storage_scp(
         max_bytes: the largest object.
         timeout_s: an association that is idle for longer is aborted.
         tls: our certificate, and whose we ask for.
+        closing: told as soon as a connection ends, well or not; perhaps twice.
 
     Raises:
         PacsError: the address cannot be listened on.
@@ -136,7 +138,12 @@ def storage_scp(
     ae.add_supported_context(Verification)
     ae.require_called_aet, ae.require_calling_aet = True, list(callers)
     ae.network_timeout = ae.dimse_timeout = timeout_s
-    handlers = [(evt.EVT_C_STORE, receiver(keep)), (evt.EVT_CONN_OPEN, opened), *Meter(max_bytes).handlers()]
+    handlers: list[evt.EventHandlerType] = [
+        (evt.EVT_C_STORE, receiver(keep)),
+        (evt.EVT_CONN_OPEN, opened),
+        (evt.EVT_CONN_CLOSE, lambda event: closing(event.assoc)),
+        *Meter(max_bytes, closing).handlers(),
+    ]
     try:
         server = ae.start_server(address, block=False, ssl_context=tls, evt_handlers=handlers)
     except OSError as error:

@@ -78,6 +78,16 @@ def test_an_association_begun_before_the_break_does_not_close_the_series(inbox, 
     assert len(ready(inbox)) == 1
 
 
+@pytest.mark.parametrize("first_to_end", ["a", "b"])
+def test_a_series_sent_again_at_once_is_whole_although_the_break_is_noticed_later(inbox, images, first_to_end):
+    assert inbox.take(images[0], "a") == 0x0000
+    inbox.closing("a")
+    assert {inbox.take(image, "b") for image in images} == {0x0000}
+    for sender in sorted("ab", reverse=first_to_end == "b"):
+        inbox.ended(sender, well=sender == "b")
+    assert len(ready(inbox)) == 1
+
+
 def test_a_series_sent_by_two_associations_waits_for_both(inbox, images):
     inbox.take(images[0], "a")
     inbox.take(images[1], "b")

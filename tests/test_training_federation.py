@@ -517,7 +517,7 @@ def test_averaging_in_one_process_gives_what_the_federation_gave(methods, nodes,
         there = methods.weights(name)
         here = fit(methods.tasks[name], list(cohort.by_site(everybody).values()))
         for key, value in here.network.state_dict().items():
-            torch.testing.assert_close(value, there[key], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(value, there[key], rtol=1e-4, atol=1e-4)  # another order of sums, several steps
         history = json.loads((methods.out / f"{name}.json").read_text())
         last = history["final"].values()
         told = sum(one["loss"] * one["n"] for one in last) / sum(one["n"] for one in last)
