@@ -66,11 +66,12 @@ def listed(json: Json = False) -> None:
         rows = [asdict(one) | refusal for one, refusal in zip(models, refusals, strict=True)]
         write_json({"models": rows, "history": [asdict(act) for act in history]})
         return
-    table = Table("", "Digest", "Name", "Version", "Evaluated on", "")
+    table = Table("", "Digest", "Name", "Version", "Trained on", "Evaluated on", "")
     for one in models:
         evaluated = f"{one.patients} patients" if one.patients else "no report"
         why = str(one.refused.found) if one.refused else "in force" if one.in_force else ""
-        table.add_row("*" if one.in_force else "", one.digest[:12], one.name, one.version, evaluated, why)
+        taught = "–" if one.refused else "synthetic patients" if one.synthetic else "real patients"
+        table.add_row("*" if one.in_force else "", one.digest[:12], one.name, one.version, taught, evaluated, why)
     messages.print(table)
     for act in history:
         told = f"{act.moment}  {act.act.replace('_', ' ')} {act.digest[:12]} by {act.by}: {act.why or '–'}"

@@ -2,7 +2,7 @@
 
 ::
 
-    {"event": "started", "moment", "name", "version", "sites": [...], "rounds": {run: number}}
+    {"event": "started", "moment", "name", "version", "sites": [...], "rounds": {run: number}, "synthetic"}
     {"event": "round", "moment", "run", "round", "seconds", "patients": {site: n}, "validation": {site: {metric: x}},
      "concordance"}
     {"event": "done" | "stopped", "moment", "why"}
@@ -99,6 +99,7 @@ class TrainingRun:
         planned: number of rounds, by name of the training ("model", then baselines).
         rounds: those that are over, by name of the training.
         news: time of the last line.
+        synthetic: patients are known to be simulated.
         why: what stopped it.
     """
 
@@ -110,6 +111,7 @@ class TrainingRun:
     rounds: Mapping[str, tuple[Round, ...]]
     state: Literal["running", "done", "stopped"]
     news: datetime
+    synthetic: bool
     why: Message | None = None
 
 
@@ -132,6 +134,7 @@ def read_run(folder: Path) -> TrainingRun | None:
         rounds={name: _rounds(name, lines) for name in first["rounds"]},
         state="running",
         news=datetime.fromisoformat(lines[-1]["moment"]),
+        synthetic=first.get("synthetic", False),
     )
     last = lines[-1]
     if last["event"] == "done":

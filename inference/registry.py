@@ -57,6 +57,7 @@ class Held:
         in_force: whether it predicts now.
         name, version: as on its card.
         patients: of its evaluation report; 0 where it has none.
+        synthetic: trained on simulated patients.
         refused: why it must not be used.
     """
 
@@ -65,6 +66,7 @@ class Held:
     name: str = ""
     version: str = ""
     patients: int = 0
+    synthetic: bool = False
     refused: BundleRefused | None = None
 
 
@@ -116,7 +118,7 @@ class Registry:
         except BundleRefused as refused:
             return Held(digest, in_force, refused=refused)
         name, version = (str(bundle.card[one]) for one in ("name", "version"))
-        return Held(digest, in_force, name, version, report.get("patients", 0))
+        return Held(digest, in_force, name, version, report.get("patients", 0), bundle.card["synthetic"])
 
     def _digest_in_force(self) -> str:
         promoted = self._state()["promoted"]

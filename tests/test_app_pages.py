@@ -145,7 +145,7 @@ def test_the_list_shows_each_case_with_its_answer(page, services):
     _ready(services)
     _ready(services, abstained=True)
     said = _texts(page.run())
-    for words in ("reçu", "prêt", "52\u202f%", "risque intermédiaire", "abstention", "10 mars 2026"):
+    for words in ("MODÈLE SYNTHÉTIQUE", "reçu", "prêt", "52\u202f%", "risque intermédiaire", "abstention", "10 mars 2026"):
         assert words.replace("\u202f", " ") in said.replace("\u202f", " ").replace("\xa0", " ")
     assert [button.label for button in page.button if button.key] == ["Ouvrir"] * 3
 
@@ -456,7 +456,9 @@ def test_a_promotion_changes_no_answered_case_until_its_reader_asks(page, regist
 def test_a_federation_is_drawn_while_it_trains(page, services):
     assert "Aucun entraînement" in _open(page, "federation").info[0].value
     journal = Journal.new(services.settings.runs_folder)
-    journal.write("started", name="essai", version="2", sites=["Lyon", "Nice"], rounds={"model": 4, "clinical": 1})
+    journal.write(
+        "started", name="essai", version="2", sites=["Lyon", "Nice"], rounds={"model": 4, "clinical": 1}, synthetic=True
+    )
     for number, loss in ((1, 2.25), (2, 2.0)):
         validation = {"Nice": {"loss": loss, "n": 6.0}, "Lyon": {"loss": 1.5, "n": 2.0}}
         journal.write(
@@ -464,7 +466,15 @@ def test_a_federation_is_drawn_while_it_trains(page, services):
             validation=validation, concordance=0.6,
         )  # fmt: skip
     said = _texts(page.run())
-    for words in ("Lyon", "2,250", "2,000", "2,062", "0,600", "2 sites"):  # 2.0625 is the pooled loss of round 1
+    for words in (
+        "MODÈLE SYNTHÉTIQUE",
+        "Lyon",
+        "2,250",
+        "2,000",
+        "2,062",
+        "0,600",
+        "2 sites",
+    ):  # 2.0625 is the pooled loss of round 1
         assert words in said
     assert any("tour 2 sur 4" in bar.proto.text and "2 min" in bar.proto.text for bar in page.get("progress"))
     journal.write("stopped", why=Message("The training was stopped.").to_json())

@@ -33,6 +33,7 @@ def _report(path, **changes):
 
 def test_without_a_promotion_the_demonstration_model_is_in_force(registry):
     assert registry.in_force().digest == Bundle.chosen(None).digest
+    assert all(one.synthetic for one in registry.held())
     assert [(one.digest, one.in_force, one.patients) for one in registry.held()] == [
         (Bundle.chosen(None).digest, True, 200)
     ]

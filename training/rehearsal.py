@@ -118,7 +118,8 @@ def rehearse(  # noqa: PLR0913  one argument for each option of the command
     named = _named(sites)
     if journal is not None:
         planned = {one: run.task.rounds for one, run in runs.items()}
-        journal.write("started", name=name, version=version, sites=sorted(named), rounds=planned)
+        simulated = any(site.synthetic for site in sites)
+        journal.write("started", name=name, version=version, sites=sorted(named), rounds=planned, synthetic=simulated)
     trained = _train(named, runs, work_folder, journal, part(progress, 0.0, 0.9))
     progress(0.9, Message("Evaluating and exporting the model"))
     some = [site.case(site.case_ids[0]) for site in (*held_out, *sites)]

@@ -9,7 +9,7 @@ import streamlit as st
 from app.services import FILES, services
 from app.tables import ANSWERED, BUSY, Status
 from app.views import answer, checks, comparison, facts, images, preparation, reasons, verdict
-from app.views.frame import CASE, STATUS, chosen_case, follow_progress, synthetic_banner, user
+from app.views.frame import CASE, STATUS, chosen_case, follow_progress, is_synthetic, synthetic_banner, user
 from app.views.speech import speech
 from fedpet.messages import Message
 
@@ -70,7 +70,7 @@ def _draw_heading(case: Case, spoken: Speech) -> None:
 def _draw_answer(case: Case, spoken: Speech, pages: Mapping[str, StreamlitPage]) -> None:
     _ = spoken.text
     result = case.result or {}
-    if result["prediction"]["model"]["synthetic"]:
+    if is_synthetic(case):
         synthetic_banner(spoken)
     if others := comparison.others(case):
         label = spoken.say(Message("Compare with another examination of this patient ({n})", n=len(others)))

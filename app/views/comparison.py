@@ -13,7 +13,7 @@ from app.services import services
 from app.tables import ANSWERED
 from app.viewer.description import read_description
 from app.views import images
-from app.views.frame import CASE, chosen_case, signed_in
+from app.views.frame import CASE, chosen_case, is_synthetic, signed_in, synthetic_banner
 from app.views.speech import speech
 from fedpet.messages import Message
 from imaging.regions import REGIONS
@@ -64,6 +64,8 @@ def draw(*, case: StreamlitPage, worklist: StreamlitPage) -> None:
         st.page_link(worklist, label=_("Back to the cases"), icon=":material/arrow_back:")
         return
     there = _chosen(known, spoken)
+    if is_synthetic(here) or is_synthetic(there):
+        synthetic_banner(spoken)
     with st.container(horizontal=True):
         for one in sorted((there, here), key=lambda case: case.study_date):
             label = spoken.say(Message("Case of {date}", date=spoken.day(one.study_date)))

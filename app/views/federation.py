@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import streamlit as st
 
 from app.services import services
+from app.views.frame import synthetic_banner
 from app.views.speech import speech
 from fedpet.journal import read_runs
 from fedpet.messages import Message
@@ -67,6 +68,8 @@ def _title(run: TrainingRun, spoken: Speech) -> str:
 
 def _draw_run(run: TrainingRun, spoken: Speech) -> None:
     _ = spoken.text
+    if run.synthetic:
+        synthetic_banner(spoken)
     with st.container(horizontal=True, vertical_alignment="center"):
         label, colour = _STATES[run.state]
         st.badge(spoken.say(label), color=colour)

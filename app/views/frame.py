@@ -85,6 +85,11 @@ def synthetic_banner(spoken: Speech) -> None:
     st.html(f"<p class='fp-banner fp-synthetic' role='note'><strong>{title}</strong> {text}</p>")
 
 
+def is_synthetic(case: Case) -> bool:
+    """Whether a model of synthetic patients answered the case."""
+    return bool(case.result and case.result["prediction"]["model"]["synthetic"])
+
+
 def session() -> str:
     """The session of this page; without one the page ends here, since no guard stands in front of it."""
     known = services().access.session(st.context.cookies)

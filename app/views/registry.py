@@ -32,7 +32,7 @@ def draw(spoken: Speech, *, card: StreamlitPage) -> None:
     except FedpetError as error:
         show_error(error, spoken)
         return
-    headings = (_("Fingerprint"), _("Name"), _("Version"), _("Evaluated on"), _("State"))
+    headings = (_("Fingerprint"), _("Name"), _("Version"), _("Trained on"), _("Evaluated on"), _("State"))
     table(headings, (_row(one, spoken) for one in held), label=_("Models"))
     with st.container(horizontal=True):
         for one in held:
@@ -65,7 +65,8 @@ def _row(one: Held, spoken: Speech) -> tuple[str, ...]:
     _ = spoken.text
     state = spoken.say(one.refused.found) if one.refused else _("in force") if one.in_force else ""
     evaluated = spoken.say(Message("{n} patients", n=one.patients)) if one.patients else _("no report")
-    return one.digest[:12], one.name, one.version, evaluated, state
+    taught = "–" if one.refused else _("synthetic patients") if one.synthetic else _("real patients")
+    return one.digest[:12], one.name, one.version, taught, evaluated, state
 
 
 def _draw_change(held: tuple[Held, ...], spoken: Speech) -> None:

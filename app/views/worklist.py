@@ -8,7 +8,7 @@ import streamlit as st
 
 from app.services import services
 from app.tables import BUSY, Status
-from app.views.frame import CASE, RISK, STATUS, signed_in
+from app.views.frame import CASE, RISK, STATUS, is_synthetic, signed_in, synthetic_banner
 from app.views.speech import speech
 from fedpet.messages import Message
 
@@ -46,11 +46,14 @@ def draw(*, new_case: StreamlitPage, case: StreamlitPage) -> None:
 
     @st.fragment(run_every=_REFRESH_SECONDS if busy else None)
     def rows() -> None:
+        shown = [services().store.get(listed.id) or listed for listed in cases[_PAGE * (number - 1) : _PAGE * number]]
+        if any(map(is_synthetic, shown)):
+            synthetic_banner(spoken)
         with st.container(gap=None, key="worklist"):
             _draw_heading(spoken)
-            for listed in cases[_PAGE * (number - 1) : _PAGE * number]:
+            for listed in shown:
                 with st.container(gap=None):
-                    _draw_row(services().store.get(listed.id) or listed, spoken, case=case)
+                    _draw_row(listed, spoken, case=case)
 
     rows()
 
