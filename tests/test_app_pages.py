@@ -145,7 +145,15 @@ def test_the_list_shows_each_case_with_its_answer(page, services):
     _ready(services)
     _ready(services, abstained=True)
     said = _texts(page.run())
-    for words in ("MODÈLE SYNTHÉTIQUE", "reçu", "prêt", "52\u202f%", "risque intermédiaire", "abstention", "10 mars 2026"):
+    for words in (
+        "MODÈLE SYNTHÉTIQUE",
+        "reçu",
+        "prêt",
+        "52\u202f%",
+        "risque intermédiaire",
+        "abstention",
+        "10 mars 2026",
+    ):
         assert words.replace("\u202f", " ") in said.replace("\u202f", " ").replace("\xa0", " ")
     assert [button.label for button in page.button if button.key] == ["Ouvrir"] * 3
 
