@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from app.command_study import operator
 from app.console import messages, reported, write_json
@@ -66,13 +65,13 @@ def listed(json: Json = False) -> None:
         rows = [asdict(one) | refusal for one, refusal in zip(models, refusals, strict=True)]
         write_json({"models": rows, "history": [asdict(act) for act in history]})
         return
-    table = Table("", "Digest", "Name", "Version", "Trained on", "Evaluated on", "")
     for one in models:
-        evaluated = f"{one.patients} patients" if one.patients else "no report"
-        why = str(one.refused.found) if one.refused else "in force" if one.in_force else ""
-        taught = "–" if one.refused else "synthetic patients" if one.synthetic else "real patients"
-        table.add_row("*" if one.in_force else "", one.digest[:12], one.name, one.version, taught, evaluated, why)
-    messages.print(table)
+        evaluated = f"evaluated on {one.patients} patients" if one.patients else "no evaluation report"
+        facts = [f"trained on {'synthetic' if one.synthetic else 'real'} patients", evaluated]
+        facts = [str(one.refused.found)] if one.refused else [*facts, *(["in force"] if one.in_force else [])]
+        mark = "*" if one.in_force else " "
+        line = f"{mark} {one.digest[:12]}  {one.name} {one.version}: {', '.join(facts)}"
+        messages.print(line, highlight=False, markup=False, soft_wrap=True)
     for act in history:
         told = f"{act.moment}  {act.act.replace('_', ' ')} {act.digest[:12]} by {act.by}: {act.why or '–'}"
         messages.print(told, highlight=False, markup=False)
