@@ -24,8 +24,10 @@ Json = Annotated[bool, typer.Option("--json", help="Write only JSON to standard 
 @commands.command()
 def show(folder: Folder = None, json: Json = False) -> None:
     """Print the model card."""
+    from app.models import bundle_in
+
     with reported(as_json=json):
-        bundle = _bundle(folder)
+        bundle = bundle_in(folder, load_settings())
     if json:
         write_json({"digest": bundle.digest, "card": dict(bundle.card)})
     else:
@@ -35,10 +37,11 @@ def show(folder: Folder = None, json: Json = False) -> None:
 @commands.command()
 def verify(folder: Folder = None, json: Json = False) -> None:
     """Check every checksum, the contract's fingerprint and that the network opens."""
+    from app.models import bundle_in
     from inference.engine import Engine
 
     with reported(as_json=json):
-        bundle = _bundle(folder)
+        bundle = bundle_in(folder, load_settings())
         engine = Engine(bundle, provider="cpu")
     facts: dict[str, Any] = {
         "verified": True,
@@ -110,13 +113,6 @@ def rollback(reason: Annotated[str, typer.Option(help="Why, for the history.")],
     with reported(as_json=json):
         bundle = _models().roll_back(actor=operator(), reason=reason)
     _tell("In force", bundle, as_json=json)
-
-
-def _bundle(folder: Path | None) -> Bundle:
-    from inference.bundle import Bundle
-    from inference.registry import Registry
-
-    return Bundle.load(folder) if folder else Registry.of(load_settings()).in_force()
 
 
 def _models() -> Models:

@@ -161,16 +161,13 @@ def _measured(
     from imaging.normalization import normalised
     from imaging.quantities import quantify as measure
     from imaging.references import organ_references
+    from inference.delineation import GIVEN
 
     pet = normalised(study, normalization)
     if options.mask:
-        labels, name, found = (
-            read_mask(options.mask, study.pet, study=study, rois=options.rois or None),
-            "given_mask",
-            None,
-        )
+        labels, name, found = read_mask(options.mask, study.pet, study=study, rois=options.rois or None), GIVEN, None
         if cut:
-            labels, name = within(labels, study.pet, study.ct, cut), f"given_mask_{cut}"
+            labels, name = within(labels, study.pet, study.ct, cut), f"{GIVEN}_{cut}"
     else:
         found = delineate(study.pet, study.ct, method=options.method, include=options.include, exclude=options.exclude)
         labels, name = found.lesions, found.method
@@ -252,10 +249,9 @@ def predict(
 ) -> None:
     """Predict progression-free survival from a study and a clinical record, explain it and write the report."""
     from app.casework import read_study, run_case, write_objects, write_reports
+    from app.models import bundle_in
     from app.result import result_json
     from clinical.reading import read_record
-    from inference.bundle import Bundle
-    from inference.registry import Registry
 
     with reported(as_json=json):
         settings = load_settings()
@@ -273,7 +269,7 @@ def predict(
             mask=lesions,
             rois=tuple(roi or ()),
         )
-        bundle = Bundle.load(model) if model else Registry.of(settings).in_force()
+        bundle = bundle_in(model, settings)
         with progress_bar(language) as progress:
             loaded = read_study(study, settings, options=options, progress=part(progress, 0.0, 0.3))
             result = run_case(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -48,7 +47,7 @@ def register(
     from inference.contract import Contract
     from training.node import register as run
 
-    agreed = Contract.from_json(json.loads(contract.read_text(encoding="utf-8"))) if contract else None
+    agreed = Contract.read(contract) if contract else None
     with reported():
         site = run(node, data, contract=agreed, minimum=minimum)
     messages.print(f"{site.site}: {len(site.case_ids)} patients offered.", highlight=False, markup=False)

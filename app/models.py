@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.options import CaseOptions
+from inference.bundle import Bundle
 from inference.registry import Registry
 
 if TYPE_CHECKING:
@@ -14,13 +15,21 @@ if TYPE_CHECKING:
     from app.audit import Audit
     from app.tables import Case
     from fedpet.settings import Settings
-    from inference.bundle import Bundle
 
 
 def answered_by(case: Case) -> str:
     """The digest of the model that gave the answer of a case; "" where there is none yet."""
     digest: str = (case.result or {}).get("prediction", {}).get("model", {}).get("digest", "")
     return digest
+
+
+def bundle_in(folder: Path | None, settings: Settings) -> Bundle:
+    """The bundle in a folder; without one, the model in force.
+
+    Raises:
+        BundleRefused: it must not be used.
+    """
+    return Bundle.load(folder) if folder else Registry.of(settings).in_force()
 
 
 def bundle_for(case: Case, settings: Settings) -> Bundle:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 FORMAT = "fedpet.contract/1"
 
@@ -99,6 +100,11 @@ class Contract:
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` is its inverse."""
         return {"format": FORMAT, **asdict(self)}
+
+    @staticmethod
+    def read(path: Path) -> Contract:
+        """Read a file that holds what `to_json` gave; raises as `from_json`, and OSError."""
+        return Contract.from_json(json.loads(path.read_text(encoding="utf-8")))
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Contract:

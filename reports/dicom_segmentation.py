@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
@@ -14,6 +14,7 @@ import fedpet
 from explain.drawing import lesion_colour
 from fedpet.messages import Message
 from imaging.regions import REGIONS
+from inference.delineation import GIVEN
 from reports import dicom_codes as codes
 from reports.dicom_export import lasting_uid, long_string
 from reports.dicom_frames import frame_order, references
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
     from imaging.lesions import Lesion
     from reports.dicom_export import Export
-
-READER: Final = "given_mask"  # the delineation method of a mask that a reader drew
 
 
 def segmentation(export: Export) -> Segmentation | None:
@@ -64,9 +63,9 @@ def _segment(number: int, lesion: Lesion, export: Export) -> SegmentDescription:
         segment_label=name,
         segmented_property_category=codes.ABNORMAL,
         segmented_property_type=codes.LESION,
-        algorithm_type=SegmentAlgorithmTypeValues.MANUAL if method == READER else SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_type=SegmentAlgorithmTypeValues.MANUAL if method == GIVEN else SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=None
-        if method == READER
+        if method == GIVEN
         else AlgorithmIdentificationSequence(f"fedpet {method}", family, fedpet.__version__, source="fedpet"),
         tracking_uid=_tracking_uid(lesion, export),
         tracking_id=name,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import numpy as np
 
 from app.casework import CaseResult
 from app.result import result_json
+from app.tables import Version
 from clinical.record import ClinicalRecord
 from explain.explanation import Explanation, GateVerdict
 from fedpet.messages import Message
@@ -96,6 +99,16 @@ def make_case(folder, *, abstained=False, reliable=True):
         gates=(GateVerdict("completeness", reliable, Message("Completeness error 0.1 %.")),),
     )
     return CaseResult(study, ClinicalRecord(age=66.0, sex="M"), prediction, None if abstained else explanation, folder)
+
+
+def sign_version(store, case, decision):
+    """The first signed version of a case, in the database only."""
+    version = Version(
+        case=case.id, number=1, signed=datetime.now(UTC), reader="Dr A", decision=decision, comment="",
+        report_uid="2.25.1", content_hash="ab" * 32, result={},
+    )  # fmt: skip
+    with store._session() as session, session.begin():
+        session.add(version)
 
 
 def make_json(result):

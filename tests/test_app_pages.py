@@ -6,7 +6,6 @@ import ast
 import importlib.util
 import string
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from app.models import bundle_for
 from app.result import inspection_json
 from app.services import open_services
 from app.store import INTERRUPTED
-from app.tables import Decision, Status, Version
+from app.tables import Decision, Status
 from app.viewer.description import read_description
 from app.viewer.volumes import store_answer, store_images
 from app.views.charts import waterfall_chart
@@ -383,12 +382,7 @@ def test_opening_an_answer_marks_it_as_read_and_leaves_a_trace(page, services):
 
 def test_signed_versions_can_be_read_while_a_new_one_is_prepared(page, services):
     case = _ready(services)
-    version = Version(
-        case=case.id, number=1, signed=datetime.now(UTC), reader="Dr A", decision=Decision.AMEND, comment="",
-        report_uid="2.25.1", content_hash="ab" * 32, result={},
-    )  # fmt: skip
-    with services.store._session() as session, session.begin():
-        session.add(version)
+    cases.sign_version(services.store, case, Decision.AMEND)
     services.store._change(case.id, {Status.READY}, status=Status.SIGNED)
     services.workflow.amend(case.id, actor="Dr B")
     said = _texts(_open(page, "case", case))

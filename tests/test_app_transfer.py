@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from app.outbox import Outbox
 from app.pacs import RESULTS, connect, study_of
 from app.pacs_transfer import send_files
 from app.services import open_services
-from app.tables import BUSY, Decision, Sending, Status, Version
+from app.tables import BUSY, Decision, Sending, Status
 from fedpet.messages import say
 from fedpet.pacs_settings import PacsSettings
 from fedpet.settings import Settings
@@ -113,12 +112,7 @@ def _signed(services, folder):
     """A signed case whose objects are in `folder`."""
     case = services.store.create("fr", owner="Dr A")
     shutil.copytree(folder, services.store.version_folder(case.id, 1) / RESULTS)
-    version = Version(
-        case=case.id, number=1, signed=datetime.now(UTC), reader="Dr A", decision=Decision.ACCEPT, comment="",
-        report_uid="2.25.1", content_hash="ab" * 32, result={},
-    )  # fmt: skip
-    with services.store._session() as session, session.begin():
-        session.add(version)
+    cases.sign_version(services.store, case, Decision.ACCEPT)
     return case
 
 

@@ -18,6 +18,7 @@ from scipy.special import expit
 from torch.utils.data import Dataset, Subset
 
 from training.calibration import fit_recalibration
+from training.card import pooled_loss
 from training.evaluation import scores
 from training.masking import STEP, prepare
 from training.method import MASKED_RANGE, Method
@@ -86,14 +87,14 @@ def fit(task: Task, centres: Sequence[Patients], *, local_epochs: int = 1, quant
             replies.append(_quantise(reply, site_seed(node, index)) if quantised else reply)
             sizes.append(len(node.training))
         network.load_state_dict(_mean(replies, sizes))
-        losses.append(_loss(metrics))
+        losses.append(pooled_loss(metrics))
     final = [_validate(network, task, node, task.rounds) for node in nodes]
     table = pooled(final, len(task.contract.month_edges) - 1)
     a, b = 0.0, 1.0
     if table.patients.sum():
         score, logits = scores(network, centres[0].cases[:1])
         a, b, _ = fit_recalibration(table, logits[0] - score[0])
-    return Fitted(network, a, b, (*losses, _loss(final)))
+    return Fitted(network, a, b, (*losses, pooled_loss(final)))
 
 
 class _Items(Dataset[tuple["Batch", "Batch"]]):
@@ -163,8 +164,3 @@ def _quantise(reply: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
     """What the researcher restores of a masked reply, for masks cancel and the mean is linear."""
     moved = prepare(reply, Method(), seed)
     return {name: torch.floor((value + MASKED_RANGE) / STEP) * STEP - MASKED_RANGE for name, value in moved.items()}
-
-
-def _loss(metrics: Sequence[Mapping[str, float]]) -> float:
-    """Mean of the validation loss over the validation patients of all nodes."""
-    return sum(one["loss"] * one["n"] for one in metrics) / sum(one["n"] for one in metrics)

@@ -23,7 +23,7 @@ from training.risk_table import MINIMUM_CASES, pooled
 from training.task import code_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from torch import nn
 
@@ -230,7 +230,9 @@ def _validation(trained: Trained, name: str) -> dict[str, Any]:
     history, task = trained.histories[name], trained.runs[name].task
     final = history["final"]
     return {
-        "loss_by_round": [pooled_loss(entry["validation"]) for entry in history["rounds"]] + [pooled_loss(final)],
+        "loss_by_round": [
+            pooled_loss(sites.values()) for sites in (*(entry["validation"] for entry in history["rounds"]), final)
+        ],
         "final_by_node": {
             site: {"patients": int(metrics["n"]), "loss": metrics["loss"]} for site, metrics in final.items()
         },
@@ -238,10 +240,10 @@ def _validation(trained: Trained, name: str) -> dict[str, Any]:
     }
 
 
-def pooled_loss(sites: Mapping[str, Mapping[str, float]]) -> float:
+def pooled_loss(sites: Collection[Mapping[str, float]]) -> float:
     """Mean validation loss over the patients of all sites; nan where no site validated."""
-    patients = sum(site["n"] for site in sites.values())
-    return sum(site["loss"] * site["n"] for site in sites.values()) / patients if patients else float("nan")
+    patients = sum(site["n"] for site in sites)
+    return sum(site["loss"] * site["n"] for site in sites) / patients if patients else float("nan")
 
 
 def _commit() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from dataclasses import replace
 from pathlib import Path  # noqa: TC003  pydantic reads the annotations at run time
@@ -101,9 +100,7 @@ class RunFile(_Table):
 
     def task(self) -> Task:
         """The work that every node is asked for."""
-        contract = default_contract()
-        if self.contract is not None:
-            contract = Contract.from_json(json.loads(self.contract.read_text(encoding="utf-8")))
+        contract = default_contract() if self.contract is None else Contract.read(self.contract)
         training = self.training.model_dump(exclude={"gpu", "local_epochs", "statistics"})
         return Task(contract=contract, **training, method=Method(aggregation=self.aggregation, privacy=self.privacy))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inference.contract import ClinicalTerm
-from training.node_data import TRUTH_COLUMN, NodeCase, NodeData, read_node
+from training.node_data import TRUTH_COLUMN, NodeCase, NodeData, read_node, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -166,10 +165,10 @@ def _rows(node: NodeData, vendors: Mapping[str, str]) -> list[dict[str, str]]:
     """The further columns of a centre's cases.csv, in the order of its patients."""
     header = json.loads((node.folder / "node.json").read_text(encoding="utf-8"))
     default = {"vendor": vendors.get(node.site, str(header.get("vendor", "")))}
-    with (node.folder / "cases.csv").open(encoding="utf-8", newline="") as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: row["case_id"])
     known = {"case_id", "event", TRUTH_COLUMN}
-    return [default | {name: value for name, value in row.items() if name not in known} for row in rows]
+    return [
+        default | {name: value for name, value in row.items() if name not in known} for row in read_rows(node.folder)
+    ]
 
 
 def _numbers(cells: Sequence[str]) -> Floats | None:

@@ -91,6 +91,12 @@ class NodeData:
         return tuple(self.case(case_id) for case_id in self.case_ids)
 
 
+def read_rows(folder: Path) -> list[dict[str, str]]:
+    """The rows of cases.csv, in the order of `NodeData.case_ids`."""
+    with (folder / "cases.csv").open(encoding="utf-8", newline="") as file:
+        return sorted(csv.DictReader(file), key=lambda row: row["case_id"])
+
+
 def read_node(folder: Path, contract: Contract) -> NodeData:
     """Read and check a centre's folder.
 
@@ -100,8 +106,7 @@ def read_node(folder: Path, contract: Contract) -> NodeData:
     try:
         header = json.loads((folder / "node.json").read_text(encoding="utf-8"))
         site, fingerprint = str(header["site"]), header["contract_fingerprint"]
-        with (folder / "cases.csv").open(encoding="utf-8", newline="") as file:
-            rows = sorted(csv.DictReader(file), key=lambda row: row["case_id"])
+        rows = read_rows(folder)
         truth = {row["case_id"]: float(row[TRUTH_COLUMN]) for row in rows if row.get(TRUTH_COLUMN)}
     except (OSError, ValueError, KeyError) as error:
         raise NodeDataRefused(

@@ -83,7 +83,7 @@ class Watch:
         values = {
             "round": event["round"],
             "rounds": self._runs[name].task.rounds,
-            "loss": pooled_loss(event["validation"]),
+            "loss": pooled_loss(event["validation"].values()),
         }
         message = (
             Message("Model: round {round} of {rounds}, validation loss {loss:.3f}", **values)
@@ -106,6 +106,8 @@ class Watch:
                 self._writer.add_scalar(f"{event['run']}/{metric}/{site}", value, number, now)
         for site, patients in event["patients"].items():
             self._writer.add_scalar(f"{event['run']}/patients/{site}", patients, number, now)
-        self._writer.add_scalar(f"{event['run']}/loss/all sites", pooled_loss(event["validation"]), number, now)
+        self._writer.add_scalar(
+            f"{event['run']}/loss/all sites", pooled_loss(event["validation"].values()), number, now
+        )
         self._writer.add_scalar(f"{event['run']}/seconds", event["seconds"], number, now)
         self._writer.flush()

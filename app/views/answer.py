@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.views.charts import survival_chart
 from app.views.frame import RISK
-from app.views.model import MODEL
+from app.views.model import draw_link
 from clinical.variables import VARIABLES
 from fedpet.messages import Message
 
@@ -26,7 +26,7 @@ _OTHERS = {
 
 def draw(prediction: dict[str, Any], spoken: Speech, *, card: StreamlitPage) -> None:
     """Draw the headline of a case, with the way to the card of the model."""
-    _ = spoken.text
+    _, model = spoken.text, prediction["model"]
     st.header(_("Answer of the model"), anchor=False)
     if prediction["abstained"] is not None:
         reason = spoken.say(Message.from_json(prediction["abstained"]))
@@ -34,7 +34,7 @@ def draw(prediction: dict[str, Any], spoken: Speech, *, card: StreamlitPage) -> 
         st.caption(_("Lesions and quantities are given below; they do not depend on this answer."))
         if prediction["missing"]:
             st.info(f"**{_('Missing variables')}** : {_missing(prediction, spoken)}", icon=":material/help:")
-        _draw_card_link(prediction, card, spoken)
+        draw_link(card, model["digest"], model["name"], model["version"], spoken)
         return
     main = next(endpoint for endpoint in prediction["endpoints"] if endpoint["name"] == "pfs_12m")
     left, middle, right = st.columns((1.15, 1.25, 1.0), gap="medium")
@@ -60,15 +60,7 @@ def draw(prediction: dict[str, Any], spoken: Speech, *, card: StreamlitPage) -> 
         ),
         icon=":material/psychology_alt:",
     )
-    _draw_card_link(prediction, card, spoken)
-
-
-def _draw_card_link(prediction: dict[str, Any], card: StreamlitPage, spoken: Speech) -> None:
-    model = Message(
-        "Model card: {name} {version}", name=prediction["model"]["name"], version=prediction["model"]["version"]
-    )
-    named = {MODEL: prediction["model"]["digest"]}
-    st.page_link(card, label=spoken.say(model), query_params=named, icon=":material/description:")
+    draw_link(card, model["digest"], model["name"], model["version"], spoken)
 
 
 def _draw_probability(main: dict[str, Any], level: float, spoken: Speech) -> None:

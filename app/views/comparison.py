@@ -15,6 +15,7 @@ from app.viewer.description import read_description
 from app.views import images
 from app.views.frame import CASE, chosen_case, is_synthetic, signed_in, synthetic_banner
 from app.views.speech import speech
+from app.views.tables import table_of
 from fedpet.messages import Message
 from imaging.regions import REGIONS
 from inference.delineation import method_label
@@ -179,14 +180,9 @@ def _draw_matches(matches: Sequence[Match], spoken: Speech) -> None:
         "MTV (ml)",
         "Δ SUVpeak",
     )
-    head = "".join(f"<th scope='col'>{escape(word)}</th>" for word in words)
     order = list(_KINDS)
-    rows = "".join(_match_row(one, spoken) for one in sorted(matches, key=lambda match: order.index(match.kind)))
-    label = escape(_("Lesions of both examinations"))
-    st.html(
-        f"<div class='fp-scroll' tabindex='0' role='region' aria-label='{label}'>"
-        f"<table class='fp'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    rows = (_match_row(one, spoken) for one in sorted(matches, key=lambda match: order.index(match.kind)))
+    table_of(words, rows, label=_("Lesions of both examinations"))
 
 
 def _match_row(match: Match, spoken: Speech) -> str:

@@ -21,12 +21,20 @@ from inference.registry import EVALUATION, evaluation_of
 from reports.card import Card
 
 if TYPE_CHECKING:
+    from streamlit.navigation.page import StreamlitPage
+
     from app.tables import Case
     from app.views.speech import Speech
     from inference.bundle import Bundle
     from reports.card import Metric
 
 MODEL = "model"  # parameter of the page's address: the digest of the bundle to show
+
+
+def draw_link(page: StreamlitPage, digest: str, name: str, version: str, spoken: Speech) -> None:
+    """A link to the card of a model."""
+    label = spoken.say(Message("Model card: {name} {version}", name=name, version=version))
+    st.page_link(page, label=label, query_params={MODEL: digest}, icon=":material/description:")
 
 
 def draw() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from app.views.charts import waterfall_chart
+from app.views.tables import table_of
 from clinical.record import ClinicalRecord
 from fedpet.messages import Message
 from imaging.regions import REGIONS
@@ -79,13 +80,8 @@ def draw_what_if(result: dict[str, Any], spoken: Speech) -> None:
     lesions = {lesion["id"]: lesion for lesion in result["prediction"]["quantities"]["lesions"]}
     shares = (result["explanation"] or {}).get("lesion_share", {})
     head = (_("Lesion"), _("Region"), "MTV (ml)", _("Influence"), _("12 months without it"), _("Change"))
-    heading = "".join(f"<th scope='col'>{escape(word)}</th>" for word in head)
-    rows = "".join(_row(one, lesions.get(one["lesion"]), shares, spoken) for one in tries)
-    label = escape(_("What if a lesion were absent"))
-    st.html(
-        f"<div class='fp-scroll' tabindex='0' role='region' aria-label='{label}'>"
-        f"<table class='fp'><thead><tr>{heading}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    rows = (_row(one, lesions.get(one["lesion"]), shares, spoken) for one in tries)
+    table_of(head, rows, label=_("What if a lesion were absent"))
     if any(one["abstained"] for one in tries):
         st.caption(_("† For such images the model would abstain: the figure lies outside of what it learned from."))
     st.caption(

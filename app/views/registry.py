@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.services import services
 from app.views.frame import show_error, user
-from app.views.model import MODEL
+from app.views.model import draw_link
 from app.views.tables import table
 from fedpet.errors import FedpetError
 from fedpet.messages import Message
@@ -37,10 +37,7 @@ def draw(spoken: Speech, *, card: StreamlitPage) -> None:
     with st.container(horizontal=True):
         for one in held:
             if one.refused is None:
-                words = Message("Model card: {name} {version}", name=one.name, version=one.version)
-                st.page_link(
-                    card, label=spoken.say(words), query_params={MODEL: one.digest}, icon=":material/description:"
-                )
+                draw_link(card, one.digest, one.name, one.version, spoken)
     st.caption(_("A bundle is taken in with the command “fedpet model add”, on the machine of the application."))
     if registry.fixed is not None:
         st.info(_("The setting “model” names the model in force: nothing can be promoted here."))
