@@ -36,7 +36,9 @@ def rehearse(
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the model.")] = "fedpet-rehearsal",
     version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
-    seed: Annotated[int, typer.Option(help="Seed of the first parameters and of the batches.")] = 0,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Seed of the first parameters and of the batches; several: an average.")
+    ] = None,
     network: Annotated[str, typer.Option(help="Name of the network.")] = "evidence",
     aggregation: Annotated[str, typer.Option(help="fedavg, fedprox or scaffold.")] = "fedavg",
     proximal: Annotated[float, typer.Option(min=0.0, help="Weight of FedProx.")] = 0.0,
@@ -73,7 +75,7 @@ def rehearse(
             holdout=holdout or (),
             name=name,
             version=version,
-            seed=seed,
+            seeds=seed or (0,),
             work=work,
             journal=journal,
             progress=progress,

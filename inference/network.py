@@ -7,6 +7,8 @@ plus the interval's baseline. Every parameter is trained by gradient; there are 
 that federated averaging and secure aggregation see the whole model.
 
 "clinical" is the mandatory baseline: the same survival model without images.
+
+"ensemble" averages several trained networks of one kind; the mean of additive scores is additive.
 """
 
 from __future__ import annotations
@@ -155,14 +157,14 @@ class EvidenceNetwork(nn.Module):
         """Image (B, 2, slices, rows, columns) in SUV and HU; clinical (B, n) as `encode` makes it."""
         maps = torch.sigmoid(self.maps(image))
         seen = maps.detach() + self.map_gradient * (maps - maps.detach()) if self.training else maps
-        biomarkers = self._biomarkers(image[:, 0], seen)
+        biomarkers = self.biomarkers(image[:, 0], seen)
         bounded = _LARGEST * torch.tanh(biomarkers / _LARGEST)  # one odd map cannot decide alone
         terms = torch.cat([self.head.clinical(clinical), self.image_head(bounded)], 1)
         score = terms.sum(1)
         return NetworkOutput(self.head(score), score, biomarkers, maps, terms)
 
-    def _biomarkers(self, suv: Tensor, maps: Tensor) -> Tensor:
-        """(B, 6) biomarkers, each centred and scaled to about unit spread over the population."""
+    def biomarkers(self, suv: Tensor, maps: Tensor) -> Tensor:
+        """(B, 6) biomarkers of SUV (B, ...) and maps (B, C, ...), scaled to about unit spread over the population."""
         lesion, necrosis, liver_lesion, liver, marrow = maps.unbind(1)
         lesion = lesion * torch.sigmoid((suv - 2.0) / 0.3)  # only metabolically active voxels count
         active = _total(lesion)
@@ -238,6 +240,21 @@ class SurvivalHead(nn.Module):
         return score[:, None] + self.baseline
 
 
+class EnsembleNetwork(nn.Module):
+    """Networks of one kind that differ in their parameters, averaged: every output is the mean of the members'."""
+
+    def __init__(
+        self, contract: Contract, *, network: str, members: int, config: Mapping[str, object] | None = None
+    ) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(build_network(network, contract, config) for _ in range(members))
+
+    def forward(self, image: Tensor, clinical: Tensor) -> NetworkOutput:
+        """As the members'."""
+        outputs = [member(image, clinical) for member in self.members]
+        return NetworkOutput(*(torch.stack(parts).mean(0) for parts in zip(*outputs, strict=True)))
+
+
 def _total(x: Tensor) -> Tensor:
     """(B,) sum over the voxels, axis by axis: a running sum over half a million float32 would lose digits."""
     return x.sum(3).sum(2).sum(1)
@@ -248,7 +265,12 @@ def _mean(suv: Tensor, weight: Tensor) -> Tensor:
     return (_total(suv * weight) + 1.5) / (_total(weight) + 1.0)
 
 
-_REGISTRY: Mapping[str, Callable[..., nn.Module]] = {"evidence": EvidenceNetwork, "clinical": ClinicalNetwork}
+ENSEMBLE = "ensemble"
+_REGISTRY: Mapping[str, Callable[..., nn.Module]] = {
+    "evidence": EvidenceNetwork,
+    "clinical": ClinicalNetwork,
+    ENSEMBLE: EnsembleNetwork,
+}
 
 
 def build_network(name: str, contract: Contract, config: Mapping[str, object] | None = None) -> nn.Module:

@@ -8,10 +8,11 @@ import json
 import pytest
 
 from fedpet.errors import FederationError, SettingsError
-from training.card import BASELINE, MODEL, Run, Site, Trained, site_epsilon
+from training.card import Site, Trained, site_epsilon
 from training.deployment import read_run_file, run
 from training.method import Method, Privacy
 from training.privacy import epsilon
+from training.runs import BASELINE, MODEL, Run, members, plan_runs
 from training.task import Task
 
 FILE = """
@@ -96,6 +97,26 @@ def test_epsilon_counts_every_time_that_a_site_was_asked(training_nodes):
     usual = {"patients": 40, "batch_size": task.batch_size, "noise": 2.0, "delta": 0.5e-3}
     expected = epsilon(epochs=10, **usual) + epsilon(epochs=20, **usual)
     assert site_epsilon(trained, Site("a", 40, 10, synthetic=True)) == pytest.approx(expected)
+
+
+def test_several_seeds_make_an_average_which_costs_no_privacy(training_nodes):
+    task = Task(contract=training_nodes.small_contract(), method=Method(privacy=Privacy(clip=1.0, noise=2.0)))
+    runs = plan_runs(task, 1, (7, 8))
+    assert members(runs) == ["model-1", "model-2"]
+    assert [run.task.seed for run in runs.values()] == [7, 8, 7, 7]
+    assert (runs[MODEL].task.trains, runs[MODEL].task.rounds, runs[MODEL].task.method.masked) == (False, 1, True)
+    assert members(plan_runs(task, 1, (7,))) == [MODEL]
+    histories = dict.fromkeys(runs, {"asked": {"a": 4}})
+    usual = {"patients": 40, "batch_size": task.batch_size, "noise": 2.0, "delta": 1e-3 / 3}
+    expected = 2 * epsilon(epochs=4, **usual) + epsilon(epochs=8, **usual)
+    assert site_epsilon(Trained(runs, {}, histories, b""), Site("a", 40, 10, synthetic=True)) == pytest.approx(expected)
+
+
+def test_personal_parameters_cannot_be_averaged_over_seeds(training_nodes):
+    aggregation = {"personal": ["head"]}
+    task = Task(contract=training_nodes.small_contract(), method=Method(aggregation=aggregation))
+    with pytest.raises(FederationError, match="2 seeds with personal"):
+        plan_runs(task, 1, (0, 1))
 
 
 @pytest.mark.parametrize("language", ["fr", "en"])

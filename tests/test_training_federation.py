@@ -21,12 +21,15 @@ from fedpet.errors import FederationError
 from fedpet.journal import Journal, read_run, read_runs
 from inference.bundle import Bundle
 from inference.engine import Engine
-from training.card import BASELINE, MODEL
+from inference.network import build_network
 from training.deployment import statistics_task
+from training.evaluation import scores
 from training.federation import TAGS, Federation
+from training.losses import survival_nll
 from training.method import Method, read_method
 from training.node_data import read_node, split
 from training.rehearsal import rehearse
+from training.runs import BASELINE, MODEL
 from training.statistics import STATISTICS, describe
 from training.task import Task, facts
 
@@ -468,13 +471,14 @@ def test_rehearsal_makes_a_bundle_that_predicts_like_torch(tmp_path, nodes, cont
             learning_rate=5e-3,
             holdout=[held_out],
             contract=contract,
-            seed=3,
+            seeds=(3, 4),
             work=tmp_path / "work",
             journal=Journal(tmp_path / "run"),
             progress=lambda fraction, message: told.append((fraction, str(message))),
         )
     )
-    network = Task(contract=contract).build()
+    described = bundle.card["network"]
+    network = build_network(described["name"], contract, described["config"])
     network.load_state_dict(load_file(bundle.weights))
     case = read_node(held_out, contract).cases[0]
     image = case.image.astype(np.float32)
@@ -487,22 +491,36 @@ def test_rehearsal_makes_a_bundle_that_predicts_like_torch(tmp_path, nodes, cont
     card = bundle.card
     assert card["synthetic"] is True
     assert card["federation"]["nodes"]["lyon"] == {"training": 11, "validation": 3}
-    assert set(card["evaluation"]["expected_auc_pfs_12m"]) == {MODEL, BASELINE, "bayes_ceiling"}
-    assert len(card["validation"][MODEL]["loss_by_round"]) == 3
-    assert card["network"] == {
-        "name": "evidence",
-        "config": {},
+    parts = ["model-1", "model-2"]
+    assert set(card["evaluation"]["expected_auc_pfs_12m"]) == {*parts, MODEL, BASELINE, "bayes_ceiling"}
+    assert len(card["validation"]["model-2"]["loss_by_round"]) == 3
+    assert described == {
+        "name": "ensemble",
+        "config": {"network": "evidence", "members": 2, "config": {}},
         "parameters": sum(p.numel() for p in network.parameters()),
     }
+    assert card["federation"]["seeds"] == [3, 4]
+    members = [
+        member(torch.from_numpy(image[None]), torch.from_numpy(case.clinical[None])) for member in network.members
+    ]
+    assert answer.score == pytest.approx(float(sum(member.score for member in members)) / 2, abs=1e-4)
+    assert abs(float(members[0].score - members[1].score)) > 1e-4
+    for site, told_there in card["validation"][MODEL]["final_by_node"].items():
+        node = read_node(nodes[site], contract)
+        validation = [node.cases[index] for index in split(node.case_ids)[1]]
+        logits = torch.from_numpy(scores(network, validation)[1])
+        months, event = (torch.tensor([getattr(one, key) for one in validation]) for key in ("months", "event"))
+        here = float(survival_nll(logits, months, event, contract.month_edges))
+        assert told_there["loss"] == pytest.approx(here, abs=1e-5)
     assert b"/" + b"work" not in bundle.onnx.read_bytes()
     assert [fraction for fraction, _ in told] == sorted(fraction for fraction, _ in told)
     assert told[-1][0] == 1.0
     run = read_run(tmp_path / "run")
-    assert (run.sites, run.planned) == (("dijon", "lyon", "nice"), {MODEL: 2, BASELINE: 2})
-    assert [len(run.rounds[name]) for name in (MODEL, BASELINE)] == [2, 2]
-    assert run.rounds[MODEL][0].patients["lyon"] == 11
-    assert [one.pooled("loss") for one in run.rounds[MODEL]] == pytest.approx(
-        card["validation"][MODEL]["loss_by_round"][:2]
+    assert (run.sites, run.planned) == (("dijon", "lyon", "nice"), {**dict.fromkeys(parts, 2), MODEL: 1, BASELINE: 2})
+    assert [len(run.rounds[name]) for name in run.planned] == [2, 2, 1, 2]
+    assert run.rounds[parts[1]][0].patients["lyon"] == 11
+    assert [one.pooled("loss") for one in run.rounds[parts[0]]] == pytest.approx(
+        card["validation"][parts[0]]["loss_by_round"][:2]
     )
 
 

@@ -20,6 +20,7 @@ from fedpet.messages import Message
 from training.node_data import split
 from training.privacy import epsilon
 from training.risk_table import MINIMUM_CASES, pooled
+from training.runs import MODEL, members
 from training.task import code_digest
 
 if TYPE_CHECKING:
@@ -28,17 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from training.node_data import NodeData
-    from training.task import Task
-
-MODEL, BASELINE = "model", "clinical"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training of the federation."""
-
-    task: Task
-    local_epochs: int
+    from training.runs import Run
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,7 @@ class Site:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What a federation left, by name of the run (`MODEL` and `BASELINE`).
+    """What a federation left, by name of the run (see `training.runs`).
 
     Attributes:
         networks: with the parameters of the last aggregation.
@@ -77,6 +68,15 @@ class Trained:
     networks: Mapping[str, nn.Module]
     histories: Mapping[str, Any]
     plan: bytes
+
+    @property
+    def first(self) -> Run:
+        """The model's training; of several seeds the first."""
+        return self.runs[members(self.runs)[0]]
+
+    def rounds(self) -> list[Mapping[str, Any]]:
+        """The rounds in which the model, or its members, were trained."""
+        return [entry for name in members(self.runs) for entry in self.histories[name]["rounds"]]
 
 
 def model_card(
@@ -96,7 +96,7 @@ def model_card(
         evaluation: on them; None without.
         onnx_difference: largest difference between ONNX Runtime and torch.
     """
-    run = trained.runs[MODEL]
+    task = trained.runs[MODEL].task
     network = trained.networks[MODEL]
     return {
         "synthetic": any(site.synthetic for site in sites),
@@ -109,8 +109,8 @@ def model_card(
             "held_out": held_out,
         },
         "network": {
-            "name": run.task.network,
-            "config": dict(run.task.network_config),
+            "name": task.network,
+            "config": dict(task.network_config),
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
         },
         "evaluation": evaluation or "No held-out patients were given.",
@@ -151,9 +151,9 @@ def _description(sites: Sequence[Site]) -> str:
 
 
 def _federation(trained: Trained, sites: Sequence[Site]) -> dict[str, Any]:
-    run = trained.runs[MODEL]
+    run, names = trained.first, members(trained.runs)
     method = run.task.method
-    rounds = trained.histories[MODEL]["rounds"]
+    rounds = trained.rounds()
     sent = "Sum of the parameters of every round" if method.masked else "Parameters of every round"
     return {
         "nodes": {site.name: {"training": site.training, "validation": site.validation} for site in sites},
@@ -170,7 +170,7 @@ def _federation(trained: Trained, sites: Sequence[Site]) -> dict[str, Any]:
         "local_epochs": run.local_epochs,
         "batch_size": run.task.batch_size,
         "optimizer": _optimizer(run),
-        "seed": run.task.seed,
+        "seeds": [trained.runs[name].task.seed for name in names],
         "median_seconds_per_round": median(entry["seconds"] for entry in rounds),
         "rounds_by_site": {site.name: sum(site.name in entry["patients"] for entry in rounds) for site in sites},
     }
@@ -193,8 +193,8 @@ def _optimizer(run: Run) -> str:
 
 
 def _privacy(trained: Trained, sites: Sequence[Site]) -> dict[str, Any] | bool:
-    """What local differential privacy guarantees each site's training patients, of both networks together."""
-    privacy = trained.runs[MODEL].task.method.privacy
+    """What local differential privacy guarantees each site's training patients, of all trainings together."""
+    privacy = trained.first.task.method.privacy
     if privacy.noise is None or privacy.clip is None:
         return False
     spent = {site.name: site_epsilon(trained, site) for site in sites}
@@ -211,7 +211,8 @@ def _privacy(trained: Trained, sites: Sequence[Site]) -> dict[str, Any] | bool:
 def site_epsilon(trained: Trained, site: Site) -> float:
     """Epsilon of a site for everything that was trained on its patients, rounds that were repeated included."""
     total = 0.0
-    for name, run in trained.runs.items():
+    trainings = {name: run for name, run in trained.runs.items() if run.task.trains}
+    for name, run in trainings.items():
         privacy, asked = run.task.method.privacy, trained.histories[name]["asked"].get(site.name, 0)
         if privacy.noise is None:
             return float("inf")
@@ -220,7 +221,7 @@ def site_epsilon(trained: Trained, site: Site) -> float:
             batch_size=run.task.batch_size,
             epochs=run.local_epochs * asked,
             noise=privacy.noise,
-            delta=privacy.delta / len(trained.runs),
+            delta=privacy.delta / len(trainings),
         )
     return total
 

@@ -15,12 +15,12 @@ from fedpet.errors import FederationError, SettingsError
 from fedpet.messages import Message
 from fedpet.progress import silent
 from inference.contract import Contract, default_contract
-from training.card import MODEL, Run, Site
+from training.card import Site
 from training.federation import MINIMUM_NODES, TAGS, Federation
 from training.method import Aggregation, Method, Privacy
 from training.node_data import NodeCase
 from training.outcome import collect, require_empty, write
-from training.rehearsal import plan_runs
+from training.runs import Run, members, plan_runs
 from training.statistics import STATISTICS, describe
 from training.task import Task
 from training.watch import Watch
@@ -64,7 +64,7 @@ class Training(_Table):
     local_epochs: int = Field(default=1, ge=1)
     batch_size: int = Field(default=4, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0.0)
-    seed: int = 0
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     minimum_patients: int = Field(default=10, ge=1)
     gpu: bool = False
     statistics: bool = True
@@ -101,7 +101,7 @@ class RunFile(_Table):
     def task(self) -> Task:
         """The work that every node is asked for."""
         contract = default_contract() if self.contract is None else Contract.read(self.contract)
-        training = self.training.model_dump(exclude={"gpu", "local_epochs", "statistics"})
+        training = self.training.model_dump(exclude={"gpu", "local_epochs", "seeds", "statistics"})
         return Task(contract=contract, **training, method=Method(aggregation=self.aggregation, privacy=self.privacy))
 
 
@@ -176,7 +176,7 @@ def run(
         ExportRefused: ONNX Runtime and torch differ.
     """
     task = settings.task()
-    runs = plan_runs(task, settings.training.local_epochs)
+    runs = plan_runs(task, settings.training.local_epochs, settings.training.seeds)
     asked = {**runs, **_statistics(settings, task)}
     for one in asked.values():
         one.task.method.require_sound(one.task.build(), settings.minimum)
@@ -248,6 +248,7 @@ def _config(settings: RunFile, runs: Mapping[str, Run], results: Path, *, resume
         "minimum": settings.minimum,
         "args": {name: run.task.to_args() for name, run in runs.items()},
         "local_epochs": {name: run.local_epochs for name, run in runs.items()},
+        "members": members(runs),
         "out": str(results),
         "round_seconds": settings.limits.round_seconds,
         "wait_seconds": settings.sites.wait_seconds,
@@ -276,7 +277,7 @@ def _results(work: Path, *, resume: bool) -> Path:
 def _sites(trained: Trained, facts: Mapping[str, Mapping[str, Any]]) -> list[Site]:
     """Every site that trained in a round, as far as its node told."""
     patients: dict[str, int] = {}
-    for entry in trained.histories[MODEL]["rounds"]:
+    for entry in trained.rounds():
         patients |= entry["patients"]
     sites = []
     for name, training in sorted(patients.items()):

@@ -11,18 +11,20 @@ from fedpet.errors import FederationError
 from fedpet.messages import Message
 from inference.bundle import write_bundle
 from training.calibration import calibrate
-from training.card import MODEL, Trained, model_card
+from training.card import Trained, model_card
 from training.evaluation import scores
 from training.export import export_onnx, verify_onnx, weights
 from training.risk_table import pooled
+from training.runs import MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from inference.calibration import Calibration
-    from training.card import Run, Site
+    from training.card import Site
     from training.node_data import NodeCase
+    from training.runs import Run
 
 _VERIFIED = 4  # patients on which the export is compared with torch
 

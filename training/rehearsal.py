@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import shutil
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,14 @@ from fedpet.messages import Message
 from fedpet.progress import part, silent
 from inference.contract import default_contract
 from training.calibration import require_tables
-from training.card import BASELINE, MODEL, Run, Site
+from training.card import Site
 from training.evaluation import HeldOut, evaluate
 from training.federation import TAGS, Federation, node_name
 from training.method import CLEAR
 from training.node_data import read_node, split
 from training.outcome import collect, require_empty, write
 from training.risk_table import MINIMUM_CASES
+from training.runs import MODEL, members, plan_runs
 from training.task import Task, facts
 from training.watch import Watch
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from training.card import Trained
     from training.method import Method
     from training.node_data import NodeData
+    from training.runs import Run
 
-_BASELINE_EPOCHS = 2  # local epochs of the clinical baseline for each of the model's: its steps cost nothing
 _ROUND_SECONDS = 1800.0
 
 
@@ -51,7 +51,7 @@ def rehearse(  # noqa: PLR0913  one argument for each option of the command
     holdout: Sequence[Path] = (),
     name: str = "fedpet-rehearsal",
     version: str = "0.1.0",
-    seed: int = 0,
+    seeds: Sequence[int] = (0,),
     method: Method = CLEAR,
     contract: Contract | None = None,
     work: Path | None = None,
@@ -74,7 +74,7 @@ def rehearse(  # noqa: PLR0913  one argument for each option of the command
         holdout: node data folders for the evaluation only.
         name: of the model.
         version: of the model.
-        seed: of the first parameters and of the batches.
+        seeds: of the first parameters and of the batches; a model is trained with each, the bundle is their average.
         method: aggregation and privacy.
         contract: of the node data; None takes the default contract.
         work: new or empty folder for the nodes' components and logs; None takes a temporary one, kept on failure.
@@ -109,10 +109,9 @@ def rehearse(  # noqa: PLR0913  one argument for each option of the command
         rounds=rounds,
         learning_rate=learning_rate,
         batch_size=batch_size,
-        seed=seed,
         method=method,
     )
-    runs = plan_runs(model, local_epochs)
+    runs = plan_runs(model, local_epochs, seeds)
     for run in runs.values():
         run.task.method.require_sound(run.task.build(), len(sites))
     named = _named(sites)
@@ -126,7 +125,7 @@ def rehearse(  # noqa: PLR0913  one argument for each option of the command
     write(
         trained,
         out,
-        about={"name": name, "version": version, "command": _command(runs[MODEL], sites, held_out)},
+        about={"name": name, "version": version, "command": _command(trained, sites, held_out)},
         sites=[Site.of(site, one, model.validation_fraction) for one, site in named.items()],
         cases=some,
         held_out=sum(len(site.case_ids) for site in held_out),
@@ -138,14 +137,6 @@ def rehearse(  # noqa: PLR0913  one argument for each option of the command
         shutil.rmtree(work_folder)
     progress(1.0, Message("The bundle is written"))
     return out
-
-
-def plan_runs(model: Task, local_epochs: int) -> dict[str, Run]:
-    """The model's training and the clinical baseline's, by the same federation; personal parameters leave the first."""
-    if model.method.aggregation.personal:
-        return {MODEL: Run(model, local_epochs)}
-    baseline = replace(model, network="clinical", network_config={}, augment=False)
-    return {MODEL: Run(model, local_epochs), BASELINE: Run(baseline, _BASELINE_EPOCHS * local_epochs)}
 
 
 def _train(
@@ -167,6 +158,7 @@ def _train(
             "minimum": len(nodes),
             "args": {name: run.task.to_args() for name, run in runs.items()},
             "local_epochs": {name: run.local_epochs for name, run in runs.items()},
+            "members": members(runs),
             "out": str(results),
             "round_seconds": _ROUND_SECONDS,
         }
@@ -190,15 +182,16 @@ def _named(sites: Sequence[NodeData]) -> dict[str, NodeData]:
     return nodes
 
 
-def _command(run: Run, sites: Sequence[NodeData], held_out: Sequence[NodeData]) -> str:
+def _command(trained: Trained, sites: Sequence[NodeData], held_out: Sequence[NodeData]) -> str:
     """The command that trains this model again; folders by their last two names, not where they lay."""
+    run = trained.first
     aggregation, privacy = run.task.method.aggregation, run.task.method.privacy
     options = {
         "--rounds": run.task.rounds,
         "--local-epochs": run.local_epochs,
         "--batch-size": run.task.batch_size,
         "--learning-rate": f"{run.task.learning_rate:g}",
-        "--seed": run.task.seed,
+        "--network": run.task.network if run.task.network != "evidence" else None,
         "--aggregation": aggregation.method if aggregation.method != "fedavg" else None,
         "--proximal": aggregation.proximal or None,
         "--server": aggregation.server if aggregation.server != "none" else None,
@@ -210,6 +203,7 @@ def _command(run: Run, sites: Sequence[NodeData], held_out: Sequence[NodeData]) 
     words = ["fedpet", "train", "rehearse"]
     words += [word for site in sites for word in ("--nodes", _place(site))]
     words += [word for site in held_out for word in ("--holdout", _place(site))]
+    words += [word for name in members(trained.runs) for word in ("--seed", str(trained.runs[name].task.seed))]
     words += [str(word) for option in options.items() if option[1] is not None for word in option]
     return shlex.join(words)
 

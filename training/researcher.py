@@ -23,7 +23,7 @@ from fedbiomed.common.optimizers.declearn import ScaffoldServerModule
 from fedbiomed.researcher.aggregators import FedAverage
 from fedbiomed.researcher.federated_workflows import Experiment
 from fedbiomed.researcher.secagg import SecureAggregation, SecureAggregationSchemes
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from fedpet.errors import FederationError, FedpetError
 from fedpet.messages import Message
@@ -55,6 +55,7 @@ class RunConfig:
         minimum: of sites in a round.
         args: by name of the run, the arguments of its `Task` (`Task.to_args`).
         local_epochs: by name of the run, passes over a node's patients in a round.
+        members: names of the runs that a run which does not train averages (`training.runs`).
         out: folder for weights and histories.
         round_seconds: time limit of a round.
         wait_seconds: time limit for `minimum` sites to be there, at the start and after one was lost.
@@ -73,6 +74,7 @@ class RunConfig:
     out: str
     round_seconds: float
     minimum: int
+    members: list[str] = field(default_factory=list)
     wait_seconds: float = 300.0
     retries: int = 0
     norm_jump: float = 3.0
@@ -256,13 +258,23 @@ class _Training:
             raise _unapproved(self.sites.by_name(refused))
         Path(self.config.out, "plan.py").write_text(self.experiment.training_plan().source(), encoding="utf-8")
         network = self.experiment.training_plan().model()
+        if not self.task.trains:
+            network.load_state_dict(self._members())
+        first = {key: value.clone() for key, value in network.state_dict().items()}
         while self.experiment.round_current() < self.task.rounds:
             self._round(network)
-        shared = {
-            key: value.contiguous() for key, value in network.state_dict().items() if not self.task.method.personal(key)
-        }
+        last = network.state_dict() if self.task.trains else first  # what came back is the same, but rounded
+        shared = {key: value.contiguous() for key, value in last.items() if not self.task.method.personal(key)}
         save_file(shared, Path(self.config.out, f"{self.name}.safetensors"))
         Path(self.config.out, f"{self.name}.json").write_text(json.dumps(asdict(self.progress)), encoding="utf-8")
+
+    def _members(self) -> dict[str, torch.Tensor]:
+        """Parameters of the average, from those of the runs before."""
+        return {
+            f"members.{number}.{key}": value
+            for number, name in enumerate(self.config.members)
+            for key, value in load_file(Path(self.config.out, f"{name}.safetensors")).items()
+        }
 
     def _round(self, network: nn.Module) -> None:
         index = self.experiment.round_current()
@@ -276,7 +288,7 @@ class _Training:
                 site = self.sites.names[node]
                 self.progress.asked[site] = self.progress.asked.get(site, 0) + 1
             self._save()  # what was asked of a site counts, whatever happens
-            failures = internals.attempt(self.experiment, last=index == self.task.rounds - 1)
+            failures = internals.attempt(self.experiment, last=self._validates_after(index))
             if failures is None:
                 break
             reasons = self.sites.blame(failures)
@@ -319,8 +331,12 @@ class _Training:
         internals.forget_breakpoints(self.experiment, path)
         _tell("round", run=self.name, **entry)
 
+    def _validates_after(self, index: int) -> bool:
+        """Whether the sites validate what the last round made; where nothing is trained, they have done so before."""
+        return self.task.trains and index == self.task.rounds - 1
+
     def _keep_last(self, index: int, nodes: list[str]) -> None:
-        metrics = internals.validation_metrics(self.experiment, index + 2, nodes)
+        metrics = internals.validation_metrics(self.experiment, index + 1 + self.task.trains, nodes)
         self.progress.final = {self.sites.names[node]: values for node, values in metrics.items()}
         if self.config.keep_last_round and not self.task.method.masked:
             for node, parameters in internals.node_parameters(self.experiment, index).items():

@@ -15,8 +15,8 @@ from torch.utils.data import Subset
 
 from fedpet.errors import NodeDataRefused
 from fedpet.messages import Message
-from training import privacy  # noqa: F401  tells Opacus how our networks give per-patient gradients
 from training.augmentation import augmentation
+from training.budget import Gate
 from training.losses import concept_loss, interval_targets, score_ridge, survival_nll
 from training.masking import prepare
 from training.node_data import read_node, split
@@ -45,8 +45,10 @@ class NodeDataset(CustomDataset):  # type: ignore[misc]  # Fed-BioMed publishes 
         """Read and check the folder that the node registered, every patient's file included.
 
         Raises:
+            FederationError: the node has a limit of epsilon, and the task would go past it (see `training.budget`).
             NodeDataRefused: a file is damaged, or there are too few patients.
         """
+        self.gate = Gate(self.task)
         self.node = read_node(Path(self.path), self.task.contract)
         training, self.validation = split(self.node.case_ids, self.task.validation_fraction)
         self.training = frozenset(training)
@@ -124,15 +126,22 @@ def outgoing(dataset: NodeDataset, parameters: dict[str, Tensor], round_index: i
 
 
 def optimizer(task: Task, network: nn.Module, round_index: int) -> torch.optim.Optimizer | Optimizer:
-    """AdamW at the learning rate of the round; for Scaffold the corrected SGD of declearn, at a constant rate."""
+    """AdamW at the learning rate of the round; for Scaffold the corrected SGD of declearn, at a constant rate.
+
+    For a task that does not train, one whose steps change nothing.
+    """
     if task.method.aggregation.method == "scaffold":
         return Optimizer(lr=task.learning_rate, modules=[ScaffoldClientModule()])
+    if not task.trains:
+        return torch.optim.SGD(network.parameters(), lr=0.0)
     groups = task.parameter_groups(network, round_index)
     return torch.optim.AdamW(groups, weight_decay=task.weight_decay)
 
 
 def training_loss(network: nn.Module, task: Task, data: Batch | list[Tensor], target: Batch) -> Tensor:
     """Likelihood, concept supervision and ridge, weighted as the task says."""
+    if not task.trains:
+        return _nothing(network, task)
     if not isinstance(data, dict):  # Opacus drew an empty batch before any other and does not know its form
         return _nothing(network, task)
     output = network(data["image"], data["clinical"])
@@ -150,7 +159,7 @@ def training_loss(network: nn.Module, task: Task, data: Batch | list[Tensor], ta
 
 
 def _nothing(network: nn.Module, task: Task) -> Tensor:
-    """The loss of a batch of no patients: with differential privacy it is a step of noise like any other."""
+    """The loss of no patients: with differential privacy an empty batch is a step of noise like any other."""
     image = torch.zeros(0, 2, *task.contract.shape)
     return _zero(network(image, torch.zeros(0, len(task.contract.inputs))))
 

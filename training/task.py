@@ -14,8 +14,9 @@ import fedpet
 from fedpet.errors import FederationError
 from fedpet.messages import Message
 from inference.contract import Contract
-from inference.network import build_network, parameter_groups
+from inference.network import ENSEMBLE, build_network, parameter_groups
 from training.method import CLEAR, Method
+from training.node_data import VALIDATION_FRACTION
 from training.statistics import STATISTICS, Carrier
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _MODULES = (
     "augmentation",
+    "budget",
     "losses",
     "masking",
     "method",
@@ -73,7 +75,7 @@ class Task:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     batch_size: int = 4
-    validation_fraction: float = 0.2
+    validation_fraction: float = VALIDATION_FRACTION
     concept_weight: float = 1.0
     ridge: float = 5e-3
     augment: bool = True
@@ -86,6 +88,11 @@ class Task:
         if self.network == STATISTICS:
             return Carrier(self.contract)
         return build_network(self.network, self.contract, self.network_config)
+
+    @property
+    def trains(self) -> bool:
+        """False for a network whose parameters the sites take as they are and validate."""
+        return self.network != ENSEMBLE
 
     def parameter_groups(self, network: nn.Module, round_index: int) -> list[dict[str, object]]:
         """Optimiser groups at the learning rate of the round (0 is the first)."""

@@ -9,7 +9,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from fedpet.messages import Message
 from fedpet.progress import part
-from training.card import BASELINE, MODEL, pooled_loss
+from training.card import pooled_loss
+from training.runs import BASELINE
 from training.statistics import STATISTICS
 
 if TYPE_CHECKING:
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
 
     from fedpet.journal import Journal
     from fedpet.progress import Progress
-    from training.card import Run
+    from training.runs import Run
+
+
+_CHEAP = 0.05  # a round of a network without images against one with them
 
 
 class Watch:
     """Takes the researcher's events; a context manager that closes the TensorBoard files.
 
-    Progress takes 8 % to start, then the model's rounds, then the baseline's.
+    Progress takes 8 % to start, then the rounds of the model and of its members, then the others.
     """
 
     def __init__(
@@ -40,11 +44,7 @@ class Watch:
     ) -> None:
         self.facts: dict[str, dict[str, Any]] = {}
         self._runs, self._progress, self._journal, self._further = runs, progress, journal, further
-        self._shares = {
-            MODEL: part(progress, 0.08, 0.9),
-            BASELINE: part(progress, 0.9, 0.99),
-            STATISTICS: part(progress, 0.99, 1.0),
-        }
+        self._shares = _shares(runs, progress)
         self._writer = SummaryWriter(str(tensorboard)) if tensorboard is not None else None
 
     def __enter__(self) -> Self:
@@ -85,14 +85,7 @@ class Watch:
             "rounds": self._runs[name].task.rounds,
             "loss": pooled_loss(event["validation"].values()),
         }
-        message = (
-            Message("Model: round {round} of {rounds}, validation loss {loss:.3f}", **values)
-            if name == MODEL
-            else Message("Clinical baseline: round {round} of {rounds}, validation loss {loss:.3f}", **values)
-        )
-        if name == STATISTICS:
-            message = Message("Statistics of the clinical variables")
-        self._shares[name](self._done(name, event["round"]), message)
+        self._shares[name](self._done(name, event["round"]), _describe(name, values))
 
     def _done(self, name: str, number: int) -> float:
         return number / self._runs[name].task.rounds
@@ -111,3 +104,28 @@ class Watch:
         )
         self._writer.add_scalar(f"{event['run']}/seconds", event["seconds"], number, now)
         self._writer.flush()
+
+
+def _shares(runs: Mapping[str, Run], progress: Progress) -> dict[str, Progress]:
+    """The part of the progress of each run: by its rounds, one with images counts as twenty without."""
+    weights = {
+        name: run.task.rounds * (1.0 if run.task.network not in {"clinical", STATISTICS} else _CHEAP)
+        for name, run in runs.items()
+    }
+    shares, start = {}, 0.08
+    for name, weight in weights.items():
+        stop = start + (1.0 - 0.08) * weight / sum(weights.values())
+        shares[name] = part(progress, start, stop)
+        start = stop
+    return shares
+
+
+def _describe(name: str, values: Mapping[str, Any]) -> Message:
+    if name == STATISTICS:
+        return Message("Statistics of the clinical variables")
+    if name == BASELINE:
+        return Message("Clinical baseline: round {round} of {rounds}, validation loss {loss:.3f}", **values)
+    _, _, number = name.partition("-")
+    if number:
+        return Message("Model {number}: round {round} of {rounds}, validation loss {loss:.3f}", number=number, **values)
+    return Message("Model: round {round} of {rounds}, validation loss {loss:.3f}", **values)

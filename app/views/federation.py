@@ -108,6 +108,9 @@ def _draw_run(run: TrainingRun, spoken: Speech) -> None:
 
 
 def _training(name: str) -> Message:
+    _, _, number = name.partition("model-")
+    if number:
+        return Message("Model {number}", number=number)
     return _TRAININGS.get(name) or Message("Training “{name}”", name=name)
 
 
