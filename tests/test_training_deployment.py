@@ -106,7 +106,8 @@ def test_several_seeds_make_an_average_which_costs_no_privacy(training_nodes):
     assert [run.task.seed for run in runs.values()] == [7, 8, 7, 7]
     assert (runs[MODEL].task.trains, runs[MODEL].task.rounds, runs[MODEL].task.method.masked) == (False, 1, True)
     assert members(plan_runs(task, 1, (7,))) == [MODEL]
-    histories = dict.fromkeys(runs, {"asked": {"a": 4}})
+    history = {"asked": {"a": 4}}
+    histories = {MODEL: history, "model-1": history, "model-2": history, BASELINE: history}
     usual = {"patients": 40, "batch_size": task.batch_size, "noise": 2.0, "delta": 1e-3 / 3}
     expected = 2 * epsilon(epochs=4, **usual) + epsilon(epochs=8, **usual)
     assert site_epsilon(Trained(runs, {}, histories, b""), Site("a", 40, 10, synthetic=True)) == pytest.approx(expected)
