@@ -11,6 +11,7 @@ from app.console import messages, reported, write_json
 
 commands = typer.Typer(help="The node of a hospital.", no_args_is_help=True)
 
+Delta = Annotated[float, typer.Option(min=0.0, max=1.0, help="Probability with which the limit may fail.")]
 Node = Annotated[Path, typer.Argument(file_okay=False, metavar="NODE", help="Folder of the node.")]
 
 
@@ -25,12 +26,18 @@ def create(
     require_secure: Annotated[
         bool, typer.Option("--require-secure/--allow-clear", help="Refuse training without secure aggregation.")
     ] = True,
+    epsilon_limit: Annotated[
+        float | None, typer.Option(min=0.0, help="Refuse training that would bring epsilon above it, or without noise.")
+    ] = None,
+    delta: Delta = 1e-5,
 ) -> None:
     """Make the folder of a node."""
+    from training.budget import Limit
     from training.node import create as run
 
+    limit = None if epsilon_limit is None else Limit(epsilon_limit, delta)
     with reported():
-        run(node, name, researcher, fingerprint=fingerprint, force_masks=require_secure)
+        run(node, name, researcher, fingerprint=fingerprint, force_masks=require_secure, limit=limit)
     messages.print(f"Node {name} made.", highlight=False, markup=False)
 
 
@@ -103,6 +110,19 @@ def approve(
     with reported():
         done = run(node, plan)
     messages.print(f"{done.status}: {done.hash}", highlight=False, markup=False)
+
+
+@commands.command()
+def budget(
+    node: Node,
+    epsilon_limit: Annotated[float, typer.Option(min=0.0, help="For all training on the node's patients together.")],
+    delta: Delta = 1e-5,
+) -> None:
+    """Set another limit of epsilon, also while the node runs; what was trained stays counted."""
+    from training.node import set_budget as run
+
+    with reported():
+        write_json(run(node, epsilon_limit, delta))
 
 
 @commands.command()

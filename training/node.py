@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import distribution
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from fedpet.errors import FederationError, NodeDataRefused
 from fedpet.messages import Message
 from inference.contract import default_contract
 from training import internals_node as internals
+from training.budget import DELTA, Ledger, Limit
 from training.federation import TAGS, node_name
 from training.node_data import read_node, split
 from training.task import code_digest, facts
@@ -48,7 +50,15 @@ class Plan:
     text: str
 
 
-def create(folder: Path, name: str, researcher: str, *, fingerprint: str = "", force_masks: bool = True) -> None:
+def create(
+    folder: Path,
+    name: str,
+    researcher: str,
+    *,
+    fingerprint: str = "",
+    force_masks: bool = True,
+    limit: Limit | None = None,
+) -> None:
     """Make a node's folder.
 
     Args:
@@ -58,9 +68,10 @@ def create(folder: Path, name: str, researcher: str, *, fingerprint: str = "", f
         fingerprint: SHA-256 of the researcher's certificate, as the researcher tells it by another way; without it the
             first certificate that is seen is remembered.
         force_masks: refuse training without secure aggregation.
+        limit: of epsilon, for all training on the node's patients together; None for none.
 
     Raises:
-        FederationError: the folder is not empty, or the address is not host:port.
+        FederationError: the folder is not empty, the address is not host:port, or the limit is none.
     """
     if folder.exists() and any(folder.iterdir()):
         raise FederationError(
@@ -76,6 +87,8 @@ def create(folder: Path, name: str, researcher: str, *, fingerprint: str = "", f
             advice=Message("Ask the coordinating centre for it, for example 10.220.0.2:50051."),
         )
     internals.create(folder, name, host, int(port), force_masks=force_masks)
+    if limit is not None:
+        Ledger(folder).set_limit(limit)
     if fingerprint:
         (folder / _PIN).write_text(fingerprint.replace(":", "").lower(), encoding="ascii")
 
@@ -101,6 +114,29 @@ def register(folder: Path, data: Path, *, contract: Contract | None = None, mini
         case.require_finite()
     internals.register_data(folder, data.resolve(), node_name(node.site), TAGS, facts(node, contract))
     return node
+
+
+def set_budget(folder: Path, epsilon: float, delta: float = DELTA) -> dict[str, Any]:
+    """Put another limit of epsilon in force; what it leaves, as in `status`.
+
+    Raises:
+        FederationError: the folder is no node, the limit is none, or the ledger is damaged.
+    """
+    _require_node(folder)
+    Ledger(folder).set_limit(Limit(epsilon, delta))
+    return _budget(folder)
+
+
+def _budget(folder: Path) -> dict[str, Any]:
+    account = Ledger(folder).read()
+    spent = account.epsilon()
+    return {
+        "epsilon_limit": None if account.limit is None else account.limit.epsilon,
+        "epsilon_spent": spent if isfinite(spent) else None,
+        "delta": DELTA if account.limit is None else account.limit.delta,
+        "trainings": len(account.trainings),
+        "trainings_without_noise": sum(one.noise is None for one in account.trainings),
+    }
 
 
 def plans(folder: Path) -> list[Plan]:
@@ -159,6 +195,7 @@ def status(folder: Path) -> dict[str, Any]:
         "certificate_sha256": pin.read_text(encoding="ascii") if pin.is_file() else "—",
         "data": [json.loads(one["description"]) | {"site": one["name"]} for one in internals.offered(folder, TAGS)],
         "plans": [{"hash": plan.hash, "status": plan.status, "installed": plan.ours} for plan in plans(folder)],
+        "privacy": _budget(folder),
         "running": _running(folder),
     }
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from inference.contract import Contract
 
 TRUTH_COLUMN = "true_pfs_12m"
+VALIDATION_FRACTION = 0.2
 _ADVICE = Message("Prepare the node's data again with “fedpet cohort prepare” of this version.")
 
 
@@ -136,7 +137,7 @@ def read_node(folder: Path, contract: Contract) -> NodeData:
     return NodeData(folder, site, case_ids, truth, bool(truth) or header.get("synthetic") is True)
 
 
-def split(case_ids: tuple[str, ...], fraction: float = 0.2) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def split(case_ids: tuple[str, ...], fraction: float = VALIDATION_FRACTION) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Indices of the training and of the validation cases.
 
     The `fraction` of cases whose pseudonyms have the smallest SHA-256 validates: a function of the pseudonyms alone,

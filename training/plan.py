@@ -55,7 +55,9 @@ class FedPetPlan(TorchTrainingPlan):  # type: ignore[misc]  # Fed-BioMed publish
         self.validation = steps.Validation(self.task, len(self.dataset.validation))
 
     def training_step(self, data: steps.Batch, target: steps.Batch) -> torch.Tensor:
-        """Loss of a batch."""
+        """Loss of a batch, once the node's budget allows the step."""
+        optimizer, loader = self.optimizer().optimizer, self.training_data_loader
+        self.dataset.gate.step(optimizer, loader, self.training_args(), self.round() or 0)
         return steps.training_loss(self.model(), self.task, data, target)
 
     def testing_step(self, data: steps.Batch, target: steps.Batch) -> dict[str, float]:

@@ -10,7 +10,10 @@ other patients, those that validate) and the number of training patients.
 
 from __future__ import annotations
 
-from math import ceil
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from opacus.accountants.analysis import rdp
@@ -19,24 +22,63 @@ from opacus.grad_sample import register_grad_sampler
 from inference.network import SurvivalHead
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
 _ORDERS = [1 + step / 10 for step in range(1, 100)] + [float(order) for order in range(12, 257)]
 
 
-def epsilon(*, patients: int, batch_size: int, epochs: int, noise: float, delta: float) -> float:
-    """Epsilon of (epsilon, delta)-differential privacy of a site with respect to one of its training patients.
+@dataclass(frozen=True)
+class Spending:
+    """One training of a site with DP-SGD.
 
-    Args:
+    Attributes:
         patients: that the site trains on.
         batch_size: mean number of patients in a batch.
         epochs: passes over the patients in all, rounds times local epochs.
-        noise: standard deviation of the noise, in units of the clipping norm.
+        noise: standard deviation of the noise, in units of the clipping norm; None without.
+    """
+
+    patients: int
+    batch_size: int
+    epochs: int
+    noise: float | None
+
+
+def composed(trainings: Iterable[Spending], delta: float) -> float:
+    """Epsilon of (epsilon, delta)-differential privacy of a site's training patients, of all trainings together.
+
+    The Renyi curves are added, then converted once. Patients who were not in every training spent less.
+
+    Args:
+        trainings: on one site's patients, in any order.
         delta: probability with which the bound may fail.
     """
-    batches = ceil(patients / batch_size)  # of an epoch; each takes a patient with probability 1 / batches
-    spent = rdp.compute_rdp(q=1.0 / batches, noise_multiplier=noise, steps=batches * epochs, orders=_ORDERS)
+    passes: Counter[tuple[int, float]] = Counter()
+    for one in trainings:
+        if one.noise is None:
+            return inf
+        batches = ceil(one.patients / one.batch_size)
+        passes[batches, one.noise] += batches * one.epochs
+    if not passes:
+        return 0.0
+    spent = sum(_curve(batches, noise) * steps for (batches, noise), steps in passes.items())
     return float(rdp.get_privacy_spent(orders=_ORDERS, rdp=spent, delta=delta)[0])
+
+
+def epsilon(*, patients: int, batch_size: int, epochs: int, noise: float, delta: float) -> float:
+    """Epsilon of a single training (see `Spending` and `composed`)."""
+    return composed([Spending(patients, batch_size, epochs, noise)], delta)
+
+
+@cache
+def _curve(batches: int, noise: float) -> NDArray[np.float64]:
+    """Renyi divergence by order of one step that takes a patient with probability 1 / batches."""
+    curve: NDArray[np.float64] = rdp.compute_rdp(q=1.0 / batches, noise_multiplier=noise, steps=1, orders=_ORDERS)
+    return curve
 
 
 def _baseline_gradients(layer: SurvivalHead, _: list[Tensor], backprops: Tensor) -> dict[nn.Parameter, Tensor]:

@@ -20,7 +20,7 @@ from training.budget import Gate
 from training.losses import concept_loss, interval_targets, score_ridge, survival_nll
 from training.masking import prepare
 from training.node_data import read_node, split
-from training.risk_table import MINIMUM_CASES, RiskTable
+from training.risk_table import MINIMUM_CASES, OutcomeTable, RiskTable
 from training.statistics import STATISTICS, of_site
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class Validation:
         return self._metrics() if seen >= self.patients else {"seen": float(seen)}
 
     def _metrics(self) -> dict[str, float]:
-        """Mean losses, number of patients, and their risk table if they are enough."""
+        """Mean losses, number of patients, and their tables if they are enough."""
         hazard_logits, score, months, event = (torch.cat(column) for column in zip(*self.outputs, strict=True))
         edges = self.task.contract.month_edges
         metrics = {"loss": float(survival_nll(hazard_logits, months, event, edges)), "n": float(len(score))}
@@ -198,5 +198,6 @@ class Validation:
             metrics["concept_loss"] = float(np.mean(self.concept_losses))
         if len(score) >= MINIMUM_CASES:
             table = RiskTable.of(score.numpy(), *(part.numpy() for part in interval_targets(months, event, edges)))
-            metrics |= table.to_metrics()
+            outcomes = OutcomeTable.of(score.numpy(), months.numpy(), event.numpy())
+            metrics |= table.to_metrics() | outcomes.to_metrics()
         return metrics
