@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from inference.contract import Contract
 
+_HEAD_RATE = 3.0  # learning rate of the linear heads, in that of the maps
 _LARGEST = 3.0  # bound of a biomarker in the score, standard deviations
 _REFERENCE_MEDIAN_MONTHS = 8.0  # published median PFS of the population: where the baseline hazards start
 
@@ -284,8 +285,12 @@ def build_network(name: str, contract: Contract, config: Mapping[str, object] | 
 
 
 def parameter_groups(network: nn.Module, learning_rate: float) -> list[dict[str, object]]:
-    """Optimiser groups: the few parameters of the linear heads do not decay (a ridge of their own holds them)."""
+    """Optimiser groups: the few parameters of the linear heads learn faster than the maps and do not decay.
+
+    A round of an average moves a parameter about as far as the steps of its largest site do: at the maps' rate the
+    heads would stay near 0 in the rounds that the maps need. A ridge of their own holds them.
+    """
     heads = [p for name, p in network.named_parameters() if "head." in name]
     body = [p for name, p in network.named_parameters() if "head." not in name]
-    groups: list[dict[str, object]] = [{"params": heads, "lr": learning_rate, "weight_decay": 0.0}]
+    groups: list[dict[str, object]] = [{"params": heads, "lr": _HEAD_RATE * learning_rate, "weight_decay": 0.0}]
     return [*groups, {"params": body, "lr": learning_rate}] if body else groups

@@ -80,13 +80,25 @@ def concept_loss(maps: Tensor, fractions: Tensor, supervised: Tensor, *, by_pati
     weight = supervised.to(maps.dtype)
     share = fractions.flatten(2).mean(2)
     dice = _dice(maps, fractions).reshape(weight.shape) * (share > 0)  # an absent concept has no overlap to speak of
-    rarity = (share + _SMALLEST_SHARE).rsqrt()[..., None, None, None]
-    sure = maps.clamp(1e-6, 1.0 - 1e-6)
-    entropy = -(rarity * fractions * sure.log() + (1.0 - fractions) * (1.0 - sure).log())
-    per_concept = dice + _CROSS_ENTROPY_WEIGHT * entropy.flatten(2).mean(2)
+    per_concept = dice + _CROSS_ENTROPY_WEIGHT * _cross_entropy(maps, fractions, (share + _SMALLEST_SHARE).rsqrt())
     total, pairs = (weight * per_concept).sum(1), weight.sum(1)
     mean: Tensor = (total / pairs.clamp(min=1.0)).mean() if by_patient else total.sum() / pairs.sum().clamp(min=1.0)
     return mean
+
+
+def _cross_entropy(maps: Tensor, fractions: Tensor, rarity: Tensor) -> Tensor:
+    """(B, C) mean over the voxels, the concept's own weighted by `rarity` (B, C).
+
+    The plain entropy of all voxels takes one pass; what the weight adds is computed where the concept is, which is a
+    small part of the volume.
+    """
+    sure = maps.clamp(1e-6, 1.0 - 1e-6)
+    plain = functional.binary_cross_entropy(sure, fractions, reduction="none").flatten(2).mean(2)
+    patient, concept, *voxel = torch.nonzero(fractions, as_tuple=True)
+    place = (patient, concept, *voxel)
+    further = -(rarity[patient, concept] - 1.0) * fractions[place] * sure[place].log()
+    added = further.new_zeros(rarity.numel()).index_add(0, patient * rarity.shape[1] + concept, further)
+    return plain + added.reshape(rarity.shape) / fractions.shape[2:].numel()
 
 
 def score_ridge(network: nn.Module) -> Tensor:
