@@ -75,7 +75,7 @@ def explain_prediction(
         variable_contributions=dict(zip(contract.inputs, (float(x) for x in credit.clinical), strict=True)),
         completeness_error=credit.completeness_error,
         gates=(
-            same_score(bundle.calibration.score(credit.score)[0], prediction.risk_score),
+            same_score(bundle.calibration.score(credit.score), prediction.risk_score),
             completeness(credit.completeness_error),
             randomisation(credit.image[bearing] / above[bearing], blind_credit.image[bearing] / above[bearing]),
             localisation(shares, prediction.lesion_labels, study.pet),

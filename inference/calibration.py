@@ -1,8 +1,18 @@
-"""From the network's score to calibrated probabilities with an interval.
+"""From the network's score to calibrated probabilities with an interval, and to an answer or "indeterminate".
 
-The federation fits two numbers, a and b, on the aggregated validation tables of all sites (see `training.calibration`):
-the hazard of interval k becomes logistic(baseline_k + a + b * score). Their covariance gives the interval of every
-probability: it says how well the calibration is known, not how much two patients with one score differ.
+The federation fits six numbers on the aggregated validation tables of all sites (see `training.calibration`): the
+hazard of interval k becomes logistic(baseline_k + a + d_s + b * score), with a shift d_s for each segment s of time
+that ends at an endpoint (and one for the time beyond). A probability stays a product of hazards, so the curve cannot
+rise, and each endpoint has a number of its own.
+
+The covariance of the six gives the interval of every probability: it says how well the calibration is known, not how
+much two patients with one score differ. It is taken by the delta method on the scale log(-log S), which is nearly
+linear in the six numbers while the hazards are small and keeps the interval between 0 and 1; unlike draws from the
+Gaussian it gives the same interval every time.
+
+The thresholds of the endpoints make a conformal set of outcomes: an outcome is in the set if its calibrated
+probability is at least 1 - threshold. A threshold is never below 0.5, so the set holds the likelier outcome and is
+never empty; with both outcomes in it the answer is "indeterminate".
 """
 
 from __future__ import annotations
@@ -16,14 +26,19 @@ import numpy as np
 from inference.prediction import EndpointProbability, RiskGroup, SurvivalCurve
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from inference.prediction import EndpointName
+    from inference.prediction import EndpointName, Verdict
 
-FORMAT = "fedpet.calibration/1"
+    Floats = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+
+FORMAT = "fedpet.calibration/2"
 ENDPOINT_MONTHS: Mapping[EndpointName, float] = {"pfs_12m": 12.0, "dcb_6m": 6.0, "early_failure_3m": 3.0}
+SEGMENT_ENDS: tuple[float, ...] = tuple(sorted(ENDPOINT_MONTHS.values()))
+SEGMENTS = len(SEGMENT_ENDS) + 1
 
 
 @dataclass(frozen=True)
@@ -32,18 +47,23 @@ class Calibration:
 
     Attributes:
         a, b: intercept and slope; 0 and 1 leave the network as it is.
-        covariance: ((var a, cov), (cov, var b)).
-        interval_level: coverage of the intervals, for example 0.80.
+        shifts: (SEGMENTS,) added to the intercept from 0 to 3, 3 to 6, 6 to 12 months and beyond.
+        covariance: of (a, b, *shifts).
+        interval_level: coverage of the intervals and of the conformal sets, for example 0.80.
         base_rates: endpoint name -> probability in the whole training cohort.
         risk_thirds: raw scores that cut the training cohort into low, intermediate and high risk.
+        thresholds: endpoint name -> threshold of the conformal set, in [0.5, 1]; an endpoint for which there were too
+            few validation patients has none.
     """
 
     a: float
     b: float
-    covariance: tuple[tuple[float, float], tuple[float, float]]
+    shifts: tuple[float, ...]
+    covariance: tuple[tuple[float, ...], ...]
     interval_level: float
     base_rates: dict[str, float]
     risk_thirds: tuple[float, float]
+    thresholds: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` is its inverse."""
@@ -54,32 +74,47 @@ class Calibration:
         """Read what `to_json` wrote.
 
         Raises:
-            ValueError: another format.
+            ValueError: another format, or not as many numbers as there are segments.
             KeyError, TypeError: a field is missing or unknown.
         """
         if data["format"] != FORMAT:
             raise ValueError(f"expected format {FORMAT}, got {data['format']}")
         fields = {key: value for key, value in data.items() if key != "format"}
-        first, second = fields["covariance"]
         low, high = fields["risk_thirds"]
-        fields |= {"covariance": ((first[0], first[1]), (second[0], second[1])), "risk_thirds": (low, high)}
-        return Calibration(**fields)
+        shifts, covariance = tuple(fields["shifts"]), tuple(map(tuple, fields["covariance"]))
+        if (len(shifts), np.shape(covariance)) != (SEGMENTS, (SEGMENTS + 2, SEGMENTS + 2)):
+            raise ValueError(f"expected {SEGMENTS} shifts and the covariance of {SEGMENTS + 2} numbers")
+        return Calibration(**{**fields, "shifts": shifts, "covariance": covariance, "risk_thirds": (low, high)})
 
-    def score(self, raw: float) -> tuple[float, float, float]:
-        """Calibrated score with the ends of its interval: (value, lower, upper)."""
-        gradient = np.array([1.0, raw])
-        spread = float(np.sqrt(gradient @ np.array(self.covariance) @ gradient))
-        reach = NormalDist().inv_cdf(0.5 + self.interval_level / 2) * spread
-        value = self.a + self.b * raw
-        return value, value - reach, value + reach
+    def score(self, raw: float) -> float:
+        """Calibrated score, without the shifts of the segments."""
+        return self.a + self.b * raw
 
-    def survival(self, hazard_logits: NDArray[np.float64], raw: float, edges: tuple[float, ...]) -> SurvivalCurve:
-        """Survival at every edge; `hazard_logits` has shape (K,) and holds the raw score."""
-        baseline = hazard_logits - raw
-        value, lower, upper = self.score(raw)
-        curves = [_survival(baseline + score) for score in (value, upper, lower)]  # a higher score survives less
-        probability, low, high = (tuple(float(x) for x in curve) for curve in curves)
-        return SurvivalCurve(edges, probability, low, high)
+    def free(self, hazard_logits: Floats, raw: Floats, edges: Sequence[float]) -> Floats:
+        """(n, K + 1) survival at every edge, of `hazard_logits` (n, K), which hold the `raw` scores (n,)."""
+        return survival_of(hazard_logits - raw[:, None] + design(raw, edges) @ self._parameters())
+
+    def survival(self, hazard_logits: Floats, raw: float, edges: tuple[float, ...]) -> SurvivalCurve:
+        """Survival at every edge with its interval; `hazard_logits` has shape (K,) and holds the raw score.
+
+        The limits hold for each time by itself; where they would rise they are drawn apart until they do not.
+        """
+        columns = design(np.array([raw]), edges)[0]
+        logits = hazard_logits - raw + columns @ self._parameters()
+        cumulative = np.logaddexp(0.0, logits).cumsum()  # -log S
+        hazard = 1.0 / (1.0 + np.exp(-logits))
+        gradient = (hazard[:, None] * columns).cumsum(0) / cumulative[:, None]  # of log(-log S)
+        spread = np.sqrt(np.einsum("ki,ij,kj->k", gradient, np.array(self.covariance), gradient))
+        factor = np.exp(NormalDist().inv_cdf(0.5 + self.interval_level / 2) * spread)
+        value, lower, upper = (
+            np.append(1.0, np.exp(-x)) for x in (cumulative, cumulative * factor, cumulative / factor)
+        )
+        return SurvivalCurve(
+            edges,
+            tuple(value.tolist()),
+            tuple(np.minimum.accumulate(lower).tolist()),
+            tuple(np.maximum.accumulate(upper[::-1])[::-1].tolist()),
+        )
 
     def endpoints(self, curve: SurvivalCurve) -> tuple[EndpointProbability, ...]:
         """The endpoints read off the curve; "early_failure_3m" is the probability of progression, not of survival."""
@@ -88,9 +123,20 @@ class Calibration:
     def _endpoint(self, name: EndpointName, months: float, curve: SurvivalCurve) -> EndpointProbability:
         at = curve.months.index(months)
         value, lower, upper = curve.probability[at], curve.lower[at], curve.upper[at]
+        verdict = self.verdict(name, value)
         if name == "early_failure_3m":
             value, lower, upper = 1.0 - value, 1.0 - upper, 1.0 - lower
-        return EndpointProbability(name, months, value, lower, upper, self.base_rates[name])
+        return EndpointProbability(name, months, value, lower, upper, self.base_rates[name], verdict)
+
+    def verdict(self, name: EndpointName, probability: float) -> Verdict | None:
+        """What the conformal set says of a patient whose P(free of progression) at the endpoint is `probability`."""
+        threshold = self.thresholds.get(name)
+        if threshold is None:
+            return None
+        free, progression = kept(probability, threshold)
+        if free and progression:
+            return "indeterminate"
+        return "free" if free else "progression"
 
     def risk_group(self, raw: float) -> RiskGroup:
         """Third of the training cohort that the raw score falls in."""
@@ -99,7 +145,24 @@ class Calibration:
             return "low"
         return "intermediate" if raw < high else "high"
 
+    def _parameters(self) -> Floats:
+        return np.array([self.a, self.b, *self.shifts])
 
-def _survival(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(K,) hazard logits -> (K + 1,) survival at the edges, starting at 1."""
-    return np.concatenate([[1.0], np.cumprod(1.0 / (1.0 + np.exp(logits)))])
+
+def design(raw: Floats, edges: Sequence[float]) -> Floats:
+    """(n, K, 2 + SEGMENTS) what (a, b, *shifts) are multiplied with in the hazard logits of scores `raw` (n,)."""
+    segment = np.eye(SEGMENTS)[np.searchsorted(SEGMENT_ENDS, edges[:-1], side="right")]
+    shape = (len(raw), len(segment))
+    ones, scores = np.ones((*shape, 1)), np.broadcast_to(raw[:, None, None], (*shape, 1))
+    return np.concatenate([ones, scores, np.broadcast_to(segment, (*shape, SEGMENTS))], axis=2)
+
+
+def survival_of(logits: Floats) -> Floats:
+    """(n, K) hazard logits -> (n, K + 1) survival at the edges, starting at 1."""
+    return np.asarray(np.exp(-np.pad(np.logaddexp(0.0, logits).cumsum(1), ((0, 0), (1, 0)))), float)
+
+
+def kept(probability: Floats | float, threshold: Floats | float) -> tuple[Flags, Flags]:
+    """Whether "free" and "progression" are in the conformal sets of patients with this P(free of progression)."""
+    free, limit = np.asarray(probability), np.asarray(threshold)
+    return 1.0 - free <= limit, free <= limit

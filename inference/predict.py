@@ -117,6 +117,6 @@ def _answer(silent: Prediction, output: EngineOutput, bundle: Bundle) -> Predict
         endpoints=calibration.endpoints(curve),
         survival=curve,
         risk_group=calibration.risk_group(output.score),
-        risk_score=calibration.score(output.score)[0],
+        risk_score=calibration.score(output.score),
         contributions={name: float(x) for name, x in zip(names, output.contributions, strict=True)},
     )

@@ -13,18 +13,26 @@ if TYPE_CHECKING:
 
 EndpointName = Literal["early_failure_3m", "dcb_6m", "pfs_12m"]
 RiskGroup = Literal["low", "intermediate", "high"]
+Verdict = Literal["free", "progression", "indeterminate"]
 
 
 @dataclass(frozen=True)
 class EndpointProbability:
-    """Probability of being progression-free at `months` (for "early_failure_3m": of NOT being), with its interval."""
+    """Probability of being progression-free at `months` (for "early_failure_3m": of NOT being), with its interval.
+
+    Attributes:
+        base_rate: the same probability in the whole training cohort.
+        verdict: the outcome at `months` that the conformal set holds, or "indeterminate" where it holds both; None
+            where the bundle has no threshold for the endpoint.
+    """
 
     name: EndpointName
     months: float
     probability: float
     lower: float
     upper: float
-    base_rate: float  # the same probability in the whole training cohort
+    base_rate: float
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ class Prediction:
 
     Attributes:
         risk_score: calibrated linear predictor (log hazard scale); higher is worse.
-        interval_level: coverage of the intervals, for example 0.80.
+        interval_level: coverage of the intervals and of the conformal sets, for example 0.80.
         missing: clinical variables the model uses and did not get (names of `ClinicalRecord` fields).
         contributions: additive terms of the uncalibrated score: clinical variables by field name, image concepts by
             name prefixed with "image:"; they sum, with the intercept, to the score.

@@ -107,12 +107,13 @@ def untrained_bundle(tmp_path_factory):
     contract = default_contract()
     network = build_network("evidence", contract)
     rates = {"pfs_12m": 0.4, "dcb_6m": 0.55, "early_failure_3m": 0.25}
+    covariance = tuple(tuple(0.01 * (i == j) for j in range(6)) for i in range(6))
     return write_bundle(
         tmp_path_factory.mktemp("bundle") / "untrained",
         onnx=export_onnx(network, contract),
         weights=weights(network),
         contract=contract,
-        calibration=Calibration(0.0, 1.0, ((0.01, 0.0), (0.0, 0.01)), 0.80, rates, (-0.2, 0.2)),
+        calibration=Calibration(0.0, 1.0, (0.0,) * 4, covariance, 0.80, rates, (-0.2, 0.2), dict.fromkeys(rates, 0.6)),
         card={"name": "untrained", "version": "0", "synthetic": True},
     )
 

@@ -36,10 +36,12 @@ RECORD = ClinicalRecord(age=72.0, sex="F", ecog_ps=1, pdl1_tps=60.0, ldh=400.0, 
 CALIBRATION = Calibration(
     a=0.1,
     b=0.9,
-    covariance=((0.01, 0.0), (0.0, 0.01)),
+    shifts=(0.0, 0.0, 0.0, 0.0),
+    covariance=tuple(tuple(0.01 * (i == j) for j in range(6)) for i in range(6)),
     interval_level=0.8,
     base_rates={"pfs_12m": 0.4, "dcb_6m": 0.5, "early_failure_3m": 0.3},
     risk_thirds=(-0.3, 0.3),
+    thresholds={},
 )
 
 
@@ -162,7 +164,7 @@ def _prediction(study: Study, labels: Volume, bundle: Bundle, *, error: float = 
         endpoints=(),
         survival=None,
         risk_group="low",
-        risk_score=bundle.calibration.score(float(output.score))[0] + error,
+        risk_score=bundle.calibration.score(float(output.score)) + error,
         interval_level=0.8,
         missing=(),
         contributions=dict(zip(CONTRACT.inputs, output.contributions[0].tolist(), strict=False)),

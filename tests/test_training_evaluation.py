@@ -17,7 +17,8 @@ def test_evaluate_reports_model_baseline_and_ceiling(tmp_path, training_nodes):
     networks = {name: build_network(kind, contract) for name, kind in (("model", "evidence"), ("clinical", "clinical"))}
     with torch.no_grad():
         networks["clinical"].head.clinical.weight[0, 0] = 0.6  # the planted effect
-    calibration = Calibration(0.0, 1.0, ((0.01, 0.0), (0.0, 0.01)), 0.8, {}, (0.0, 0.0))
+    covariance = tuple(tuple(0.01 * (i == j) for j in range(6)) for i in range(6))
+    calibration = Calibration(0.0, 1.0, (0.0,) * 4, covariance, 0.8, {}, (0.0, 0.0), {"pfs_12m": 0.999})
     report = evaluate(HeldOut.of([node]), networks, calibration, contract)
     auc = report["expected_auc_pfs_12m"]
     assert report["patients"] == 20
@@ -25,3 +26,8 @@ def test_evaluate_reports_model_baseline_and_ceiling(tmp_path, training_nodes):
     assert auc["model"]["value"] == 0.5  # untrained: all scores are 0
     assert 0.55 < auc["clinical"]["value"] < auc["bayes_ceiling"]["value"]
     assert 0 < report["calibration_pfs_12m"]["mean_predicted"] < 1
+    assert set(report["conformal_sets"]) == {"pfs_12m"}
+    sets = report["conformal_sets"]["pfs_12m"]
+    assert set(sets["by_centre"]) == {"test"}
+    assert sets["all"]["coverage"]["value"] == sets["all"]["indeterminate"]["value"] == 1.0
+    assert 0.5 < sets["all"]["coverage"]["lower"] < 1.0

@@ -11,27 +11,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from fedbiomed.common.dataloader import PytorchDataLoader
-from scipy.special import expit
 from torch.utils.data import Dataset, Subset
 
-from training.calibration import fit_recalibration
+from inference.calibration import survival_of
+from training.calibration import calibrate
 from training.card import pooled_loss
 from training.evaluation import scores
 from training.masking import STEP, prepare
 from training.method import MASKED_RANGE, Method
 from training.node_data import split
-from training.risk_table import pooled
+from training.risk_table import OutcomeTable
 from training.steps import NodeDataset, Validation, loaders, site_seed, training_loss
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from inference.calibration import Calibration
     from training.gather import Patients
     from training.node_data import NodeCase
     from training.steps import Batch
@@ -45,20 +46,22 @@ class Fitted:
     """A trained network with its recalibration.
 
     Attributes:
-        a, b: recalibration of the score from the validation patients; 0 and 1 where they were too few.
+        edges: of the hazards' intervals, months.
+        calibration: from the validation patients; None where they were too few.
         losses: mean validation loss before each round and at the end.
     """
 
     network: nn.Module
-    a: float
-    b: float
+    edges: tuple[float, ...]
+    calibration: Calibration | None
     losses: tuple[float, ...]
 
     def survival(self, cases: Sequence[NodeCase]) -> Floats:
         """(n, K + 1) probability to be free of the event at each edge of the contract's intervals."""
         score, logits = scores(self.network, cases)
-        hazard = expit(logits - score[:, None] + (self.a + self.b * score)[:, None])
-        return np.concatenate([np.ones((len(score), 1)), np.cumprod(1.0 - hazard, axis=1)], 1)
+        if self.calibration is None:
+            return survival_of(logits)
+        return self.calibration.free(logits, score, self.edges)
 
 
 def fit(task: Task, centres: Sequence[Patients], *, local_epochs: int = 1, quantised: bool = False) -> Fitted:
@@ -89,12 +92,11 @@ def fit(task: Task, centres: Sequence[Patients], *, local_epochs: int = 1, quant
         network.load_state_dict(_mean(replies, sizes))
         losses.append(pooled_loss(metrics))
     final = [_validate(network, task, node, task.rounds) for node in nodes]
-    table = pooled(final, len(task.contract.month_edges) - 1)
-    a, b = 0.0, 1.0
-    if table.patients.sum():
+    edges, calibration = task.contract.month_edges, None
+    if any(OutcomeTable.from_metrics(metrics).patients for metrics in final):
         score, logits = scores(network, centres[0].cases[:1])
-        a, b, _ = fit_recalibration(table, logits[0] - score[0])
-    return Fitted(network, a, b, (*losses, pooled_loss(final)))
+        calibration = calibrate(final, logits[0] - score[0], edges)
+    return Fitted(network, edges, calibration, (*losses, pooled_loss(final)))
 
 
 class _Items(Dataset[tuple["Batch", "Batch"]]):

@@ -1,13 +1,15 @@
-"""Recalibration of the score and base rates, from the sum of the nodes' validation tables.
+"""Recalibration of the score, conformal thresholds and base rates, from the sum of the nodes' validation tables.
 
-The hazard of interval k becomes logistic(alpha_k + a + b * score): alpha_k is the network's own baseline and stays;
-a and b are fitted by maximum likelihood, drawn to a = 0, b = 1 by a Gaussian prior, as validation patients are few.
-Their covariance is the inverse of the observed information (with the prior).
+The hazard of interval k becomes logistic(alpha_k + a + d_s + b * score): alpha_k is the network's own baseline and
+stays; d_s is a shift of the segment of time that interval k lies in, one for each endpoint and one beyond, so that
+every endpoint is calibrated by itself. All are fitted by maximum likelihood, drawn to a = 0, b = 1, d = 0 by a Gaussian
+prior, as validation patients are few. Their covariance is the inverse of the observed information (with the prior).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -15,42 +17,74 @@ from scipy.special import expit, log1p
 
 from fedpet.errors import FederationError
 from fedpet.messages import Message
-from inference.calibration import ENDPOINT_MONTHS, Calibration
-from training.risk_table import MINIMUM_CASES
+from inference.calibration import ENDPOINT_MONTHS, SEGMENT_ENDS, SEGMENTS, Calibration, design
+from training.conformal import coverage_of_sites, thresholds
+from training.risk_table import MINIMUM_CASES, OutcomeTable, pooled, pooled_outcomes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from training.risk_table import RiskTable
 
-PRIOR_SD = (0.5, 0.5)  # of a and of b
+    Floats = NDArray[np.float64]
+
+PRIOR_SD = (0.5, 0.5, *(0.3,) * SEGMENTS)  # of a, of b and of the shifts
 INTERVAL_LEVEL = 0.80
 
 
-def calibrate(table: RiskTable, baseline: NDArray[np.float64], edges: Sequence[float]) -> Calibration:
-    """Fit the recalibration.
+def calibrate(nodes: Collection[Mapping[str, float]], baseline: Floats, edges: Sequence[float]) -> Calibration:
+    """Fit the recalibration and the thresholds.
 
     Args:
-        table: validation patients of all nodes.
+        nodes: validation metrics of each node, with its tables if it had enough patients.
         baseline: (K,) the network's alpha.
-        edges: K + 1 months.
+        edges: K + 1 months, the endpoints' among them.
 
     Raises:
         FederationError: no node sent a table.
     """
+    table = pooled(nodes, len(baseline))
     require_tables(int(table.patients.sum()))
-    a, b, covariance = fit_recalibration(table, baseline)
-    (aa, ab), (_, bb) = covariance.tolist()
-    return Calibration(
+    parameters, covariance = fit_recalibration(table, baseline, edges)
+    a, b, *shifts = parameters.tolist()
+    fitted = Calibration(
         a=a,
         b=b,
-        covariance=((aa, ab), (ab, bb)),
+        shifts=tuple(shifts),
+        covariance=tuple(map(tuple, covariance.tolist())),
         interval_level=INTERVAL_LEVEL,
         base_rates=base_rates(table, edges),
         risk_thirds=thirds(table),
+        thresholds={},
     )
+    found = thresholds(pooled_outcomes(nodes), _at_endpoints(fitted, baseline, edges), INTERVAL_LEVEL)
+    return replace(fitted, thresholds=found)
+
+
+def check_sites(nodes: Mapping[str, Mapping[str, float]], baseline: Floats, edges: Sequence[float]) -> dict[str, Any]:
+    """How often the conformal sets that the other sites' tables give hold the outcomes of each site's patients.
+
+    Args:
+        nodes: validation metrics by site; a site without tables, or alone with them, is not checked.
+        baseline: (K,) the network's alpha.
+        edges: K + 1 months.
+    """
+    tables = {site: OutcomeTable.from_metrics(metrics) for site, metrics in nodes.items()}
+    checked = {}
+    for site, table in tables.items():
+        others = [nodes[other] for other in nodes if other != site]
+        if table.patients and any(tables[other].patients for other in nodes if other != site):
+            calibration = calibrate(others, baseline, edges)
+            checked[site] = (table, _at_endpoints(calibration, baseline, edges), calibration.thresholds)
+    return coverage_of_sites(checked)
+
+
+def _at_endpoints(calibration: Calibration, baseline: Floats, edges: Sequence[float]) -> Callable[[Floats], Floats]:
+    """Scores (n,) -> P(free of progression) (n, E) at the endpoints, in the order of time."""
+    at = [list(edges).index(months) for months in SEGMENT_ENDS]
+    return lambda score: calibration.free(baseline + score[:, None], score, edges)[:, at]
 
 
 def require_tables(count: int) -> None:
@@ -67,23 +101,23 @@ def require_tables(count: int) -> None:
         )
 
 
-def fit_recalibration(table: RiskTable, baseline: NDArray[np.float64]) -> tuple[float, float, NDArray[np.float64]]:
-    """The penalised maximum likelihood (a, b) and their covariance (2, 2)."""
-    design = np.stack([np.ones_like(table.score), table.score])  # (2, BINS)
-    start, precision = np.array([0.0, 1.0]), 1.0 / np.square(PRIOR_SD)
+def fit_recalibration(table: RiskTable, baseline: Floats, edges: Sequence[float]) -> tuple[Floats, Floats]:
+    """The penalised maximum likelihood (a, b, *shifts) and their covariance."""
+    columns = design(table.score, edges)  # (BINS, K, parameters)
+    start = np.array([0.0, 1.0, *(0.0,) * SEGMENTS])
+    precision = 1.0 / np.square(PRIOR_SD)
 
-    def objective(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        logits = (parameters @ design)[:, None] + baseline
+    def objective(parameters: Floats) -> tuple[float, Floats]:
+        logits = columns @ parameters + baseline
         loss = (table.exposure * np.logaddexp(0.0, logits) - table.events * logits).sum()
-        slope = design @ (table.exposure * expit(logits) - table.events).sum(1)
+        slope = np.einsum("bk,bkp->p", table.exposure * expit(logits) - table.events, columns)
         shift = parameters - start
         return float(loss + (precision * shift**2).sum() / 2), slope + precision * shift
 
-    fitted = minimize(objective, start, jac=True, method="BFGS").x
-    hazard = expit((fitted @ design)[:, None] + baseline)
-    weight = (table.exposure * hazard * (1 - hazard)).sum(1)
-    covariance = np.linalg.inv((design * weight) @ design.T + np.diag(precision))
-    return float(fitted[0]), float(fitted[1]), covariance
+    fitted = np.asarray(minimize(objective, start, jac=True, method="BFGS").x, float)
+    hazard = expit(columns @ fitted + baseline)
+    information = np.einsum("bkp,bk,bkq->pq", columns, table.exposure * hazard * (1 - hazard), columns)
+    return fitted, np.linalg.inv(information + np.diag(precision))
 
 
 def base_rates(table: RiskTable, edges: Sequence[float]) -> dict[str, float]:

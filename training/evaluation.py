@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from inference.calibration import ENDPOINT_MONTHS
+from training.conformal import coverage_by_centre
 from training.metrics import Estimate, Sample, expected_auc, harrell
 
 if TYPE_CHECKING:
@@ -33,9 +35,10 @@ _BATCH = 4  # torch convolves single patients on one thread without oneDNN, twic
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Held-out patients: arrays of the cases and the true P(PFS >= 12 months), nan where it is not known."""
+    """Held-out patients: arrays of the cases, their centres and the true P(PFS >= 12 months), nan if not known."""
 
     cases: tuple[NodeCase, ...]
+    site: NDArray[np.str_]
     truth: Floats
 
     @staticmethod
@@ -43,7 +46,8 @@ class HeldOut:
         """All patients of the nodes."""
         cases = tuple(case for node in nodes for case in node.cases)
         truth = [node.truth.get(case_id, np.nan) for node in nodes for case_id in node.case_ids]
-        return HeldOut(cases, np.array(truth))
+        site = np.array([node.site for node in nodes for _ in node.case_ids])
+        return HeldOut(cases, site, np.array(truth))
 
 
 def scores(network: nn.Module, cases: Sequence[NodeCase]) -> tuple[Floats, Floats]:
@@ -65,35 +69,33 @@ def evaluate(
 ) -> dict[str, Any]:
     """Metrics of the networks ("model" and baselines) beside the ceiling; plain data.
 
-    Calibration is reported for "model" after recalibration. Without known truth only the observed C-index is given.
+    Calibration and the coverage of the conformal sets are reported for "model" after recalibration. Without known truth
+    only the observed C-index and the coverage are given.
     """
     months = np.array([case.months for case in held_out.cases])
     event = np.array([case.event for case in held_out.cases])
     answers = {name: scores(network, held_out.cases) for name, network in networks.items()}
     sample = Sample.of(months, event, draws=_DRAWS, seed=seed)
+    score, logits = answers["model"]
+    survival = calibration.free(logits, score, contract.month_edges)
+    predicted = {name: survival[:, contract.month_edges.index(at)] for name, at in ENDPOINT_MONTHS.items()}
+    sets = {
+        name: (predicted[name], np.full(len(months), calibration.thresholds.get(name, np.nan)))
+        for name in ENDPOINT_MONTHS
+    }
     report: dict[str, Any] = {
         "patients": len(held_out.cases),
         "observed_c_index": {name: float(harrell(sample, score)[0]) for name, (score, _) in answers.items()},
+        "conformal_sets": coverage_by_centre(held_out.site, months, event, sets),
     }
     if np.isfinite(held_out.truth).all():
         ranked = {name: score for name, (score, _) in answers.items()} | {"bayes_ceiling": -held_out.truth}
         report["expected_auc_pfs_12m"] = {
             name: asdict(Estimate.of(expected_auc(sample, score, held_out.truth))) for name, score in ranked.items()
         }
-        predicted = _probability(*answers["model"], calibration, contract)
         report["calibration_pfs_12m"] = {
-            "mean_predicted": float(predicted.mean()),
+            "mean_predicted": float(predicted["pfs_12m"].mean()),
             "mean_true": float(held_out.truth.mean()),
-            "mean_absolute_error": float(np.abs(predicted - held_out.truth).mean()),
+            "mean_absolute_error": float(np.abs(predicted["pfs_12m"] - held_out.truth).mean()),
         }
     return report
-
-
-def _probability(score: Floats, logits: Floats, calibration: Calibration, contract: Contract) -> Floats:
-    """Recalibrated P(PFS >= 12 months) of each patient."""
-    at = contract.month_edges.index(12.0)
-    curves = [
-        calibration.survival(hazard, raw, contract.month_edges).probability
-        for hazard, raw in zip(logits, score, strict=True)
-    ]
-    return np.array([curve[at] for curve in curves])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.special import expit, logit
+from scipy.stats import beta
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,7 @@ _STEPS = 30  # of Newton's method
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % bootstrap interval over patients."""
+    """A value with its 95 % interval: by the bootstrap over patients, or exact for a share."""
 
     value: float
     lower: float
@@ -44,6 +45,17 @@ class Estimate:
         known = draws[1:][np.isfinite(draws[1:])]
         lower, upper = np.quantile(known, tails) if len(known) else (np.nan, np.nan)
         return Estimate(float(draws[0]), float(lower), float(upper))
+
+    @staticmethod
+    def exact(share: float, n: float) -> Estimate:
+        """A share of n patients with its binomial interval (Clopper & Pearson, Biometrika 1934).
+
+        With weights n is the effective number (Korn & Graubard, Surv Methodol 1998), which need not be whole.
+        """
+        tail, some = (1 - LEVEL) / 2, share * n
+        lower = float(beta.ppf(tail, some, n - some + 1)) if some > 0 else 0.0
+        upper = float(beta.ppf(1 - tail, some + 1, n - some)) if some < n else 1.0
+        return Estimate(float(share), lower, upper)
 
 
 @dataclass(frozen=True, eq=False)

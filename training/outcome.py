@@ -10,12 +10,12 @@ from safetensors.torch import load_file
 from fedpet.errors import FederationError
 from fedpet.messages import Message
 from inference.bundle import write_bundle
-from training.calibration import calibrate
+from training.calibration import calibrate, check_sites
 from training.card import Trained, model_card
 from training.evaluation import scores
 from training.export import export_onnx, verify_onnx, weights
-from training.risk_table import pooled
 from training.runs import MODEL
+from training.tripod import Study
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,6 +50,7 @@ def write(
     cases: Sequence[NodeCase],
     held_out: int = 0,
     evaluation: Callable[[Calibration], Mapping[str, Any] | None] = lambda _: None,
+    study: Study | None = None,
 ) -> None:
     """Write the bundle.
 
@@ -61,14 +62,15 @@ def write(
         cases: on which the export is compared with torch.
         held_out: number of patients of the evaluation.
         evaluation: of the calibrated model.
+        study: what people told of it.
 
     Raises:
         ExportRefused: ONNX Runtime and torch differ.
     """
     network, contract = trained.networks[MODEL], trained.runs[MODEL].task.contract
     score, logits = scores(network, cases[:1])
-    table = pooled(trained.histories[MODEL]["final"].values(), len(contract.month_edges) - 1)
-    calibration = calibrate(table, logits[0] - score[0], contract.month_edges)
+    nodes, baseline = trained.histories[MODEL]["final"], logits[0] - score[0]
+    calibration = calibrate(nodes.values(), baseline, contract.month_edges)
     model = export_onnx(network, contract)
     difference = verify_onnx(model, network, cases[:_VERIFIED])
     card = model_card(
@@ -77,6 +79,7 @@ def write(
         held_out=held_out,
         evaluation=evaluation(calibration),
         onnx_difference=difference,
+        study=study or Study(),
     )
     write_bundle(
         out,
@@ -84,7 +87,7 @@ def write(
         weights=weights(network),
         contract=contract,
         calibration=calibration,
-        card={**card, **about},
+        card={**card, "conformal_sets": check_sites(nodes, baseline, contract.month_edges), **about},
     )
 
 

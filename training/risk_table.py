@@ -1,8 +1,9 @@
 """What a node tells of its validation patients: counts by bin of the score and interval of time, never a patient.
 
-From the sum of the nodes' tables the researcher computes concordance, base rates and the recalibration of the score.
-A cell can still hold one patient, so a node with fewer than `MINIMUM_CASES` validation patients sends no table; see
-docs/federation.md for what a table reveals.
+From the sum of the nodes' risk tables the researcher computes concordance, base rates and the recalibration of the
+score; from that of their outcome tables, whose bins of the score are finer, the thresholds of the conformal sets. A
+cell can still hold one patient, so a node with fewer than `MINIMUM_CASES` validation patients sends neither; see
+docs/federation.md for what the tables reveal.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from inference.calibration import SEGMENT_ENDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 MINIMUM_CASES = 5
 SCORE_EDGES: NDArray[np.float64] = np.arange(-3.0, 3.01, 0.5)  # inner edges; the first and the last bin are open
 BINS = len(SCORE_EDGES) + 1
+FINE_EDGES: NDArray[np.float64] = np.round(np.arange(-4.0, 4.01, 0.1), 1)  # of the outcome table, as SCORE_EDGES
+FINE_BINS = len(FINE_EDGES) + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +91,81 @@ class RiskTable:
         return float((comparable * (1 + order) / 2).sum() / total) if total > 0 else None
 
 
+@dataclass(frozen=True, eq=False)
+class OutcomeTable:
+    """Validation patients by score and by what is known of them at the E endpoints, in the order of time.
+
+    Attributes:
+        patients: number of all of them, those censored before the first endpoint included.
+        free: (E, FINE_BINS) patients followed to the endpoint without the event.
+        failed: (E, FINE_BINS) patients with the event between the endpoint before and this one.
+    """
+
+    patients: float
+    free: NDArray[np.float64]
+    failed: NDArray[np.float64]
+
+    @staticmethod
+    def of(score: ArrayLike, months: ArrayLike, event: ArrayLike) -> OutcomeTable:
+        """Count patients with `score`, `months` of follow-up and `event`, (n,) each."""
+        member = np.eye(FINE_BINS)[np.searchsorted(FINE_EDGES, np.asarray(score, float), side="right")]
+        time = np.asarray(months, float)[None]
+        ends = np.array(SEGMENT_ENDS)[:, None]
+        starts = np.append(0.0, SEGMENT_ENDS[:-1])[:, None]
+        failed = np.asarray(event, bool) & (time >= starts) & (time < ends)
+        return OutcomeTable(float(len(member)), (time >= ends) @ member, failed @ member)
+
+    def __add__(self, other: OutcomeTable) -> OutcomeTable:
+        return OutcomeTable(self.patients + other.patients, self.free + other.free, self.failed + other.failed)
+
+    def to_metrics(self) -> dict[str, float]:
+        """Named numbers, as Fed-BioMed carries metrics; `from_metrics` is the inverse."""
+        cells = {
+            f"{name}_{e}_{b}": float(table[e, b])
+            for name, table in (("free", self.free), ("failed", self.failed))
+            for e, b in np.argwhere(table)
+        }
+        return {"followed": self.patients, **cells}
+
+    @staticmethod
+    def from_metrics(metrics: Mapping[str, float]) -> OutcomeTable:
+        """The table of `to_metrics`; names it does not know are passed over."""
+        tables = {name: np.zeros((len(SEGMENT_ENDS), FINE_BINS)) for name in ("free", "failed")}
+        for name, value in metrics.items():
+            table, *place = name.split("_")
+            if table in tables:
+                tables[table][tuple(map(int, place))] = value
+        return OutcomeTable(metrics.get("followed", 0.0), tables["free"], tables["failed"])
+
+    def weights(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What a patient counts so that the censored are made up for: free at each endpoint (E,), failed before (E,).
+
+        Kaplan-Meier by segment of time: a patient who is free at endpoint e weighs 1 / P(followed until then), the
+        failed of a segment weigh together what the curve falls in it. Censoring and events are taken to keep one ratio
+        of hazards within a segment, and censoring not to depend on the score. 0 where there is nobody to weigh; the
+        weights that count for one endpoint sum to `patients` at most.
+        """
+        at_risk, survival = self.patients, 1.0
+        free, failed = np.zeros((2, len(SEGMENT_ENDS)))
+        for e, (left, died) in enumerate(zip(self.free.sum(1), self.failed.sum(1), strict=True)):
+            after = survival
+            if died:
+                after *= (left / at_risk) ** (died / (at_risk - left))
+                failed[e] = (survival - after) * self.patients / died
+            if left:
+                free[e] = after * self.patients / left
+            at_risk, survival = left, after
+        return free, failed
+
+
 def pooled(nodes: Iterable[Mapping[str, float]], intervals: int) -> RiskTable:
     """The sum of the tables in the nodes' metrics; a node that sent none adds nothing."""
     return sum((RiskTable.from_metrics(metrics, intervals) for metrics in nodes), RiskTable.from_metrics({}, intervals))
+
+
+def pooled_outcomes(nodes: Iterable[Mapping[str, float]]) -> OutcomeTable:
+    """The sum of the outcome tables in the nodes' metrics."""
+    return sum((OutcomeTable.from_metrics(metrics) for metrics in nodes), OutcomeTable.from_metrics({}))
 
 
 def _centres() -> NDArray[np.float64]:
