@@ -48,6 +48,8 @@ def test_defaults_are_the_safe_ones(tmp_path):
     [
         ("minimum = 4", "A minimum of 4"),
         ("[training]\nrounds = 0", "training.rounds"),
+        ("[training]\nseeds = []", "training.seeds"),
+        ("[study]\nsponsor = 'nobody'", "study.sponsor"),
         ("[training]\nepochs = 3", "training.epochs"),
         ("[aggregation]\nmethod = 'magic'", "aggregation.method"),
         ("[privacy]\nnoise = -1.0", "privacy.noise"),

@@ -22,22 +22,26 @@ from fedpet.journal import Journal, read_run, read_runs
 from inference.bundle import Bundle
 from inference.engine import Engine
 from inference.network import build_network
+from training.budget import LEDGER, Ledger
 from training.deployment import statistics_task
 from training.evaluation import scores
 from training.federation import TAGS, Federation
 from training.losses import survival_nll
 from training.method import Method, read_method
 from training.node_data import read_node, split
+from training.privacy import Spending, composed
 from training.rehearsal import rehearse
 from training.runs import BASELINE, MODEL
 from training.statistics import STATISTICS, describe
 from training.task import Task, facts
+from training.tripod import MISSING
 
 pytestmark = pytest.mark.federation
 ROOT = Path(fedpet.__file__).parents[1]
 SITES = {"nice": 26, "lyon": 14, "dijon": 10}
 ROUNDS = 3
 CLEAR = {"secure_aggregation": "none"}
+NOISE = {"clip": 1.0, "noise": 1.0, "secure_aggregation": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -196,15 +200,44 @@ def changed(refusing, contract, tmp_path_factory):
     with pytest.raises(FederationError) as refused:
         federation.run_researcher(config(task, SITES, stage.out), stage, module="modified_researcher")
     stage.refused = refused.value
+    stage.plans = node_command("plans", federation.work / "nice", "--text")
+    return stage
+
+
+@pytest.fixture(scope="module")
+def limited(changed, contract, tmp_path_factory):
+    """Two sites have just set a limit of epsilon: dijon's allows one round, and neither's one without noise."""
+    federation = changed.federation
+    once = Spending(patients=8, batch_size=8, epochs=1, noise=1.0)
+    limits = {"dijon": composed([once], 1e-5) + 1e-6, "lyon": 50.0}
+    ledgers = {site: federation.work / site / LEDGER for site in SITES}
+    stage = Stage(federation, tmp_path_factory.mktemp("limited") / "out")
+    stage.before = {site: Ledger(path.parent).read() for site, path in ledgers.items()}
+    for site, epsilon in limits.items():
+        ledgers[site].unlink()
+        node_command("budget", federation.work / site, "--epsilon-limit", str(epsilon))
+    private = Task(contract=contract, network="clinical", rounds=2, batch_size=8, method=read_method({}, NOISE))
+    tasks = {"private": private, "clear": replace(private, method=read_method({}, CLEAR))}
+    try:
+        with pytest.raises(FederationError) as few:
+            stage.run(tasks, minimum=2, retries=2)
+        stage.dijon = node_command("status", federation.work / "dijon")["privacy"]
+    finally:
+        for site in limits:
+            ledgers[site].unlink()
+    stage.few = few.value
+    return stage
+
+
+def node_command(*words):
     listed = subprocess.run(
-        [sys.executable, "-m", "app.command", "train", "node", "plans", str(federation.work / "nice"), "--text"],
+        [sys.executable, "-m", "app.command", "train", "node", *map(str, words)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    stage.plans = json.loads(listed.stdout)
-    return stage
+    return json.loads(listed.stdout)
 
 
 _MODIFIED = """
@@ -394,6 +427,31 @@ def test_the_reviewer_sees_which_plan_is_the_installed_one(changed):
     assert len(changed.plans["sources_sha256"]) == 64
 
 
+def test_a_site_whose_budget_is_spent_is_left_out_and_named(limited):
+    assert [set(event["patients"]) for event in limited.told("round", "private")] == [set(SITES), {"nice", "lyon"}]
+    (repeated,) = limited.told("repeated", "private")
+    assert "This training would bring epsilon from" in repeated["reasons"]["dijon"]
+    spent = limited.dijon
+    assert (spent["trainings"], spent["trainings_without_noise"]) == (1, 0)
+    assert spent["epsilon_spent"] == pytest.approx(spent["epsilon_limit"], abs=1e-5)
+
+
+def test_a_site_with_a_limit_trains_on_nothing_without_noise(limited):
+    assert limited.told("round", "clear") == []
+    assert "lyon (" in str(limited.few)
+    assert "A training request without differential privacy" in str(limited.few)
+
+
+def test_every_training_of_a_node_is_in_its_ledger(limited, methods):
+    """Those without a limit too: who sets one later must know what was trained before."""
+    said = [json.loads(line) for line in (methods.federation.work / "nice" / LEDGER).read_text().splitlines()]
+    rounds = [line["round"] for line in said]
+    assert rounds[: ROUNDS + 1] == [1, 2, 3, 1]
+    assert [line["training"]["noise"] for line in said if line["network"] == "evidence"].count(1.0) == 1
+    assert limited.before["nice"].epsilon() == float("inf")
+    assert said[-1]["training"] == {"patients": 21, "batch_size": 8, "epochs": 1, "noise": 1.0}
+
+
 def test_run_trains_with_nodes_that_it_did_not_start(changed, contract, tmp_path):
     """The command of the coordinating centre: secure aggregation by default, noise, a card with epsilon, a journal."""
     (tmp_path / "contract.json").write_text(json.dumps(contract.to_json()))
@@ -500,6 +558,9 @@ def test_rehearsal_makes_a_bundle_that_predicts_like_torch(tmp_path, nodes, cont
         "parameters": sum(p.numel() for p in network.parameters()),
     }
     assert card["federation"]["seeds"] == [3, 4]
+    seen = sum(case.event for folder in nodes.values() for case in read_node(folder, contract).cases)
+    assert card["tripod_ai"]["21 Model development"] == f"50 patients, {seen} events."
+    assert card["tripod_ai"]["18a Funding"] == MISSING
     members = [
         member(torch.from_numpy(image[None]), torch.from_numpy(case.clinical[None])) for member in network.members
     ]

@@ -22,6 +22,7 @@ from training.privacy import epsilon
 from training.risk_table import MINIMUM_CASES, pooled
 from training.runs import MODEL, members
 from training.task import code_digest
+from training.tripod import tripod
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -30,22 +31,24 @@ if TYPE_CHECKING:
 
     from training.node_data import NodeData
     from training.runs import Run
+    from training.tripod import Study
 
 
 @dataclass(frozen=True)
 class Site:
-    """A centre as the card tells of it."""
+    """A centre as the card tells of it; `events` is None where it did not tell."""
 
     name: str
     training: int
     validation: int
     synthetic: bool
+    events: int | None = None
 
     @classmethod
     def of(cls, data: NodeData, name: str, fraction: float) -> Site:
         """Counted from node data."""
         training, validation = split(data.case_ids, fraction)
-        return cls(name, len(training), len(validation), data.synthetic)
+        return cls(name, len(training), len(validation), data.synthetic, data.events)
 
     @property
     def patients(self) -> int:
@@ -86,6 +89,7 @@ def model_card(
     held_out: int,
     evaluation: Mapping[str, Any] | None,
     onnx_difference: float,
+    study: Study,
 ) -> dict[str, Any]:
     """Plain data for `card.json`; name, version, command, format and contract are added by their owners.
 
@@ -95,10 +99,11 @@ def model_card(
         held_out: number of patients of the evaluation.
         evaluation: on them; None without.
         onnx_difference: largest difference between ONNX Runtime and torch.
+        study: what people told of it.
     """
     task = trained.runs[MODEL].task
     network = trained.networks[MODEL]
-    return {
+    card = {
         "synthetic": any(site.synthetic for site in sites),
         "created": datetime.now(UTC).date().isoformat(),
         "intended_use": str(Message("Research only. Not a medical device; not for decisions about patients.")),
@@ -106,6 +111,7 @@ def model_card(
         "data": {
             "description": _description(sites),
             "patients": sum(site.patients for site in sites),
+            "events": _events(sites),
             "held_out": held_out,
         },
         "network": {
@@ -127,6 +133,12 @@ def model_card(
             "onnxruntime": onnxruntime.__version__,
         },
     }
+    return {**card, "tripod_ai": tripod(card, task.contract, study)}
+
+
+def _events(sites: Sequence[Site]) -> int | None:
+    known = [site.events for site in sites if site.events is not None]
+    return sum(known) if len(known) == len(sites) else None
 
 
 def _limits(sites: Sequence[Site]) -> list[str]:

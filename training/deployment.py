@@ -23,6 +23,7 @@ from training.outcome import collect, require_empty, write
 from training.runs import Run, members, plan_runs
 from training.statistics import STATISTICS, describe
 from training.task import Task
+from training.tripod import Study
 from training.watch import Watch
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class RunFile(_Table):
     aggregation: Aggregation = Aggregation()
     privacy: Privacy = Privacy()
     limits: Limits = Limits()
+    study: Study = Study()
 
     @property
     def minimum(self) -> int:
@@ -214,6 +216,7 @@ def run(
         },
         sites=_sites(trained, watch.facts),
         cases=_made_up(task.contract),
+        study=settings.study,
     )
     return settings.out
 
@@ -283,7 +286,7 @@ def _sites(trained: Trained, facts: Mapping[str, Mapping[str, Any]]) -> list[Sit
     for name, training in sorted(patients.items()):
         known = facts.get(name, {})
         validation = known.get("patients", training) - training
-        sites.append(Site(name, training, validation, bool(known.get("synthetic"))))
+        sites.append(Site(name, training, validation, bool(known.get("synthetic")), known.get("events")))
     return sites
 
 

@@ -82,6 +82,11 @@ class NodeData:
     truth: Mapping[str, float]
     synthetic: bool
 
+    @property
+    def events(self) -> int:
+        """Patients whose progression or death was seen, by cases.csv."""
+        return sum(int(row["event"]) for row in read_rows(self.folder))
+
     def case(self, case_id: str) -> NodeCase:
         """The patient's arrays."""
         return _load_case(self.folder / "cases" / f"{case_id}.npz")

@@ -142,6 +142,7 @@ def facts(data: NodeData, contract: Contract) -> dict[str, Any]:
         "sources": code_digest(),
         "contract": contract.fingerprint,
         "patients": len(data.case_ids),
+        "events": data.events,
         "synthetic": data.synthetic,
     }
 

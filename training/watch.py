@@ -114,7 +114,7 @@ def _shares(runs: Mapping[str, Run], progress: Progress) -> dict[str, Progress]:
     }
     shares, start = {}, 0.08
     for name, weight in weights.items():
-        stop = start + (1.0 - 0.08) * weight / sum(weights.values())
+        stop = min(start + (1.0 - 0.08) * weight / sum(weights.values()), 1.0)
         shares[name] = part(progress, start, stop)
         start = stop
     return shares
