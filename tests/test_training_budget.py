@@ -155,7 +155,7 @@ def made_private(noise, patients=12):
     return optimizer, loader
 
 
-ARGS = {"log_interval": 0, "num_updates": None, "epochs": 1}
+ARGS = {"num_updates": None, "epochs": 1}
 
 
 def test_a_round_is_entered_before_its_first_step_so_that_a_crash_counts(node):
@@ -183,11 +183,6 @@ def test_what_runs_is_counted_not_what_is_said(node):
     for optimizer, loader in ((plain, little[1]), (little[0], shuffled), made_private(0.0)):
         with pytest.raises(FederationError, match="without differential privacy"):
             Gate(said).step(optimizer, loader, ARGS, 0)
-
-
-def test_no_loss_of_a_training_batch_is_sent(node):
-    with pytest.raises(FederationError, match="losses of training batches"):
-        Gate(Task(contract=node.contract, method=PRIVATE)).step(*made_private(1.5), {**ARGS, "log_interval": 10}, 0)
 
 
 def test_a_node_reads_no_patient_of_a_refused_task(node, tmp_path):

@@ -81,9 +81,8 @@ def node(tmp_path_factory, researcher, contract, training_nodes):
     """Created with another certificate's fingerprint, its data registered and the installed plan approved."""
     root = tmp_path_factory.mktemp("hospital")
     address = f"localhost:{researcher[0]}"
-    created = train(
-        "create", root / "node", "--name", "nice", "--researcher", address, "--fingerprint", "AA:" * 31 + "AA"
-    )
+    options = ("--fingerprint", "AA:" * 31 + "AA", "--epsilon-limit", 8)
+    created = train("create", root / "node", "--name", "nice", "--researcher", address, *options)
     assert created.exit_code == 0, created.output
     agreed = root / "contract.json"
     agreed.write_text(json.dumps(contract.to_json()))
@@ -103,9 +102,30 @@ def test_status_tells_what_the_node_is_and_nothing_of_patients(node, contract):
     assert status["data"][0]["patients"] == 20
     assert status["data"][0]["contract"] == contract.fingerprint
     assert status["plans"] == [{"hash": status["plans"][0]["hash"], "status": "Approved", "installed": True}]
+    assert status["privacy"] == {
+        "epsilon_limit": 8.0,
+        "epsilon_spent": 0.0,
+        "delta": 1e-5,
+        "trainings": 0,
+        "trainings_without_noise": 0,
+    }
     assert status["running"] is False
     assert "nice0000" not in told.stdout
     assert str(node) not in told.stdout
+
+
+def test_another_limit_keeps_what_was_spent(node):
+    from training.budget import Ledger
+    from training.privacy import Spending, composed
+
+    round_ = Spending(patients=16, batch_size=4, epochs=1, noise=2.0)
+    Ledger(node / "node").enter(round_)
+    told = json.loads(train("budget", node / "node", "--epsilon-limit", 4, "--delta", 1e-4).stdout)
+    assert (told["epsilon_limit"], told["delta"], told["trainings"]) == (4.0, 1e-4, 1)
+    assert told["epsilon_spent"] == pytest.approx(composed([round_], 1e-4))
+    Ledger(node / "node").enter(round_)
+    assert "An epsilon above 0" in reported(train("budget", node / "node", "--epsilon-limit", 0))
+    assert json.loads(train("status", node / "node").stdout)["privacy"]["epsilon_spent"] > told["epsilon_spent"]
 
 
 def test_registering_again_replaces_the_data(node, contract, training_nodes, tmp_path):

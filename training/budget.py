@@ -207,8 +207,6 @@ class Gate:
         if self._ledger is None or not self._task.trains:
             return
         if not self._paid:
-            if args["log_interval"] > 0 and self._ledger.read().limit is not None:
-                raise _without_noise(Message("The losses of training batches would be sent, without noise."))
             training = _spending(self._task, optimizer, loader, args)
             self._ledger.enter(training, network=self._task.network, round=round_index + 1)
             self._paid = training.epochs * len(loader)
