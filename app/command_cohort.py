@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,21 +24,32 @@ def simulate(
     fidelity: Annotated[Literal["standard", "coarse"], typer.Option(help="coarse is made for training.")] = "standard",
     signal: Annotated[float, typer.Option(min=0.0, help="Strength of the risk function.")] = 0.85,
     workers: Workers = 1,
+    *,
+    node_data: Annotated[bool, typer.Option("--node-data", help="Write node data at once, no DICOM.")] = False,
+    spacing: Annotated[
+        float, typer.Option(min=0.0, max=64.0, help="Of the node data's grid, mm; 0 leaves the images out.")
+    ] = 8.0,
 ) -> None:
-    """Draw synthetic patients and write their PET/CT in DICOM, their clinical table and the ground truth."""
+    """Draw synthetic patients: their PET/CT in DICOM, clinical table and ground truth, or at once their node data."""
+    from cohort.nodes import Preparation, contract_at, simulate_nodes
     from cohort.simulate import simulate_cohort
 
-    with reported(), progress_bar(load_settings().language) as progress:
-        simulate_cohort(
-            patients=patients,
-            sites=sites,
-            seed=seed,
-            out=out,
-            fidelity=fidelity,
-            signal=signal,
-            workers=workers,
-            progress=progress,
-        )
+    with reported():
+        settings = load_settings()
+        make = simulate_cohort
+        if node_data:
+            make = partial(simulate_nodes, preparation=Preparation(contract_at(spacing), settings.pseudonym_key()))
+        with progress_bar(settings.language) as progress:
+            make(
+                patients=patients,
+                sites=sites,
+                seed=seed,
+                out=out,
+                fidelity=fidelity,
+                signal=signal,
+                workers=workers,
+                progress=progress,
+            )
     messages.print(f"Cohort written to {out}", highlight=False, markup=False)
 
 

@@ -10,7 +10,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from pydicom.sequence import Sequence
@@ -54,15 +54,46 @@ def write_study(patient: Patient, pet: Volume, ct: Volume, folder: Path, *, seed
         seed: of the cohort; UIDs derive from it and from the patient.
         encoding: of the pixels.
     """
+    for series in series_of(patient, pet, ct, seed=seed, encoding=encoding):
+        (folder / series.modality).mkdir(parents=True, exist_ok=True)
+        writer = InstanceWriter(series.common, compressed=encoding.compressed)
+        for index, (tags, pixels) in enumerate(series.slices):
+            writer.write(folder / series.modality / f"{index:04d}.dcm", tags, pixels)
+
+
+@dataclass(frozen=True)
+class UnwrittenSeries:
+    """A series before it is written: the header all slices share, then each slice's own tags and stored values."""
+
+    modality: Literal["PT", "CT"]
+    common: Dataset
+    slices: Iterator[tuple[dict[str, Any], NDArray[np.uint16]]]
+
+
+def series_of(
+    patient: Patient, pet: Volume, ct: Volume, *, seed: int, encoding: Encoding
+) -> tuple[UnwrittenSeries, UnwrittenSeries]:
+    """PET and CT as `write_study` writes them; the slices come one by one."""
     names = _Names(f"{seed}/{patient.id}")
-    for kind, series in (("PT", _pet_slices(patient, pet, encoding)), ("CT", _ct_slices(ct))):
-        (folder / kind).mkdir(parents=True, exist_ok=True)
-        volume, template = (pet, _pet_header(patient, names)) if kind == "PT" else (ct, _ct_header(patient, names))
-        template.update(_geometry_header(volume))
-        writer = InstanceWriter(template, compressed=encoding.compressed)
-        for index, (tags, pixels) in enumerate(series):
-            place = _slice_header(volume, index, names.uid(f"{kind}/{index}"))
-            writer.write(folder / kind / f"{index:04d}.dcm", {**place, **tags}, pixels)
+    return (
+        _unwritten("PT", pet, _pet_header(patient, names), _pet_slices(patient, pet, encoding), names),
+        _unwritten("CT", ct, _ct_header(patient, names), _ct_slices(ct), names),
+    )
+
+
+def _unwritten(
+    modality: Literal["PT", "CT"],
+    volume: Volume,
+    header: Dataset,
+    slices: Iterator[tuple[dict[str, Any], NDArray[np.uint16]]],
+    names: _Names,
+) -> UnwrittenSeries:
+    header.update(_geometry_header(volume))
+    placed = (
+        ({**_slice_header(volume, index, names.uid(f"{modality}/{index}")), **tags}, pixels)
+        for index, (tags, pixels) in enumerate(slices)
+    )
+    return UnwrittenSeries(modality, header, placed)
 
 
 @dataclass(frozen=True)

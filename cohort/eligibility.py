@@ -76,7 +76,7 @@ def pair(dicom_dir: Path, table: Path, key: bytes) -> Pairings:
     seen: set[str] = set()
     for folder in sorted(entry for entry in dicom_dir.iterdir() if entry.is_dir()):
         name = folder.name if folder.name in rows else _patient_id(folder)
-        result = _pair_one(folder, name, rows.get(name), key=key, again=name in seen)
+        result = pair_row(folder, name, rows.get(name), key=key, again=name in seen)
         seen.add(name)
         if isinstance(result, LeftOut):
             left_out.append(result)
@@ -87,7 +87,9 @@ def pair(dicom_dir: Path, table: Path, key: bytes) -> Pairings:
     return Pairings(tuple(pairs), tuple(left_out))
 
 
-def _pair_one(folder: Path, name: str, row: TableRow | None, *, key: bytes, again: bool) -> Pairing | LeftOut:
+def pair_row(folder: Path, name: str, row: TableRow | None, *, key: bytes, again: bool = False) -> Pairing | LeftOut:
+    """Judge a study by its row: None where the table has none, `again` where the patient has an earlier study."""
+
     def left_out(code: str, *reasons: Message) -> LeftOut:
         return LeftOut(pseudonym(name, key), code, reasons)
 

@@ -30,14 +30,17 @@ from inference.preprocessing import model_grid, model_image, to_model_grid
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+    from typing import Any
 
     from numpy.typing import NDArray
 
     from fedpet.progress import Progress
     from imaging.resampling import Grid
+    from imaging.study import Study
     from inference.contract import Contract
 
 FORMAT: Final = "fedpet-node-1"
+TRUTH_COLUMNS: Final = ("true_pfs_12m", "tmtv_ml")  # of simulated patients only
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,14 @@ class PreparationReport:
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class Prepared:
+    """One case that was written, without its arrays."""
+
     case_id: str
     months: float
     event: bool
     delineated: bool
+    vendor: str  # maker of the scanner, as the PET's headers have it
 
 
 def prepare_node_data(
@@ -85,7 +91,8 @@ def prepare_node_data(
         contract: preprocessing and encoding.
         pseudonym_key: secret of the centre.
         masks: one folder a patient, named as in `dicom_dir`, laid out as `cohort.truth` says; a patient without one
-            is prepared without masks. A `truth.json` beside them adds the true probabilities of simulated patients.
+            is prepared without masks. A `truth.json` beside them adds the true probabilities and tumour volumes of
+            simulated patients.
         workers: processes.
         progress: told after each patient.
 
@@ -93,50 +100,78 @@ def prepare_node_data(
         RecordRefused: the table cannot be read.
     """
     pairing = pair(dicom_dir, table, pseudonym_key)
-    (out / "cases").mkdir(parents=True, exist_ok=True)
-    for stale in (out / "cases").glob("*.npz"):
-        stale.unlink()
-    prepare = partial(_prepare_case, contract=contract, key=pseudonym_key, masks=masks, cases=out / "cases")
-    prepared: list[_Prepared] = []
-    left_out = list(pairing.left_out)
+    clear_cases(out)
+    prepare = partial(_prepare_case, contract=contract, key=pseudonym_key, masks=masks, node=out)
+    results: list[Prepared | LeftOut] = list(pairing.left_out)
     for done, result in enumerate(ordered_map(prepare, pairing.pairs, workers=workers), start=1):
-        if isinstance(result, LeftOut):
-            left_out.append(result)
-        else:
-            prepared.append(result)
+        results.append(result)
         progress(
             done / len(pairing.pairs), Message("Preparing patients ({done} of {n})", done=done, n=len(pairing.pairs))
         )
-    prepared.sort(key=lambda case: case.case_id)
-    report = PreparationReport(
-        site=out.resolve().name,
-        cases=tuple(case.case_id for case in prepared),
-        delineated=sum(case.delineated for case in prepared),
-        left_out=tuple(sorted(left_out, key=lambda one: one.pseudonym)),
-    )
-    _write_node(out, report, prepared, contract, _truth(masks, pseudonym_key))
-    return report
+    truth = _truth(masks / "truth.json") if masks else {}
+    return write_node(out, results, contract, truth_by_case(truth, pseudonym_key))
+
+
+def clear_cases(node: Path) -> None:
+    """Make the folder of a node, without the cases of an earlier run."""
+    (node / "cases").mkdir(parents=True, exist_ok=True)
+    for stale in (node / "cases").glob("*.npz"):
+        stale.unlink()
 
 
 def _prepare_case(
-    pairing: Pairing, *, contract: Contract, key: bytes, masks: Path | None, cases: Path
-) -> _Prepared | LeftOut:
+    pairing: Pairing, *, contract: Contract, key: bytes, masks: Path | None, node: Path
+) -> Prepared | LeftOut:
     """Load, preprocess, encode and write one case."""
     case_id = pseudonym(pairing.patient_id, key)
     delineation = masks / pairing.folder.name if masks else None
     try:
         study = load_study(pairing.folder, pseudonym_key=key)
-        failed = study.failed()
-        if failed:
-            return LeftOut(case_id, "failed_check", tuple(check.reason for check in failed))
-        grid = model_grid(study, contract)
-        image = model_image(study, contract)
-        found = delineation is not None and delineation.is_dir()
-        concepts, supervised = _concepts(delineation if found else None, grid, contract)
+        found = delineation if delineation is not None and delineation.is_dir() else None
+        return prepare_study(study, pairing, case_id, contract=contract, delineation=found, node=node)
     except StudyRefused as refusal:
         return LeftOut(case_id, "study_refused", (refusal.found, refusal.needed, refusal.advice))
+
+
+def prepare_study(
+    study: Study, pairing: Pairing, case_id: str, *, contract: Contract, delineation: Path | None, node: Path
+) -> Prepared | LeftOut:
+    """Preprocess, encode and write one case, unless a quality check failed.
+
+    Args:
+        study: the images.
+        pairing: the record and the outcome.
+        case_id: pseudonym, the name of the case.
+        contract: preprocessing and encoding.
+        delineation: the patient's masks, see `cohort.truth`.
+        node: folder of the node.
+
+    Raises:
+        UnreadableStudy: a mask is missing or not NIfTI.
+    """
+    failed = study.failed()
+    if failed:
+        return LeftOut(case_id, "failed_check", tuple(check.reason for check in failed))
+    image = model_image(study, contract)
+    concepts, supervised = _concepts(delineation, model_grid(study, contract), contract)
+    write_case(node, case_id, pairing, contract, image=image, concepts=concepts, supervised=supervised)
+    outcome = pairing.outcome
+    return Prepared(case_id, outcome.months, outcome.event, delineation is not None, study.pet_facts.manufacturer)
+
+
+def write_case(
+    node: Path,
+    case_id: str,
+    pairing: Pairing,
+    contract: Contract,
+    *,
+    image: NDArray[np.float32],
+    concepts: NDArray[np.uint8],
+    supervised: NDArray[np.bool_],
+) -> None:
+    """Write cases/<case_id>.npz; the arrays are those of `training.node_data.NodeCase`."""
     np.savez_compressed(
-        cases / f"{case_id}.npz",
+        node / "cases" / f"{case_id}.npz",
         image=image.astype(np.float16),
         clinical=encode(pairing.record, contract).values,
         months=np.float32(pairing.outcome.months),
@@ -144,7 +179,6 @@ def _prepare_case(
         concepts=concepts,
         supervised=supervised,
     )
-    return _Prepared(case_id, pairing.outcome.months, pairing.outcome.event, found)
 
 
 def _concepts(folder: Path | None, grid: Grid, contract: Contract) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -160,44 +194,55 @@ def _concepts(folder: Path | None, grid: Grid, contract: Contract) -> tuple[NDAr
     return concepts, supervised
 
 
-def _truth(masks: Path | None, key: bytes) -> dict[str, float]:
-    """True P(PFS >= 12 months) of simulated patients by pseudonym; empty for real ones."""
-    if masks is None or not (masks / "truth.json").is_file():
+def _truth(path: Path) -> dict[str, Any]:
+    """What `cohort.truth.patient_truth` gave, by patient; empty for real patients."""
+    if not path.is_file():
         return {}
-    patients = json.loads((masks / "truth.json").read_text(encoding="utf-8"))["patients"]
-    return {pseudonym(name, key): float(truth["risk"]["pfs_12m"]) for name, truth in patients.items()}
+    patients: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["patients"]
+    return patients
 
 
-def _write_node(
-    out: Path,
-    report: PreparationReport,
-    prepared: Sequence[_Prepared],
-    contract: Contract,
-    truth: Mapping[str, float],
-) -> None:
+def truth_by_case(patients: Mapping[str, Any], key: bytes) -> dict[str, tuple[float, ...]]:
+    """`TRUTH_COLUMNS` of simulated patients by pseudonym, from `cohort.truth.patient_truth` by patient."""
+    return {
+        pseudonym(name, key): (told["risk"]["pfs_12m"], told["features"]["tmtv_ml"]) for name, told in patients.items()
+    }
+
+
+def write_node(
+    out: Path, results: Sequence[Prepared | LeftOut], contract: Contract, truth: Mapping[str, tuple[float, ...]]
+) -> PreparationReport:
+    """Write node.json, cases.csv and report.json beside the cases.
+
+    Args:
+        out: folder of the node; its name is the node's.
+        results: of all its patients.
+        contract: that prepared them.
+        truth: see `truth_by_case`; empty for real patients.
+    """
+    prepared = sorted((one for one in results if isinstance(one, Prepared)), key=lambda case: case.case_id)
+    left_out = sorted((one for one in results if isinstance(one, LeftOut)), key=lambda one: one.pseudonym)
+    delineated = sum(case.delineated for case in prepared)
+    report = PreparationReport(
+        out.resolve().name, tuple(case.case_id for case in prepared), delineated, tuple(left_out)
+    )
+    common = {"format": FORMAT, "site": report.site, "software": __version__}
     node = {
-        "format": FORMAT,
-        "site": report.site,
-        "software": __version__,
+        **common,
         "contract_fingerprint": contract.fingerprint,
         "cases": len(report.cases),
         "events": sum(case.event for case in prepared),
-        "delineated": report.delineated,
+        "delineated": delineated,
         "synthetic": bool(truth),
     }
     write_json(node, out / "node.json")
-    columns = ["case_id", "months", "event", *(["true_pfs_12m"] if truth else [])]
     with (out / "cases.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
+        writer = csv.writer(file, lineterminator="\n")
+        known = TRUTH_COLUMNS if truth else ()
+        writer.writerow(["case_id", "months", "event", "vendor", *known])
         for case in prepared:
-            row = {"case_id": case.case_id, "months": f"{case.months:.4f}", "event": int(case.event)}
-            writer.writerow({**row, "true_pfs_12m": truth.get(case.case_id, "")})
-    summary = {
-        "format": FORMAT,
-        "site": report.site,
-        "software": __version__,
-        "prepared": len(report.cases),
-        "left_out": [one.to_json() for one in report.left_out],
-    }
+            told = truth.get(case.case_id, ("",) * len(known))
+            writer.writerow([case.case_id, f"{case.months:.4f}", int(case.event), case.vendor, *told])
+    summary = {**common, "prepared": len(report.cases), "left_out": [one.to_json() for one in report.left_out]}
     write_json(summary, out / "report.json")
+    return report

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -178,6 +179,7 @@ class Ceilings:
     clinical_only: float
 
 
+@cache
 def ceilings(*, patients: int = 4000, seed: int = 0, signal: float = DEFAULT_SIGNAL) -> Ceilings:
     """Ceilings over `patients` latent draws, distributed over the centres as the cohort is.
 

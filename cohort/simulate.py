@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
     from cohort.landmarks import Mm
     from cohort.population import Patient
+    from cohort.rendering import Body
     from fedpet.progress import Progress
+    from imaging.volume import Volume
 
 Fidelity = Literal["coarse", "standard"]
 FORMAT: Final = "fedpet-cohort-1"
@@ -56,12 +58,25 @@ _QUALITIES: Final[dict[Fidelity, _Quality]] = {
 
 
 @dataclass(frozen=True)
-class _Case:
+class Case:
+    """One patient to simulate."""
+
     site: Site
     number: int
     seed: int
     signal: float
     fidelity: Fidelity
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """One patient before the scanner (`body`) and after; PET in SUVbw g/ml, CT in HU."""
+
+    patient: Patient
+    body: Body
+    pet: Volume
+    ct: Volume
+    encoding: Encoding
 
 
 def simulate_cohort(
@@ -92,7 +107,7 @@ def simulate_cohort(
         SettingsError: fewer patients than centres, or a number of centres that does not exist.
     """
     counts = distribute(patients, sites)
-    cases = [_Case(s, n, seed, signal, fidelity) for s, count in counts for n in range(count)]
+    cases = cases_of(counts, seed=seed, signal=signal, fidelity=fidelity)
     rows: dict[str, list[dict[str, str]]] = {site.code: [] for site, _ in counts}
     truths: dict[str, dict[str, Any]] = {site.code: {} for site, _ in counts}
     simulated = ordered_map(partial(_simulate_case, out=out), cases, workers=workers)
@@ -101,17 +116,28 @@ def simulate_cohort(
         truths[code][row["patient_id"]] = truth
         progress(done / len(cases), Message("Simulating patients ({done} of {n})", done=done, n=len(cases)))
     for site, _ in counts:
-        _write_table(rows[site.code], out / site.code / "clinical.csv")
+        write_table(rows[site.code], out / site.code / "clinical.csv")
         write_json({"signal": signal, "patients": truths[site.code]}, out / site.code / "truth" / "truth.json")
-    best = ceilings(patients=_CEILING_PATIENTS, seed=seed, signal=signal)
+    write_summary(out, counts, seed=seed, signal=signal, fidelity=fidelity)
+
+
+def cases_of(counts: Iterable[tuple[Site, int]], *, seed: int, signal: float, fidelity: Fidelity) -> list[Case]:
+    """The patients of all centres."""
+    return [Case(site, number, seed, signal, fidelity) for site, count in counts for number in range(count)]
+
+
+def write_summary(
+    out: Path, counts: Iterable[tuple[Site, int]], *, seed: int, signal: float, **further: object
+) -> None:
+    """Write cohort.json: how the cohort was made, and what can be known of it (`cohort.risk.ceilings`)."""
     summary = {
         "format": FORMAT,
         "software": __version__,
         "seed": seed,
         "signal": signal,
-        "fidelity": fidelity,
         "sites": {site.code: {"name": site.name, "patients": count} for site, count in counts},
-        "ceilings_auc_12m": asdict(best),
+        "ceilings": asdict(ceilings(patients=_CEILING_PATIENTS, seed=seed, signal=signal)),
+        **further,
     }
     write_json(summary, out / "cohort.json")
 
@@ -140,17 +166,21 @@ def distribute(patients: int, sites: int) -> list[tuple[Site, int]]:
     return list(zip(chosen, counts, strict=True))
 
 
-def _simulate_case(case: _Case, *, out: Path) -> tuple[str, dict[str, str], dict[str, Any]]:
-    """Write one patient's images and masks; return the centre, the table's row and the truth."""
+def scan(case: Case) -> Scan:
+    """Draw, render and scan one patient."""
     patient = draw_patient(case.site, case.number, seed=case.seed)
     quality = _QUALITIES[case.fidelity]
     body = render(patient, quality.spacing_mm)
     pet = pet_image(body, patient, voxel_mm=case.site.pet.voxel_mm if quality.native_pet else None)
-    root = out / case.site.code
-    write_study(
-        patient, pet, ct_image(body, patient), root / "dicom" / patient.id, seed=case.seed, encoding=quality.encoding
-    )
-    lesions = write_masks(patient, body, root / "truth" / patient.id)
+    return Scan(patient, body, pet, ct_image(body, patient), quality.encoding)
+
+
+def _simulate_case(case: Case, *, out: Path) -> tuple[str, dict[str, str], dict[str, Any]]:
+    """Write one patient's images and masks; return the centre, the table's row and the truth."""
+    one = scan(case)
+    root, patient = out / case.site.code, one.patient
+    write_study(patient, one.pet, one.ct, root / "dicom" / patient.id, seed=case.seed, encoding=one.encoding)
+    lesions = write_masks(patient, one.body, root / "truth" / patient.id)
     truth = patient_truth(patient, lesions, signal=case.signal)
     return case.site.code, table_row(patient, signal=case.signal), truth
 
@@ -178,7 +208,8 @@ def _day_after(start: date, months: float) -> date:
     return start + timedelta(days=max(1, round(months * DAYS_PER_MONTH)))
 
 
-def _write_table(rows: Iterable[dict[str, str]], path: Path) -> None:
+def write_table(rows: Iterable[dict[str, str]], path: Path) -> None:
+    """Write the rows of `table_row` as a centre's CSV."""
     ordered = sorted(rows, key=lambda row: row["patient_id"])
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(ordered[0]), delimiter=";", lineterminator="\n")
