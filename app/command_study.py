@@ -303,7 +303,7 @@ def _show_prediction(result: CaseResult) -> None:
         messages.print(
             f"{endpoint.name}: {endpoint.probability:.0%} "
             f"({prediction.interval_level:.0%} interval {endpoint.lower:.0%} to {endpoint.upper:.0%}; "
-            f"cohort {endpoint.base_rate:.0%})",
+            f"cohort {endpoint.base_rate:.0%}){f': {endpoint.verdict}' if endpoint.verdict else ''}",
             highlight=False,
         )
     quantities = prediction.quantities

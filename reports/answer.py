@@ -14,7 +14,7 @@ from reports.charts import gauge, risk_boxes, survival_chart
 from reports.pictures import picture
 from reports.style import VERMILION, columns, grid, panel, paragraph
 from reports.tagging import Figure
-from reports.wording import ENDPOINTS, RISK_GROUPS
+from reports.wording import ENDPOINTS, RISK_GROUPS, VERDICTS, meaning_of_answer
 
 if TYPE_CHECKING:
     from reportlab.platypus import Flowable
@@ -46,9 +46,15 @@ def _answered(
         "{level} interval: {interval}", level=level, interval=edition.interval(endpoint.lower, endpoint.upper)
     )
     base = Message("◇ Training cohort: {rate}", rate=edition.percent(endpoint.base_rate))
+    verdict = endpoint.verdict and Message(
+        "Answer at {level}: {answer}", level=level, answer=VERDICTS[endpoint.verdict]
+    )
     headline = columns(
         [
-            [paragraph(edition.percent(endpoint.probability), "answer")],
+            [
+                paragraph(edition.percent(endpoint.probability), "answer"),
+                *([] if verdict is None else [paragraph(edition.say(verdict), "strong")]),
+            ],
             [
                 paragraph(_("Probability of being alive without progression 12 months after the first dose"), "lead"),
                 paragraph(edition.say(interval), "strong"),
@@ -57,11 +63,15 @@ def _answered(
         ],
         [37 * mm, _LEFT - 43 * mm],
     )
-    explained = Message(
-        "Line: this patient. Band: {level} interval, from the uncertainty of the calibration; it does not cover what "
-        "distinguishes two patients with the same data. Diamond: the whole training cohort.",
-        level=level,
-    )
+    explained = [
+        Message(
+            "Line: this patient. Band: {level} interval, from the uncertainty of the calibration; it does not cover"
+            " what distinguishes two patients with the same data. Diamond: the whole training cohort.",
+            level=level,
+        )
+    ]
+    if any(one.verdict for one in prediction.endpoints):
+        explained.append(meaning_of_answer(level))
     scale = ". ".join(edition.say(part) for part in (interval, base))
     return [
         panel([headline, Spacer(0, 2 * mm), Figure(gauge(endpoint, edition, width=_LEFT - 8 * mm), scale)], _LEFT),
@@ -69,8 +79,8 @@ def _answered(
         *_risk(prediction, edition),
         _endpoints(prediction, edition),
         Spacer(0, 2.5 * mm),
-        Figure(survival_chart(prediction, curve, edition, size=(_LEFT, 41 * mm)), _curve_in_words(curve, edition)),
-        paragraph(edition.say(explained), "quiet"),
+        Figure(survival_chart(prediction, curve, edition, size=(_LEFT, 38 * mm)), _curve_in_words(curve, edition)),
+        paragraph(" ".join(edition.say(part) for part in explained), "quiet"),
     ]
 
 
@@ -98,17 +108,20 @@ def _risk(prediction: Prediction, edition: Edition) -> list[Flowable]:
 
 def _endpoints(prediction: Prediction, edition: Edition) -> Flowable:
     _ = edition.translate
-    rows = [[_("Endpoint"), _("This patient"), _("Interval"), _("Cohort")]]
+    rows = [[_("Endpoint"), _("This patient"), _("Cohort"), _("Answer")]]
     rows += [
         [
             edition.say(ENDPOINTS[endpoint.name]),
-            edition.percent(endpoint.probability),
-            edition.interval(endpoint.lower, endpoint.upper),
+            f"{edition.percent(endpoint.probability)} ({edition.interval(endpoint.lower, endpoint.upper)})",
             edition.percent(endpoint.base_rate),
+            edition.say(VERDICTS[endpoint.verdict]) if endpoint.verdict else "–",
         ]
         for endpoint in prediction.endpoints
     ]
-    return grid(rows, [54 * mm, 20 * mm, 18 * mm, 16 * mm], numbers_from=1)
+    widths = [45 * mm, 25 * mm, 16 * mm, 22 * mm]
+    if not any(endpoint.verdict for endpoint in prediction.endpoints):
+        rows, widths = [row[:-1] for row in rows], [62 * mm, 28 * mm, 18 * mm]
+    return grid(rows, widths, numbers_from=1)
 
 
 def _abstention(prediction: Prediction, edition: Edition) -> list[Flowable]:

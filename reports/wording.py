@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from imaging.references import Name
-    from inference.prediction import EndpointName, RiskGroup
+    from inference.prediction import EndpointName, RiskGroup, Verdict
     from reports.content import Decision
 
 RESEARCH_ONLY = Message("RESEARCH USE ONLY – not a medical device – not a therapeutic decision")
@@ -55,6 +55,12 @@ RISK_GROUPS: Mapping[RiskGroup, Message] = {
     "low": Message("low risk"),
     "intermediate": Message("intermediate risk"),
     "high": Message("high risk"),
+}
+
+VERDICTS: Mapping[Verdict, Message] = {
+    "free": Message("no progression"),
+    "progression": Message("progression or death"),
+    "indeterminate": Message("indeterminate"),
 }
 
 LIPI: tuple[Message, ...] = (
@@ -108,3 +114,12 @@ REFERENCE_METHODS: Mapping[str, Message] = {
     "sphere_2cm": Message("sphere of 2 cm"),
     "vertebral_bodies_trimmed": Message("vertebral bodies, border and hot voxels left out"),
 }
+
+
+def meaning_of_answer(level: str) -> Message:
+    """What the answer of a conformal set promises; `level` is written in per cent."""
+    return Message(
+        "Answer: holds what happens in {level} of patients; indeterminate: the model does not separate the two"
+        " outcomes.",
+        level=level,
+    )

@@ -75,9 +75,9 @@ def make_case(folder, *, abstained=False, reliable=True):
         endpoints=()
         if abstained
         else (
-            EndpointProbability("early_failure_3m", 3, 0.15, 0.09, 0.24, 0.27),
-            EndpointProbability("dcb_6m", 6, 0.72, 0.61, 0.80, 0.55),
-            EndpointProbability("pfs_12m", 12, 0.523, 0.38, 0.64, 0.41),
+            EndpointProbability("early_failure_3m", 3, 0.15, 0.09, 0.24, 0.27, "free"),
+            EndpointProbability("dcb_6m", 6, 0.72, 0.61, 0.80, 0.55, "free"),
+            EndpointProbability("pfs_12m", 12, 0.523, 0.38, 0.64, 0.41, "indeterminate"),
         ),
         survival=None if abstained else SurvivalCurve((0, 6, 12), (1.0, 0.72, 0.52), (1.0, 0.6, 0.4), (1.0, 0.8, 0.6)),
         risk_group=None if abstained else "intermediate",

@@ -127,9 +127,9 @@ def predicted(pet, labels):
         model=ModelReference("demonstration", "0.1.0", "cd" * 32, "ef" * 32, synthetic=True, provider="TestProvider"),
         abstained=None,
         endpoints=(
-            EndpointProbability("pfs_12m", 12.0, 0.337, 0.264, 0.418, 0.391),
-            EndpointProbability("dcb_6m", 6.0, 0.528, 0.452, 0.604, 0.573),
-            EndpointProbability("early_failure_3m", 3.0, 0.286, 0.226, 0.352, 0.247),
+            EndpointProbability("pfs_12m", 12.0, 0.337, 0.264, 0.418, 0.391, "indeterminate"),
+            EndpointProbability("dcb_6m", 6.0, 0.528, 0.452, 0.604, 0.573, "indeterminate"),
+            EndpointProbability("early_failure_3m", 3.0, 0.286, 0.226, 0.352, 0.247, "free"),
         ),
         survival=SurvivalCurve(
             months=(0.0, 1.5, 3.0, 4.5, 6.0, 9.0, 12.0, 18.0, 24.0),

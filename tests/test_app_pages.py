@@ -238,6 +238,7 @@ def test_a_ready_case_shows_its_answer(page, services):
     plain = said.replace("\u202f", " ").replace("\xa0", " ")
     for words in (
         *("MODÈLE SYNTHÉTIQUE", "52 %", "38 % – 64 %", "41 %", "risque intermédiaire", "Albuminémie"),
+        *("Réponse à 80 %", "indéterminée", "pas de progression", "contient ce qui arrive chez 80 %"),
         *("forgez votre avis", "à vérifier", "Zones influentes, non causales"),
     ):
         assert words in plain

@@ -81,16 +81,26 @@ def silent(abstained, folder):
 
 def test_the_first_page_holds_the_answer_its_certainty_and_the_checks(french, english):
     for words in ("34 %", "Intervalle à 80 % : 26–42 %", "Cohorte d’entraînement : 39 %", "● risque intermédiaire",
-                  "53 % 45–60 % 57 %", "29 % 23–35 % 25 %", "Variables cliniques du modèle manquantes : Albuminémie.",
-                  "▲ Attention", "82,5 min", "Thorax couvert", "2 novembre 2026"):  # fmt: skip
+                  "53 % (45–60 %) 57 %", "29 % (23–35 %) 25 % pas de", "Réponse à 80 % : indéterminée",
+                  "contient ce qui arrive chez 80 % des patients", "▲ Attention", "82,5 min", "Thorax couvert",
+                  "Variables cliniques du modèle manquantes : Albuminémie.", "2 novembre 2026"):  # fmt: skip
         assert words in french.pages[0]
-    for words in ("34%", "80% interval: 26–42%", "Training cohort: 39%", "● intermediate risk", "53% 45–60% 57%",
-                  "29% 23–35% 25%", "missing: Serum albumin.", "▲ Warning", "82.5 min", "2 November 2026"):  # fmt: skip
+    for words in ("34%", "80% interval: 26–42%", "Training cohort: 39%", "● intermediate risk", "53% (45–60%) 57%",
+                  "29% (23–35%) 25% no progression", "Answer at 80%: indeterminate", "missing: Serum albumin.",
+                  "▲ Warning", "82.5 min", "2 November 2026"):  # fmt: skip
         assert words in english.pages[0]
     assert french.pages[0].count("✓ Conforme") == 1  # those that passed share a row
     assert "Sans remarque : 10 TDM présente, Thorax couvert" in french.pages[0]
     assert "PROJET, version 1 : non signé par un lecteur" in french.pages[0]
     assert "DRAFT, version 1: not signed by a reader" in english.pages[0]
+
+
+def test_a_model_without_conformal_sets_gives_no_answer_to_show(content, folder):
+    endpoints = tuple(replace(one, verdict=None) for one in content.prediction.endpoints)
+    bare = replace(content, prediction=replace(content.prediction, endpoints=endpoints))
+    page = Rendered(bare, folder / "no_sets.pdf", "en").pages[0]
+    assert "29% (23–35%) 25%" in page
+    assert not re.search(r"\bAnswer\b|ndeterminate", page.split("Image quality")[0])
 
 
 def test_every_page_carries_banner_identifiers_hash_number_and_watermark(content, french, english):

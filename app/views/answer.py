@@ -12,6 +12,7 @@ from app.views.frame import RISK
 from app.views.model import draw_link
 from clinical.variables import VARIABLES
 from fedpet.messages import Message
+from reports.wording import VERDICTS, meaning_of_answer
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
@@ -77,7 +78,20 @@ def _draw_probability(main: dict[str, Any], level: float, spoken: Speech) -> Non
         "<table class='fp'>"
         f"<tr><th>{spoken.say(interval)}</th><td class='n'>{_span(main, spoken)}</td></tr>"
         f"<tr><th>{_('Training cohort (dashed line)')}</th><td class='n'>{percent(main['base_rate'])}</td></tr>"
-        "</table>"
+        f"{_verdict(main, level, spoken)}</table>"
+    )
+
+
+def _verdict(main: dict[str, Any], level: float, spoken: Speech) -> str:
+    """A row of the table with the answer of the conformal set; nothing where the model gives none."""
+    verdict = main.get("verdict")  # absent from cases that were answered before there was one
+    if verdict is None:
+        return ""
+    percent = spoken.percent(level)
+    title = spoken.say(Message("Answer at {level}", level=percent))
+    return (
+        f"<tr data-testid='verdict'><th>{title}</th><td class='n'>{spoken.say(VERDICTS[verdict])}</td></tr>"
+        f"<tr><td colspan='2' class='fp-muted'>{spoken.say(meaning_of_answer(percent))}</td></tr>"
     )
 
 
@@ -87,7 +101,7 @@ def _draw_others(prediction: dict[str, Any], spoken: Speech) -> None:
     st.header(_("Risk group and other endpoints"), anchor=False)
     rows = "".join(
         f"<tr><th>{spoken.say(_OTHERS[endpoint['name']])}</th><td class='n'>{spoken.percent(endpoint['probability'])}"
-        f"<br><span class='fp-muted'>{_span(endpoint, spoken)}</span></td></tr>"
+        f"<br><span class='fp-muted'>{_span(endpoint, spoken)}{_short_verdict(endpoint, spoken)}</span></td></tr>"
         for endpoint in prediction["endpoints"]
         if endpoint["name"] in _OTHERS
     )
@@ -96,6 +110,11 @@ def _draw_others(prediction: dict[str, Any], spoken: Speech) -> None:
         f"<p><span class='fp-risk' style='background:{colour}'>{spoken.say(label)}</span></p>"
         f"<table class='fp'>{rows}<tr><th>{_('Missing variables')}</th><td>{escape(missing)}</td></tr></table>"
     )
+
+
+def _short_verdict(endpoint: dict[str, Any], spoken: Speech) -> str:
+    verdict = endpoint.get("verdict")
+    return "" if verdict is None else f"<br>{spoken.say(VERDICTS[verdict])}"
 
 
 def _missing(prediction: dict[str, Any], spoken: Speech) -> str:
