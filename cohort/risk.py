@@ -2,26 +2,21 @@
 
 eta = signal x (image terms + clinical terms + one interaction) is the log hazard ratio; progression-free survival is
 Weibull, S(t) = exp(-SCALE_6M (t / 6)^SHAPE exp(eta + centre)). The interaction says that burden blunts the benefit
-of a high PD-L1. Every term is analytic, so that ceilings need no image. Weights, see docs/cohort.md.
+of a high PD-L1. Every term is analytic, so that `cohort.ceilings` needs no image. Weights, see docs/cohort.md.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from cohort.landmarks import REFERENCE_HEIGHT_M
-from cohort.population import draw_patient
-from cohort.sites import SITES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Collection
 
     from clinical.record import ClinicalRecord
     from cohort.population import Patient
@@ -113,22 +108,23 @@ def standardise(features: ImageFeatures) -> dict[str, float]:
 
 def clinical_terms(record: ClinicalRecord) -> dict[str, float]:
     """Clinical terms of a complete record."""
-    ecog, tps, line = _known(record.ecog_ps), _known(record.pdl1_tps), _known(record.line)
+    ecog, tps, line = known(record.ecog_ps), known(record.pdl1_tps), known(record.line)
     return {
         "ecog_1": float(ecog == 1),
         "ecog_2": float(ecog >= 2),
         "pdl1_1_49": float(1 <= tps < 50),
         "pdl1_50": float(tps >= 50),
-        "nlr": (math.log(_known(record.neutrophils) / _known(record.lymphocytes)) - math.log(4)) / 0.53,
-        "ldh_above_uln": float(_known(record.ldh) > _known(record.ldh_uln)),
-        "albumin": (_known(record.albumin) - 38) / 3.6,
+        "nlr": (math.log(known(record.neutrophils) / known(record.lymphocytes)) - math.log(4)) / 0.53,
+        "ldh_above_uln": float(known(record.ldh) > known(record.ldh_uln)),
+        "albumin": (known(record.albumin) - 38) / 3.6,
         "steroids": float(bool(record.steroids)),
         "line_2": float(line >= 2),
         "never_smoker": float(record.smoking == "never"),
     }
 
 
-def _known(value: float | None) -> float:
+def known(value: float | None) -> float:
+    """A value of a complete record; ValueError where it is missing."""
     if value is None:
         raise ValueError("the risk is defined for complete records only")
     return value
@@ -166,76 +162,3 @@ def follow_up(patient: Patient, *, signal: float = DEFAULT_SIGNAL) -> FollowUp:
         death=float(death) if death <= last_news else None,
         last_news=last_news,
     )
-
-
-@dataclass(frozen=True)
-class Ceilings:
-    """Best expected AUC at 12 months that any model can reach with these inputs (no missing value, no noise)."""
-
-    patients: int
-    signal: float
-    everything: float
-    image_only: float
-    clinical_only: float
-
-
-@cache
-def ceilings(*, patients: int = 4000, seed: int = 0, signal: float = DEFAULT_SIGNAL) -> Ceilings:
-    """Ceilings over `patients` latent draws, distributed over the centres as the cohort is.
-
-    `everything` ranks by eta. The other two rank by the least-squares projection of eta on the image features or on
-    the clinical record (with its metastasis flags), so that what one says about the other is used.
-    """
-    drawn = draw_population(patients, seed=seed)
-    risks = [risk(patient, signal=signal) for patient in drawn]
-    eta = np.array([r.eta for r in risks])
-    truth = np.array([r.pfs_12m for r in risks])
-    image = np.array([_image_row(patient) for patient in drawn])
-    record = np.array([_record_row(patient.record) for patient in drawn])
-    return Ceilings(
-        patients=patients,
-        signal=signal,
-        everything=expected_auc(truth, -eta),
-        image_only=expected_auc(truth, -_project(eta, image)),
-        clinical_only=expected_auc(truth, -_project(eta, record)),
-    )
-
-
-def draw_population(patients: int, *, seed: int) -> list[Patient]:
-    """Patients of all centres in their proportions."""
-    total = sum(site.cases for site in SITES)
-    counts = np.diff(np.round(np.cumsum([0, *(site.cases for site in SITES)]) * patients / total)).astype(int)
-    return [draw_patient(site, n, seed=seed) for site, count in zip(SITES, counts, strict=True) for n in range(count)]
-
-
-def expected_auc(probability: NDArray[np.float64], score: NDArray[np.float64]) -> float:
-    """AUC of `score` over the labels that `probability` may draw, expected: free of label noise.
-
-    Sum over pairs p_i (1 - p_j) [s_i > s_j] divided by the sum of p_i (1 - p_j), i != j; ties count half.
-    """
-    order = np.argsort(score, kind="stable")
-    p, q = probability[order], 1 - probability[order]
-    _, start, count = np.unique(score[order], return_index=True, return_counts=True)
-    below = np.concatenate([[0.0], np.cumsum(q)])
-    first = np.repeat(below[start], count)
-    last = np.repeat(below[start + count], count)
-    won = p @ (first + last) / 2 - p @ q / 2  # a patient is not compared with itself
-    return float(won / (p.sum() * q.sum() - p @ q))
-
-
-def _image_row(patient: Patient) -> Sequence[float]:
-    features = image_features(patient)
-    terms = standardise(features)
-    return [1.0, *terms.values(), terms["tmtv"] ** 2, math.log(features.tlg + 3), features.lesions]
-
-
-def _record_row(record: ClinicalRecord) -> Sequence[float]:
-    terms = clinical_terms(record)
-    flags = [record.brain_metastases, record.liver_metastases, record.bone_metastases, record.adrenal_metastases]
-    log_ldh = math.log(_known(record.ldh) / _known(record.ldh_uln))
-    return [1.0, *terms.values(), *map(float, map(bool, flags)), _known(record.metastatic_organs), log_ldh]
-
-
-def _project(target: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
-    solution = np.linalg.lstsq(columns, target, rcond=None)[0]
-    return np.asarray(columns @ solution, np.float64)

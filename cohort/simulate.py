@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from clinical.endpoints import DAYS_PER_MONTH
 from clinical.reading import to_french_row
+from cohort.ceilings import ceilings
 from cohort.dicom import write_study
 from cohort.instances import Encoding
 from cohort.parallel import ordered_map
 from cohort.population import draw_patient
 from cohort.rendering import render
-from cohort.risk import DEFAULT_SIGNAL, ceilings, follow_up
+from cohort.risk import DEFAULT_SIGNAL, follow_up
 from cohort.scanner import ct_image, pet_image
 from cohort.sites import SITES, Site
 from cohort.truth import patient_truth, write_json, write_masks
@@ -129,7 +130,7 @@ def cases_of(counts: Iterable[tuple[Site, int]], *, seed: int, signal: float, fi
 def write_summary(
     out: Path, counts: Iterable[tuple[Site, int]], *, seed: int, signal: float, **further: object
 ) -> None:
-    """Write cohort.json: how the cohort was made, and what can be known of it (`cohort.risk.ceilings`)."""
+    """Write cohort.json: how the cohort was made, and what can be known of it (`cohort.ceilings`)."""
     summary = {
         "format": FORMAT,
         "software": __version__,

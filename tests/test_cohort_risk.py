@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cohort.ceilings import draw_population
 from cohort.population import draw_patient
-from cohort.risk import ceilings, draw_population, expected_auc, follow_up, image_features, risk
+from cohort.risk import follow_up, image_features, risk
 from cohort.sites import SITES
 
 
@@ -117,29 +118,3 @@ def test_follow_up_is_possible_and_reproducible(population):
         assert events == follow_up(patient)
         assert events.death is None or events.death <= events.last_news
         assert events.progression is None or events.progression <= (events.death or events.last_news)
-
-
-def test_expected_auc_against_all_pairs():
-    rng = np.random.default_rng(4)
-    p, score = rng.random(60), np.round(rng.normal(size=60), 1)  # with ties
-    won = total = 0.0
-    for i in range(60):
-        for j in range(60):
-            if i != j:
-                total += p[i] * (1 - p[j])
-                won += p[i] * (1 - p[j]) * (1.0 if score[i] > score[j] else 0.5 if score[i] == score[j] else 0.0)
-    assert expected_auc(p, score) == pytest.approx(won / total)
-
-
-def test_nothing_beats_everything():
-    best = ceilings(patients=3000, seed=1)
-    assert 0.77 < best.everything < 0.82
-    assert best.everything > best.image_only + 0.01
-    assert best.everything > best.clinical_only + 0.02
-    assert min(best.image_only, best.clinical_only) > 0.70
-
-
-def test_ceilings_follow_the_signal():
-    weak, strong = (ceilings(patients=1500, seed=1, signal=signal) for signal in (0.4, 0.85))
-    assert weak.everything < strong.everything
-    assert ceilings(patients=1500, seed=1, signal=0.0).everything == pytest.approx(0.5, abs=0.04)
