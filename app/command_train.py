@@ -40,6 +40,12 @@ def rehearse(
         list[int] | None, typer.Option(help="Seed of the first parameters and of the batches; several: an average.")
     ] = None,
     network: Annotated[str, typer.Option(help="Name of the network.")] = "evidence",
+    initial: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Bundle whose parameters to begin with.")
+    ] = None,
+    frozen: Annotated[
+        list[str] | None, typer.Option(help="Beginning of the names of parameters that stay as they are: maps.")
+    ] = None,
     aggregation: Annotated[str, typer.Option(help="fedavg, fedprox or scaffold.")] = "fedavg",
     proximal: Annotated[float, typer.Option(min=0.0, help="Weight of FedProx.")] = 0.0,
     server: Annotated[str, typer.Option(help="Server optimiser: none, momentum, adagrad, adam or yogi.")] = "none",
@@ -68,6 +74,8 @@ def rehearse(
             batch_size=batch_size,
             learning_rate=learning_rate,
             network=network,
+            initial=initial,
+            frozen=frozen or (),
             method=read_method(
                 {"method": aggregation, "proximal": proximal, "server": server, "server_rate": server_rate},
                 {"secure_aggregation": secure, "clip": clip, "noise": noise},

@@ -290,7 +290,8 @@ def parameter_groups(network: nn.Module, learning_rate: float) -> list[dict[str,
     A round of an average moves a parameter about as far as the steps of its largest site do: at the maps' rate the
     heads would stay near 0 in the rounds that the maps need. A ridge of their own holds them.
     """
-    heads = [p for name, p in network.named_parameters() if "head." in name]
-    body = [p for name, p in network.named_parameters() if "head." not in name]
+    trained = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+    heads = [parameter for name, parameter in trained if "head." in name]
+    body = [parameter for name, parameter in trained if "head." not in name]
     groups: list[dict[str, object]] = [{"params": heads, "lr": _HEAD_RATE * learning_rate, "weight_decay": 0.0}]
     return [*groups, {"params": body, "lr": learning_rate}] if body else groups

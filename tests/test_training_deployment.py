@@ -115,6 +115,17 @@ def test_several_seeds_make_an_average_which_costs_no_privacy(training_nodes):
     assert site_epsilon(Trained(runs, {}, histories, b""), Site("a", 40, 10, synthetic=True)) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("method", "frozen"),
+    [({}, ("nothing",)), ({}, ("maps", "head", "image_head")), ({"method": "scaffold"}, ("maps",))],
+)
+def test_frozen_parameters_that_leave_no_work_are_refused(training_nodes, method, frozen):
+    method = Method(aggregation=method, privacy=Privacy(secure_aggregation="none"))
+    task = Task(contract=training_nodes.small_contract(), frozen=frozen, method=method)
+    with pytest.raises(FederationError, match="frozen = "):
+        task.require_sound(3)
+
+
 def test_personal_parameters_cannot_be_averaged_over_seeds(training_nodes):
     aggregation = {"personal": ["head"]}
     task = Task(contract=training_nodes.small_contract(), method=Method(aggregation=aggregation))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from fedpet.journal import Journal, read_run, read_runs
 from inference.bundle import Bundle
 from inference.engine import Engine
 from inference.network import build_network
-from training.budget import LEDGER, Ledger
+from training.budget import LEDGER, Ledger, Limit
 from training.deployment import statistics_task
 from training.evaluation import scores
 from training.federation import TAGS, Federation
@@ -200,7 +201,14 @@ def changed(refusing, contract, tmp_path_factory):
     with pytest.raises(FederationError) as refused:
         federation.run_researcher(config(task, SITES, stage.out), stage, module="modified_researcher")
     stage.refused = refused.value
-    stage.plans = node_command("plans", federation.work / "nice", "--text")
+    listed = subprocess.run(
+        [sys.executable, "-m", "app.command", "train", "node", "plans", str(federation.work / "nice"), "--text"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    stage.plans = json.loads(listed.stdout)
     return stage
 
 
@@ -215,29 +223,18 @@ def limited(changed, contract, tmp_path_factory):
     stage.before = {site: Ledger(path.parent).read() for site, path in ledgers.items()}
     for site, epsilon in limits.items():
         ledgers[site].unlink()
-        node_command("budget", federation.work / site, "--epsilon-limit", str(epsilon))
+        Ledger(federation.work / site).set_limit(Limit(epsilon))
     private = Task(contract=contract, network="clinical", rounds=2, batch_size=8, method=read_method({}, NOISE))
     tasks = {"private": private, "clear": replace(private, method=read_method({}, CLEAR))}
     try:
         with pytest.raises(FederationError) as few:
             stage.run(tasks, minimum=2, retries=2)
-        stage.dijon = node_command("status", federation.work / "dijon")["privacy"]
+        stage.dijon = Ledger(federation.work / "dijon").read()
     finally:
         for site in limits:
             ledgers[site].unlink()
     stage.few = few.value
     return stage
-
-
-def node_command(*words):
-    listed = subprocess.run(
-        [sys.executable, "-m", "app.command", "train", "node", *map(str, words)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(listed.stdout)
 
 
 _MODIFIED = """
@@ -431,9 +428,8 @@ def test_a_site_whose_budget_is_spent_is_left_out_and_named(limited):
     assert [set(event["patients"]) for event in limited.told("round", "private")] == [set(SITES), {"nice", "lyon"}]
     (repeated,) = limited.told("repeated", "private")
     assert "This training would bring epsilon from" in repeated["reasons"]["dijon"]
-    spent = limited.dijon
-    assert (spent["trainings"], spent["trainings_without_noise"]) == (1, 0)
-    assert spent["epsilon_spent"] == pytest.approx(spent["epsilon_limit"], abs=1e-5)
+    assert [one.noise for one in limited.dijon.trainings] == [1.0]
+    assert limited.dijon.epsilon() == pytest.approx(limited.dijon.limit.epsilon, abs=1e-5)
 
 
 def test_a_site_with_a_limit_trains_on_nothing_without_noise(limited):
@@ -449,7 +445,9 @@ def test_every_training_of_a_node_is_in_its_ledger(limited, methods):
     assert rounds[: ROUNDS + 1] == [1, 2, 3, 1]
     assert [line["training"]["noise"] for line in said if line["network"] == "evidence"].count(1.0) == 1
     assert limited.before["nice"].epsilon() == float("inf")
-    assert said[-1]["training"] == {"patients": 21, "batch_size": 8, "epochs": 1, "noise": 1.0}
+    last = said[-4:]  # the round that dijon refused was repeated, and lyon refused the run in clear
+    assert [(line["round"], line["training"]["noise"]) for line in last] == [(1, 1.0), (2, 1.0), (2, 1.0), (1, None)]
+    assert last[0]["training"] == {"patients": 21, "batch_size": 8, "epochs": 1, "noise": 1.0}
 
 
 def test_run_trains_with_nodes_that_it_did_not_start(changed, contract, tmp_path):
@@ -518,27 +516,32 @@ def test_a_lost_node_is_named(changed, contract, tmp_path):
         Stage(federation, tmp_path / "out").run({MODEL: Task(contract=contract, rounds=1)})
 
 
-def test_rehearsal_makes_a_bundle_that_predicts_like_torch(tmp_path, nodes, contract, training_nodes):
-    held_out = training_nodes.write_node(tmp_path / "held-out", contract, "test", 30, seed=99)
+@pytest.fixture(scope="module")
+def rehearsed(tmp_path_factory, nodes, contract, training_nodes):
+    root = tmp_path_factory.mktemp("rehearsal")
+    held_out = training_nodes.write_node(root / "held-out", contract, "test", 30, seed=99)
     told = []
-    bundle = Bundle.load(
-        rehearse(
-            list(nodes.values()),
-            out=tmp_path / "bundle",
-            rounds=2,
-            learning_rate=5e-3,
-            holdout=[held_out],
-            contract=contract,
-            seeds=(3, 4),
-            work=tmp_path / "work",
-            journal=Journal(tmp_path / "run"),
-            progress=lambda fraction, message: told.append((fraction, str(message))),
-        )
+    bundle = rehearse(
+        list(nodes.values()),
+        out=root / "bundle",
+        rounds=2,
+        learning_rate=5e-3,
+        holdout=[held_out],
+        contract=contract,
+        seeds=(3, 4),
+        work=root / "work",
+        journal=Journal(root / "run"),
+        progress=lambda fraction, message: told.append((fraction, str(message))),
     )
+    return SimpleNamespace(bundle=Bundle.load(bundle), held_out=held_out, told=told, journal=root / "run")
+
+
+def test_rehearsal_makes_a_bundle_that_predicts_like_torch(rehearsed, nodes, contract):
+    bundle, told = rehearsed.bundle, rehearsed.told
     described = bundle.card["network"]
     network = build_network(described["name"], contract, described["config"])
     network.load_state_dict(load_file(bundle.weights))
-    case = read_node(held_out, contract).cases[0]
+    case = read_node(rehearsed.held_out, contract).cases[0]
     image = case.image.astype(np.float32)
     answer = Engine(bundle, provider="cpu").run(image, case.clinical)
     with torch.no_grad():
@@ -576,13 +579,39 @@ def test_rehearsal_makes_a_bundle_that_predicts_like_torch(tmp_path, nodes, cont
     assert b"/" + b"work" not in bundle.onnx.read_bytes()
     assert [fraction for fraction, _ in told] == sorted(fraction for fraction, _ in told)
     assert told[-1][0] == 1.0
-    run = read_run(tmp_path / "run")
+    run = read_run(rehearsed.journal)
     assert (run.sites, run.planned) == (("dijon", "lyon", "nice"), {**dict.fromkeys(parts, 2), MODEL: 1, BASELINE: 2})
     assert [len(run.rounds[name]) for name in run.planned] == [2, 2, 1, 2]
     assert run.rounds[parts[1]][0].patients["lyon"] == 11
     assert [one.pooled("loss") for one in run.rounds[parts[0]]] == pytest.approx(
         card["validation"][parts[0]]["loss_by_round"][:2]
     )
+
+
+def test_heads_are_trained_on_the_maps_of_an_earlier_bundle(rehearsed, nodes, contract, tmp_path):
+    """With differential privacy and secure aggregation together, as hospitals without delineations would."""
+    method = read_method({}, {"clip": 1.0, "noise": 1.5})
+    later = Bundle.load(
+        rehearse(
+            list(nodes.values()),
+            out=tmp_path / "bundle",
+            rounds=1,
+            initial=rehearsed.bundle.folder,
+            frozen=["maps"],
+            method=method,
+            contract=contract,
+        )
+    )
+    before, after = load_file(rehearsed.bundle.weights), load_file(later.weights)
+    for name, value in after.items():
+        same = torch.equal(value, before[f"members.0.{name}"])
+        assert same == name.startswith("maps"), name
+    card = later.card
+    assert card["initial"]["digest"] == rehearsed.bundle.digest
+    assert card["initial"]["frozen"] == ["maps"]
+    assert card["federation"]["secure_aggregation"] is True
+    spent = card["federation"]["differential_privacy"]["epsilon_by_site"]
+    assert spent["dijon"] > spent["nice"] > 0  # the fewer patients, the larger the part of each batch
 
 
 def test_averaging_in_one_process_gives_what_the_federation_gave(methods, nodes, contract):

@@ -17,6 +17,7 @@ from fedpet.progress import silent
 from inference.contract import Contract, default_contract
 from training.card import Site
 from training.federation import MINIMUM_NODES, TAGS, Federation
+from training.initial import read_initial, told_of
 from training.method import Aggregation, Method, Privacy
 from training.node_data import NodeCase
 from training.outcome import collect, require_empty, write
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from fedpet.journal import Journal
     from fedpet.progress import Progress
     from training.card import Trained
+    from training.initial import Initial
 
 
 class _Table(BaseModel):
@@ -67,6 +69,8 @@ class Training(_Table):
     learning_rate: float = Field(default=2e-3, gt=0.0)
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     minimum_patients: int = Field(default=10, ge=1)
+    initial: Path | None = None
+    frozen: tuple[str, ...] = ()
     gpu: bool = False
     statistics: bool = True
 
@@ -103,7 +107,7 @@ class RunFile(_Table):
     def task(self) -> Task:
         """The work that every node is asked for."""
         contract = default_contract() if self.contract is None else Contract.read(self.contract)
-        training = self.training.model_dump(exclude={"gpu", "local_epochs", "seeds", "statistics"})
+        training = self.training.model_dump(exclude={"gpu", "initial", "local_epochs", "seeds", "statistics"})
         return Task(contract=contract, **training, method=Method(aggregation=self.aggregation, privacy=self.privacy))
 
 
@@ -140,7 +144,8 @@ def _anchored(settings: RunFile, folder: Path) -> RunFile:
         }
     )
     paths = {"out": below(settings.out), "work": below(settings.work), "contract": below(settings.contract)}
-    return settings.model_copy(update={**paths, "researcher": researcher})
+    training = settings.training.model_copy(update={"initial": below(settings.training.initial)})
+    return settings.model_copy(update={**paths, "researcher": researcher, "training": training})
 
 
 def _refused(found: Message) -> SettingsError:
@@ -181,8 +186,9 @@ def run(
     runs = plan_runs(task, settings.training.local_epochs, settings.training.seeds)
     asked = {**runs, **_statistics(settings, task)}
     for one in asked.values():
-        one.task.method.require_sound(one.task.build(), settings.minimum)
+        one.task.require_sound(settings.minimum)
     require_empty(settings.out)
+    initial = read_initial(settings.training.initial, task) if settings.training.initial else None
     results = _results(settings.work, resume=resume)
     if journal is not None:
         planned = {one: run.task.rounds for one, run in asked.items()}
@@ -201,7 +207,7 @@ def run(
         ) as federation,
         watch,
     ):
-        federation.run_researcher(_config(settings, asked, results, resume=resume), watch)
+        federation.run_researcher(_config(settings, asked, results, initial, resume=resume), watch)
     trained = collect(runs, results)
     if settings.aggregation.personal:
         return results
@@ -213,6 +219,7 @@ def run(
             "version": settings.version,
             "command": command,
             **_told(asked, results),
+            **told_of(initial, task),
         },
         sites=_sites(trained, watch.facts),
         cases=_made_up(task.contract),
@@ -231,7 +238,9 @@ def _statistics(settings: RunFile, task: Task) -> dict[str, Run]:
 def statistics_task(model: Task) -> Task:
     """One round of the model's federation in which the sites send statistics."""
     method = model.method.model_copy(update={"aggregation": Aggregation()})
-    return replace(model, network=STATISTICS, network_config={}, rounds=1, ridge=0.0, augment=False, method=method)
+    return replace(
+        model, network=STATISTICS, network_config={}, rounds=1, ridge=0.0, augment=False, frozen=(), method=method
+    )
 
 
 def _told(asked: Mapping[str, Run], results: Path) -> dict[str, Any]:
@@ -242,7 +251,9 @@ def _told(asked: Mapping[str, Run], results: Path) -> dict[str, Any]:
     return {"clinical_statistics": describe(parameters, asked[STATISTICS].task.contract)}
 
 
-def _config(settings: RunFile, runs: Mapping[str, Run], results: Path, *, resume: bool) -> dict[str, Any]:
+def _config(
+    settings: RunFile, runs: Mapping[str, Run], results: Path, initial: Initial | None, *, resume: bool
+) -> dict[str, Any]:
     researcher = settings.researcher
     given = researcher.certificate is not None
     return {
@@ -252,6 +263,7 @@ def _config(settings: RunFile, runs: Mapping[str, Run], results: Path, *, resume
         "args": {name: run.task.to_args() for name, run in runs.items()},
         "local_epochs": {name: run.local_epochs for name, run in runs.items()},
         "members": members(runs),
+        "initial": initial.files(members(runs), results) if initial else {},
         "out": str(results),
         "round_seconds": settings.limits.round_seconds,
         "wait_seconds": settings.sites.wait_seconds,

@@ -16,6 +16,7 @@ from training.calibration import require_tables
 from training.card import Site
 from training.evaluation import HeldOut, evaluate
 from training.federation import TAGS, Federation, node_name
+from training.initial import read_initial, told_of
 from training.method import CLEAR
 from training.node_data import read_node, split
 from training.outcome import collect, require_empty, write
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from fedpet.progress import Progress
     from inference.contract import Contract
     from training.card import Trained
+    from training.initial import Initial
     from training.method import Method
     from training.node_data import NodeData
     from training.runs import Run
@@ -52,6 +54,8 @@ def rehearse(  # noqa: PLR0913  one argument for each option of the command
     name: str = "fedpet-rehearsal",
     version: str = "0.1.0",
     seeds: Sequence[int] = (0,),
+    initial: Path | None = None,
+    frozen: Sequence[str] = (),
     method: Method = CLEAR,
     contract: Contract | None = None,
     work: Path | None = None,
@@ -75,6 +79,8 @@ def rehearse(  # noqa: PLR0913  one argument for each option of the command
         name: of the model.
         version: of the model.
         seeds: of the first parameters and of the batches; a model is trained with each, the bundle is their average.
+        initial: bundle whose parameters the model begins with.
+        frozen: beginnings of the names of parameters that stay as they are.
         method: aggregation and privacy.
         contract: of the node data; None takes the default contract.
         work: new or empty folder for the nodes' components and logs; None takes a temporary one, kept on failure.
@@ -109,23 +115,30 @@ def rehearse(  # noqa: PLR0913  one argument for each option of the command
         rounds=rounds,
         learning_rate=learning_rate,
         batch_size=batch_size,
+        frozen=tuple(frozen),
         method=method,
     )
+    first = read_initial(initial, model) if initial else None
     runs = plan_runs(model, local_epochs, seeds)
     for run in runs.values():
-        run.task.method.require_sound(run.task.build(), len(sites))
+        run.task.require_sound(len(sites))
     named = _named(sites)
     if journal is not None:
         planned = {one: run.task.rounds for one, run in runs.items()}
         simulated = any(site.synthetic for site in sites)
         journal.write("started", name=name, version=version, sites=sorted(named), rounds=planned, synthetic=simulated)
-    trained = _train(named, runs, work_folder, journal, part(progress, 0.0, 0.9))
+    trained = _train(named, runs, work_folder, first, journal, part(progress, 0.0, 0.9))
     progress(0.9, Message("Evaluating and exporting the model"))
     some = [site.case(site.case_ids[0]) for site in (*held_out, *sites)]
     write(
         trained,
         out,
-        about={"name": name, "version": version, "command": _command(trained, sites, held_out)},
+        about={
+            "name": name,
+            "version": version,
+            "command": _command(trained, sites, held_out, initial),
+            **told_of(first, model),
+        },
         sites=[Site.of(site, one, model.validation_fraction) for one, site in named.items()],
         cases=some,
         held_out=sum(len(site.case_ids) for site in held_out),
@@ -140,7 +153,12 @@ def rehearse(  # noqa: PLR0913  one argument for each option of the command
 
 
 def _train(
-    nodes: Mapping[str, NodeData], runs: Mapping[str, Run], work: Path, journal: Journal | None, progress: Progress
+    nodes: Mapping[str, NodeData],
+    runs: Mapping[str, Run],
+    work: Path,
+    initial: Initial | None,
+    journal: Journal | None,
+    progress: Progress,
 ) -> Trained:
     """Run the federation and read back what the researcher left."""
     results = work / "results"
@@ -159,6 +177,7 @@ def _train(
             "args": {name: run.task.to_args() for name, run in runs.items()},
             "local_epochs": {name: run.local_epochs for name, run in runs.items()},
             "members": members(runs),
+            "initial": initial.files(members(runs), results) if initial else {},
             "out": str(results),
             "round_seconds": _ROUND_SECONDS,
         }
@@ -182,7 +201,7 @@ def _named(sites: Sequence[NodeData]) -> dict[str, NodeData]:
     return nodes
 
 
-def _command(trained: Trained, sites: Sequence[NodeData], held_out: Sequence[NodeData]) -> str:
+def _command(trained: Trained, sites: Sequence[NodeData], held_out: Sequence[NodeData], initial: Path | None) -> str:
     """The command that trains this model again; folders by their last two names, not where they lay."""
     run = trained.first
     aggregation, privacy = run.task.method.aggregation, run.task.method.privacy
@@ -192,6 +211,7 @@ def _command(trained: Trained, sites: Sequence[NodeData], held_out: Sequence[Nod
         "--batch-size": run.task.batch_size,
         "--learning-rate": f"{run.task.learning_rate:g}",
         "--network": run.task.network if run.task.network != "evidence" else None,
+        "--initial": initial.name if initial else None,
         "--aggregation": aggregation.method if aggregation.method != "fedavg" else None,
         "--proximal": aggregation.proximal or None,
         "--server": aggregation.server if aggregation.server != "none" else None,
@@ -204,6 +224,7 @@ def _command(trained: Trained, sites: Sequence[NodeData], held_out: Sequence[Nod
     words += [word for site in sites for word in ("--nodes", _place(site))]
     words += [word for site in held_out for word in ("--holdout", _place(site))]
     words += [word for name in members(trained.runs) for word in ("--seed", str(trained.runs[name].task.seed))]
+    words += [word for one in run.task.frozen for word in ("--frozen", one)]
     words += [str(word) for option in options.items() if option[1] is not None for word in option]
     return shlex.join(words)
 

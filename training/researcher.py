@@ -55,6 +55,7 @@ class RunConfig:
         minimum: of sites in a round.
         args: by name of the run, the arguments of its `Task` (`Task.to_args`).
         local_epochs: by name of the run, passes over a node's patients in a round.
+        initial: by name of the run, a file with its first parameters (safetensors); the others begin anew.
         members: names of the runs that a run which does not train averages (`training.runs`).
         out: folder for weights and histories.
         round_seconds: time limit of a round.
@@ -74,6 +75,7 @@ class RunConfig:
     out: str
     round_seconds: float
     minimum: int
+    initial: dict[str, str] = field(default_factory=dict)
     members: list[str] = field(default_factory=list)
     wait_seconds: float = 300.0
     retries: int = 0
@@ -100,7 +102,7 @@ def _run(config: RunConfig, plan: type) -> None:
         internals.install_certificate(*map(Path, config.certificate))
     tasks = {name: Task.from_args(args) for name, args in config.args.items()}
     for task in tasks.values():
-        task.method.require_sound(task.build(), config.minimum)
+        task.require_sound(config.minimum)
     _tell("waiting", certificate=internals.certificate_fingerprint())
     data = _wait_for_sites(config, next(iter(tasks.values())).contract.fingerprint)
     facts = {one["name"]: one["description"] for one in data.values()}
@@ -258,15 +260,21 @@ class _Training:
             raise _unapproved(self.sites.by_name(refused))
         Path(self.config.out, "plan.py").write_text(self.experiment.training_plan().source(), encoding="utf-8")
         network = self.experiment.training_plan().model()
-        if not self.task.trains:
-            network.load_state_dict(self._members())
-        first = {key: value.clone() for key, value in network.state_dict().items()}
+        if self.experiment.round_current() == 0:
+            self._begin(network)
         while self.experiment.round_current() < self.task.rounds:
             self._round(network)
-        last = network.state_dict() if self.task.trains else first  # what came back is the same, but rounded
+        last = network.state_dict() if self.task.trains else self._members()  # what came back is the same, but rounded
         shared = {key: value.contiguous() for key, value in last.items() if not self.task.method.personal(key)}
         save_file(shared, Path(self.config.out, f"{self.name}.safetensors"))
         Path(self.config.out, f"{self.name}.json").write_text(json.dumps(asdict(self.progress)), encoding="utf-8")
+
+    def _begin(self, network: nn.Module) -> None:
+        """Give the network its first parameters where it does not begin anew."""
+        if not self.task.trains:
+            network.load_state_dict(self._members())
+        elif initial := self.config.initial.get(self.name):
+            network.load_state_dict(load_file(initial))
 
     def _members(self) -> dict[str, torch.Tensor]:
         """Parameters of the average, from those of the runs before."""
@@ -279,6 +287,7 @@ class _Training:
     def _round(self, network: nn.Module) -> None:
         index = self.experiment.round_current()
         start, before = time.monotonic(), _norm(network)
+        kept = {key: value.clone() for key, value in network.state_dict().items() if self.task.keeps(key)}
         for repetition in range(self.config.retries + 1):
             nodes = self.sites.choose(self.experiment)
             if repetition and self.task.method.masked:
@@ -296,6 +305,7 @@ class _Training:
         else:
             raise _too_few(len(nodes) - len(reasons), self.config.minimum, reasons)
         self.sites.next_round()
+        network.load_state_dict(kept, strict=False)  # secure aggregation rounds also what no site has changed
         self._require_plausible(network, before)
         self._keep(index, nodes, round(time.monotonic() - start, 2))
 

@@ -49,7 +49,7 @@ def plan_runs(model: Task, local_epochs: int, seeds: Sequence[int]) -> dict[str,
         runs = {f"{MODEL}-{number}": Run(task, local_epochs) for number, task in enumerate(trainings, start=1)}
         runs[MODEL] = Run(_average(trainings[0], len(seeds)), 1)
     if not model.method.aggregation.personal:
-        baseline = replace(trainings[0], network="clinical", network_config={}, augment=False)
+        baseline = replace(trainings[0], network="clinical", network_config={}, augment=False, frozen=())
         runs[BASELINE] = Run(baseline, _BASELINE_EPOCHS * local_epochs)
     return runs
 
@@ -64,4 +64,4 @@ def _average(member: Task, count: int) -> Task:
     config = {"network": member.network, "members": count, "config": dict(member.network_config)}
     privacy = member.method.privacy.model_copy(update={"clip": None, "noise": None})
     method = Method(aggregation=Aggregation(), privacy=privacy)
-    return replace(member, network=ENSEMBLE, network_config=config, rounds=1, augment=False, method=method)
+    return replace(member, network=ENSEMBLE, network_config=config, rounds=1, augment=False, frozen=(), method=method)

@@ -150,7 +150,7 @@ def training_loss(network: nn.Module, task: Task, data: Batch | list[Tensor], ta
     loss = survival_nll(output.hazard_logits, target["months"], target["event"], task.contract.month_edges)
     if task.ridge and not task.method.privacy.local:
         loss = loss + task.ridge * score_ridge(network)
-    if "fractions" in target:
+    if "fractions" in target and output.maps.requires_grad:
         drawn = concept_loss(
             output.maps, target["fractions"], target["supervised"], by_patient=task.method.privacy.local
         )

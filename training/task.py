@@ -65,6 +65,7 @@ class Task:
         augment: whether training images are changed at random.
         seed: of the shuffling and of the augmentation.
         minimum_patients: a site with fewer to train on refuses.
+        frozen: beginnings of the names of parameters that stay as they are.
         method: aggregation and privacy.
     """
 
@@ -81,13 +82,45 @@ class Task:
     augment: bool = True
     seed: int = 0
     minimum_patients: int = 1
+    frozen: tuple[str, ...] = ()
     method: Method = CLEAR
 
     def build(self) -> nn.Module:
-        """The network, with fresh parameters."""
+        """The network, with fresh parameters; frozen ones ask for no gradient."""
         if self.network == STATISTICS:
             return Carrier(self.contract)
-        return build_network(self.network, self.contract, self.network_config)
+        network = build_network(self.network, self.contract, self.network_config)
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(not self.keeps(name))
+        return network
+
+    def keeps(self, name: str) -> bool:
+        """Whether a parameter stays as it is."""
+        return bool(self.frozen) and name.startswith(self.frozen)
+
+    def require_sound(self, sites: int) -> None:
+        """Refuse what would not do what it says (`Method.require_sound`), and frozen parameters that leave no work.
+
+        Raises:
+            FederationError: the first rule that is broken.
+        """
+        network = self.build()
+        self.method.require_sound(network, sites)
+        names = [name for name, _ in network.named_parameters()]
+        idle = [one for one in self.frozen if not any(name.startswith(one) for name in names)]
+        corrected = self.frozen and self.method.aggregation.method == "scaffold"
+        if idle or corrected or all(map(self.keeps, names)):
+            raise FederationError(
+                found=Message(
+                    "frozen = {names} with the method {method}.",
+                    names=", ".join(self.frozen),
+                    method=self.method.aggregation.method,
+                ),
+                needed=Message(
+                    "Beginnings of names of some of the network's parameters, and not Scaffold, which corrects all."
+                ),
+                advice=Message("Take of: {names}.", names=", ".join(sorted({name.split(".")[0] for name in names}))),
+            )
 
     @property
     def trains(self) -> bool:
@@ -118,7 +151,11 @@ class Task:
             FederationError: they are not.
         """
         fields = json.loads(args["task"])
-        rich = {"contract": Contract.from_json(fields["contract"]), "method": Method(**fields["method"])}
+        rich = {
+            "contract": Contract.from_json(fields["contract"]),
+            "method": Method(**fields["method"]),
+            "frozen": tuple(fields["frozen"]),
+        }
         task = Task(**{**fields, **rich})
         here = {
             "fedpet_version": fedpet.__version__,
