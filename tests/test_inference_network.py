@@ -56,7 +56,7 @@ def test_biomarkers_of_known_maps():
     maps[0, 3, 10, :4, :4] = 1.0  # liver of SUV 2.4
     suv[0, 20, :4, :4] = 1.2
     maps[0, 4, 20, :4, :4] = 1.0  # marrow of SUV 1.2
-    volume, uptake, spread, necrosis, liver_burden, ratio = network._biomarkers(suv, maps)[0].tolist()
+    volume, uptake, spread, necrosis, liver_burden, ratio = network.biomarkers(suv, maps)[0].tolist()
     assert volume == pytest.approx((torch.log(torch.tensor(2 * 0.512 + 3.0)).item() - 4.5) / 1.05, abs=1e-4)
     assert uptake == pytest.approx((torch.log(torch.tensor(24.0 / 3.0 + 0.5)).item() - 1.8) / 0.4, abs=1e-4)
     assert spread == pytest.approx((96.0 - 110.0) / 50.0, abs=1e-3)  # 12 slices of 8 mm from the centroid

@@ -15,7 +15,18 @@ from typer.testing import CliRunner
 
 from fedpet.errors import OutputRefused, SettingsError
 from training.averaging import fit
-from training.designs import AVERAGE, FEDERATED, POOLED, SINGLE, Trainer, holdout, leave_one_centre_out
+from training.designs import (
+    AVERAGE,
+    FEDERATED,
+    HARMONISED,
+    POOLED,
+    QUANTITIES,
+    SINGLE,
+    Trainer,
+    harmonised,
+    holdout,
+    leave_one_centre_out,
+)
 from training.evaluation_config import read_config
 from training.evaluation_report import page
 from training.evaluation_run import evaluate
@@ -30,6 +41,7 @@ title = "Three small centres"
 nodes = ["nice", "lyon", "dijon"]
 grid = { shape = [16, 16, 16] }
 bootstrap = 60
+quantities = ["measured", "harmonised"]
 references = { lymph = "worse" }
 [model]
 network = "clinical"
@@ -92,11 +104,72 @@ def test_who_predicts_whom(report):
 def test_the_planted_effects_are_found_below_the_ceiling(report):
     for design in report["designs"].values():
         assert design["judged_on"] == "expected_auc"
-        auc = {name: one["expected_auc"]["value"] for name, one in design["models"].items()}
+        models = {name: one for name, one in design["models"].items() if "too_few" not in one}
+        auc = {name: one["expected_auc"]["value"] for name, one in models.items()}
         assert 0.55 < auc[FEDERATED] < auc["tmtv_clinical"] < auc["bayes"]
         assert design["federated_minus"]["tmtv_clinical"]["upper"] < 0
         assert design["models"]["bayes"]["expected_slope"]["value"] == pytest.approx(1, abs=1e-3)
         assert design["models"]["bayes"]["slope"]["lower"] < 1 < design["models"]["bayes"]["slope"]["upper"]
+
+
+def test_quantities_are_a_baseline_that_after_combat_knows_no_other_centre(report):
+    within, unseen = (report["designs"][name]["models"] for name in ("within_centre", "leave_one_centre_out"))
+    found = {name: within[name]["expected_auc"]["value"] for name in (FEDERATED, QUANTITIES, HARMONISED)}
+    assert found[FEDERATED] < min(found[QUANTITIES], found[HARMONISED])
+    assert abs(found[QUANTITIES] - found[HARMONISED]) < 0.05  # the three centres do not differ
+    assert unseen[QUANTITIES]["patients"] == 160
+    assert unseen[HARMONISED] == {"patients": 0, "events": 0, "too_few": True}
+
+
+def test_quantities_are_the_biomarkers_of_the_delineations(cohort):
+    assert set(cohort.quantities) == {"tumour_volume", "tumour_uptake", "dissemination"}  # only lesions are delineated
+    volume = np.exp(1.05 * cohort.quantities["tumour_volume"] + 4.5) - 3.0
+    np.testing.assert_allclose(volume, cohort.tmtv(), rtol=1e-3)
+    drawn = tuple(replace(case, supervised=~case.supervised | True) for case in cohort.cases[:5])
+    assert len(replace(cohort, cases=drawn).quantities) == 6
+    assert (
+        replace(cohort, cases=(*drawn[1:], replace(drawn[0], supervised=drawn[0].supervised & False))).quantities == {}
+    )
+    more = cohort.with_quantities(cohort.quantities)
+    at = more.contract.inputs.index("tumour_uptake")
+    np.testing.assert_allclose(more.clinical[:, at], cohort.quantities["tumour_uptake"], rtol=1e-6)
+
+
+def test_a_centre_whose_scanner_reads_high_is_brought_back(cohort):
+    loud = np.float16(1.5)
+    cases = [
+        replace(case, image=case.image * loud) if site == "lyon" else case
+        for case, site in zip(cohort.cases, cohort.site, strict=True)
+    ]
+    high = replace(cohort, cases=tuple(cases))
+    lyon = cohort.site == "lyon"
+    training = ~holdout(cohort, 0.3)
+
+    def gap(values, member):
+        return values[lyon & member].mean() - values[~lyon & member].mean()
+
+    before, after = high.quantities["tumour_uptake"], harmonised(high, 0.3)["tumour_uptake"]
+    assert gap(before, training) > 0.5 * before.std()
+    assert abs(gap(after, training)) < 0.2 * abs(gap(before, training))
+    assert abs(gap(after, ~training)) < 0.5 * abs(gap(before, ~training))
+    first = np.flatnonzero(~training & lyon)[0]
+    cases[first] = replace(cases[first], image=cases[first].image * np.float16(3))
+    changed = harmonised(replace(high, cases=tuple(cases)), 0.3)["tumour_uptake"] != after
+    assert np.flatnonzero(changed).tolist() == [first]  # who is held out is not in the fit
+
+
+def test_conformal_sets_are_checked_by_centre_seen_and_unseen(report):
+    held_out = {name: round(0.3 * count) for name, count in SITES.items()}
+    for design, patients in (("within_centre", held_out), ("leave_one_centre_out", SITES)):
+        sets = report["designs"][design]["conformal_sets"]
+        assert sets["level"] == 0.8
+        assert set(sets["endpoints"]) == {"early_failure_3m", "dcb_6m", "pfs_12m"}
+        for told in sets["endpoints"].values():
+            assert {name: one["patients"] for name, one in told["by_centre"].items()} == patients
+            assert told["all"]["patients"] == sum(patients.values())
+            assert told["all"]["known"] == sum(one["known"] for one in told["by_centre"].values())
+            assert told["all"]["coverage"]["lower"] < 0.85  # few validation patients: the level is met on the average
+            assert told["all"]["coverage"]["upper"] > 0.75
 
 
 def test_an_unseen_centre_is_seen_by_no_model_that_predicts_it(cohort, folder):
@@ -109,10 +182,9 @@ def test_an_unseen_centre_is_seen_by_no_model_that_predicts_it(cohort, folder):
             seen.append({case_id for centre in centres for case_id in centre.case_ids})
             return super().model(centres, quantised=quantised)
 
-        def baselines(self):
-            return ()
-
-    answers = leave_one_centre_out(Recording(cohort, quick, lambda *_: None, 1))
+    trainer = Recording(cohort, quick, lambda *_: None, 1)
+    trainer.reads.clear()  # no baselines
+    answers = leave_one_centre_out(trainer)
     own = {name: {cohort.case_ids[i] for i in np.flatnonzero(cohort.site == name)} for name in SITES}
     assert seen[:3] == [own["nice"], own["lyon"], own["dijon"]]
     rest = [set(cohort.case_ids) - own[name] for name in SITES]
@@ -242,6 +314,8 @@ def test_the_page_is_whole_by_itself_in_both_languages(folder, report):
         assert "nan" not in re.sub(r"[a-z]*nan[a-z]+|[a-z]+nan", "", text)
     assert "Synthetic patients: nothing here says" in english
     assert "Patients synthétiques : rien ici ne dit" in french
+    assert english.count("Conformal sets of the federated model, level 80 %") == 2
+    assert french.count("Ensembles conformes du modèle fédéré, niveau 80 %") == 2
     for goal in report["goals"]:
         assert goal["met"] in {True, False, None}
     assert english.count('class="met"') + english.count('class="not"') + english.count('class="none"') == (
@@ -271,10 +345,39 @@ def test_the_command_refuses_what_it_cannot_use(folder, tmp_path):
             evaluate(path, tmp_path / "out")
 
 
+def test_quantities_need_images(folder, training_nodes, tmp_path):
+    flat = replace(training_nodes.small_contract(), shape=(1, 1, 1))
+    for site in ("nice", "lyon"):
+        source = folder / site
+        target = tmp_path / site
+        (target / "cases").mkdir(parents=True)
+        for path in list((source / "cases").iterdir())[:3]:
+            (target / "cases" / path.name).write_bytes(path.read_bytes())
+        header, *rows = (source / "cases.csv").read_text().splitlines()
+        kept = [row for row in rows if (target / "cases" / f"{row.split(',')[0]}.npz").exists()]
+        (target / "cases.csv").write_text("\n".join([header, *kept]) + "\n")
+        (target / "node.json").write_text(json.dumps({"site": site, "contract_fingerprint": flat.fingerprint}))
+    text = CONFIG.replace("[16, 16, 16]", "[1, 1, 1]").replace(', "dijon"', "")
+    (tmp_path / "evaluation.toml").write_text(text)
+    with pytest.raises(SettingsError, match="no image"):
+        evaluate(tmp_path / "evaluation.toml", tmp_path / "out")
+
+
 def test_patients_audited_alone_need_no_permutation(folder, cohort):
     config = read_config(folder / "evaluation.toml")
     none = config.model_copy(update={"leakage": config.leakage.model_copy(update={"permutations": 0})})
     assert audit(cohort, none, lambda *_: None)["permuted_outcomes"]["passed"] is None
+
+
+def test_clinical_baselines_learn_the_same_without_the_images(cohort):
+    losses = []
+    for one in (cohort, cohort.without_images()):
+        task = Task(contract=one.contract, network="clinical", rounds=2, augment=False)
+        fitted = fit(task, list(one.by_site(np.ones(160, bool)).values()))
+        losses.append((fitted.losses, fitted.network.state_dict()))
+    assert losses[0][0] == losses[1][0]
+    for name, value in losses[0][1].items():
+        assert torch.equal(value, losses[1][1][name])
 
 
 def test_the_order_of_centres_does_not_decide(cohort):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedpet.messages import Message
+from training import combat
 from training.averaging import fit
 from training.node_data import split
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 FEDERATED, POOLED, AVERAGE, QUANTISED = "federated", "pooled", "average", "quantised"
 CLINICAL, TMTV_CLINICAL = "clinical", "tmtv_clinical"
+QUANTITIES, HARMONISED = "quantities_clinical", "harmonised_clinical"
 SINGLE = "single:"  # followed by the centre's name
 
 
@@ -54,18 +56,31 @@ class Answers:
 
 
 class Trainer:
-    """Trains what a design asks for, all seeds, and counts for the progress."""
+    """Trains what a design asks for, all seeds, and counts for the progress.
+
+    Attributes:
+        reads: the clinical baselines that apply, with the cohort that each reads.
+
+    Raises:
+        NodeDataRefused: the quantities cannot be harmonised.
+    """
 
     def __init__(self, cohort: Cohort, config: EvaluationConfig, progress: Progress, fits: int) -> None:
         self.cohort, self.config = cohort, config
+        plain = cohort.without_images() if config.clinical.network == "clinical" else cohort
+        self.reads: dict[str, Cohort] = {} if config.model.network == "clinical" else {CLINICAL: plain}
         volume = cohort.tmtv()
-        self.with_tmtv = cohort.with_tmtv(volume) if volume is not None else None
+        if volume is not None:
+            self.reads[TMTV_CLINICAL] = plain.with_tmtv(volume)
+        if "measured" in config.quantities:
+            self.reads[QUANTITIES] = plain.with_quantities(cohort.quantities)
+        if "harmonised" in config.quantities:
+            self.reads[HARMONISED] = plain.with_quantities(harmonised(cohort, config.holdout_fraction))
         self._progress, self._fits, self._done = progress, fits, 0
 
-    def baselines(self) -> tuple[str, ...]:
-        """Which of the clinical baselines apply."""
-        names = [] if self.config.model.network == "clinical" else [CLINICAL]
-        return (*names, TMTV_CLINICAL) if self.with_tmtv is not None else tuple(names)
+    def baselines(self, *, unseen: bool = False) -> tuple[str, ...]:
+        """Which of the clinical baselines apply, to a centre that is unseen if so."""
+        return tuple(name for name in self.reads if not (unseen and name == HARMONISED))
 
     def model(self, centres: Sequence[Patients], *, quantised: bool = False) -> list[Fitted]:
         """The network under evaluation."""
@@ -73,7 +88,7 @@ class Trainer:
 
     def baseline(self, name: str, member: Flags) -> tuple[Cohort, list[Fitted]]:
         """A clinical baseline, trained by the federation of some of the patients; with the cohort it reads."""
-        cohort = self.with_tmtv if name == TMTV_CLINICAL and self.with_tmtv is not None else self.cohort
+        cohort = self.reads[name]
         return cohort, self._fit(self.config.clinical, cohort, list(cohort.by_site(member).values()))
 
     def _fit(
@@ -93,10 +108,10 @@ class Trainer:
 def count_fits(cohort: Cohort, config: EvaluationConfig) -> int:
     """How many trainings the designs take, all seeds."""
     trainer = Trainer(cohort, config, lambda *_: None, 1)
-    folds, baselines, centres = len(config.unseen or cohort.sites), len(trainer.baselines()), len(cohort.sites)
+    folds, centres = len(config.unseen or cohort.sites), len(cohort.sites)
     each = {
-        "within_centre": 2 + config.quantised + centres + baselines,
-        "leave_one_centre_out": centres + folds * (2 + baselines),
+        "within_centre": 2 + config.quantised + centres + len(trainer.baselines()),
+        "leave_one_centre_out": centres + folds * (2 + len(trainer.baselines(unseen=True))),
     }
     return len(config.seeds) * sum(each[design] for design in config.designs)
 
@@ -147,12 +162,14 @@ def leave_one_centre_out(trainer: Trainer) -> Answers:
         }
         losses = losses or _losses(models)
         said = {model: _answer(cohort, test, fitted) for model, fitted in models.items()}
-        for baseline in trainer.baselines():
+        for baseline in trainer.baselines(unseen=True):
             reads, fitted = trainer.baseline(baseline, ~test)
             said[baseline] = _answer(reads, test, fitted)
         for model, values in said.items():
             survival[model] = np.where(test[:, None], values, survival.get(model, np.nan))
             sizes[model] = min(int((~test).sum()), sizes.get(model, len(test)))
+    if HARMONISED in trainer.baselines():
+        survival[HARMONISED] = np.full_like(survival[FEDERATED], np.nan)  # no shift and scale of an unseen centre
     return Answers(member, survival, sizes, losses)
 
 
@@ -164,6 +181,27 @@ def holdout(cohort: Cohort, fraction: float) -> Flags:
         chosen = split(tuple(cohort.case_ids[i] for i in member), fraction)[1]
         held_out[member[list(chosen)]] = True
     return held_out
+
+
+def harmonised(cohort: Cohort, holdout_fraction: float) -> dict[str, Floats]:
+    """(n,) quantities by name after ComBat, which sees the training patients of the within-centre design.
+
+    The patients held out are harmonised by the shift and scale of their centre; the encoded record is preserved.
+    """
+    held_out = holdout(cohort, holdout_fraction)
+    values = np.stack(list(cohort.quantities.values()), 1)
+    shared, shifts = combat.fit(
+        {
+            name: combat.Table(values[member], cohort.clinical[member])
+            for name in cohort.sites
+            for member in [(cohort.site == name) & ~held_out]
+        }
+    )
+    clean = np.empty_like(values)
+    for name, shift in shifts.items():
+        member = cohort.site == name
+        clean[member] = combat.harmonise(combat.Table(values[member], cohort.clinical[member]), shared, shift)
+    return dict(zip(cohort.quantities, clean.T, strict=True))
 
 
 def _answer(cohort: Cohort, member: Flags, fitted: Sequence[Fitted]) -> Floats:

@@ -73,6 +73,7 @@ class EvaluationConfig(_Section):
         holdout_fraction: of each centre's patients, within-centre design.
         bootstrap: draws.
         quantised: also train with what secure aggregation would send, within centres.
+        quantities: further clinical baselines: with the quantities as "measured", and "harmonised" by ComBat.
         model: the network under evaluation and its training.
         clinical: the same for the clinical baselines.
         vendors: maker of the scanner by centre.
@@ -90,6 +91,7 @@ class EvaluationConfig(_Section):
     holdout_fraction: float = Field(default=0.3, gt=0, lt=1)
     bootstrap: int = Field(default=1000, ge=20)
     quantised: bool = True
+    quantities: tuple[Literal["measured", "harmonised"], ...] = ()
     model: Training = Training()
     clinical: Training = Training(network="clinical", rounds=20, local_epochs=2, batch_size=8, learning_rate=1e-2)
     vendors: dict[str, str] = Field(default_factory=dict)

@@ -11,8 +11,10 @@ from training.designs import (
     AVERAGE,
     CLINICAL,
     FEDERATED,
+    HARMONISED,
     POOLED,
     QUANTISED,
+    QUANTITIES,
     SINGLE,
     TMTV_CLINICAL,
 )
@@ -34,6 +36,8 @@ _MODELS = {
     AVERAGE: Message("Mean of the centres' own models"),
     CLINICAL: Message("Clinical data only"),
     TMTV_CLINICAL: Message("TMTV and clinical data"),
+    QUANTITIES: Message("Measured quantities and clinical data"),
+    HARMONISED: Message("Quantities harmonised over the centres (ComBat) and clinical data"),
     BAYES: Message("Bayes ceiling (the truth)"),
     PRIVATE: Message("Local differential privacy, epsilon at most 8"),
 }
@@ -213,6 +217,8 @@ def _design(name: str, design: Mapping[str, Any], tell: Say) -> list[str]:
     )
     ranked = Message("Patients are ranked against those of their own centre only: each centre has a model of its own.")
     sentences = [tell(told), *([tell(ranked)] if design["ranked_within_centres"] else [])]
+    if HARMONISED in design["models"] and not design["models"][HARMONISED]["patients"]:
+        sentences.append(tell(Message("ComBat cannot be applied to a centre that was not in its fit.")))
     return [
         f"<h2>{escape(tell(_DESIGNS[name]))}</h2><p>{escape(' '.join(sentences))}</p>",
         _forest(design, tell),

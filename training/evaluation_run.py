@@ -63,6 +63,7 @@ def evaluate(path: Path, out: Path, *, language: Language = "en", progress: Prog
     config = read_config(path)
     cohort = gather(config.nodes, config.contract, config.vendors)
     _require_names(cohort, config)
+    _require_quantities(cohort, config)
     trainer = Trainer(cohort, config, part(progress, 0.0, 0.8), count_fits(cohort, config))
     answers = {design: _DESIGNS[design](trainer) for design in config.designs}
     progress(0.8, Message("Computing the metrics"))
@@ -111,6 +112,16 @@ def _require_names(cohort: Cohort, config: EvaluationConfig) -> None:
                 columns=", ".join(cohort.columns),
             ),
             advice=Message("Correct the file."),
+        )
+
+
+def _require_quantities(cohort: Cohort, config: EvaluationConfig) -> None:
+    """Refuse to measure quantities where there is nothing to measure."""
+    if config.quantities and not cohort.quantities:
+        raise SettingsError(
+            found=Message("“quantities” asks for measurements; the node data has no image, or lesions not delineated."),
+            needed=Message("Images in which the lesions of all patients are delineated."),
+            advice=Message("Take “quantities” out of the file, or prepare node data with images and masks."),
         )
 
 

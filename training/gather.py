@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
-from inference.contract import ClinicalTerm
+from inference.contract import BIOMARKERS, ClinicalTerm
+from inference.network import EvidenceNetwork
 from training.node_data import TRUTH_COLUMN, NodeCase, NodeData, read_node, read_rows
 
 if TYPE_CHECKING:
@@ -26,6 +28,21 @@ if TYPE_CHECKING:
 TMTV = "tmtv_ml"  # optional column of cases.csv; else the volume is measured on the delineations
 _TMTV_TERM = ClinicalTerm("tmtv", "number", ("tmtv",), mean=4.1, sd=1.05)  # ln(ml + 3)
 _VOLUME_CONCEPT = "lesion"
+# quantities as the network's biomarkers define them, and the concepts that each is measured on
+_MEASURED_ON = dict(
+    zip(
+        BIOMARKERS,
+        (
+            {"lesion"},
+            {"lesion"},
+            {"lesion"},
+            {"lesion", "necrosis"},
+            {"liver_lesion"},
+            {"liver", "marrow"},
+        ),
+        strict=True,
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -120,15 +137,62 @@ class Cohort:
         voxel_ml = self.contract.spacing_mm**3 / 1000
         return np.array([case.concepts[at].sum(dtype=float) / 255 * voxel_ml for case in self.cases])
 
+    @cached_property
+    def quantities(self) -> dict[str, Floats]:
+        """(n,) quantities by name, measured on image and delineations as the evidence network's biomarkers are.
+
+        Logarithms of volumes, uptake and ratio; spread in mm; all scaled to about unit spread. Those whose concepts
+        were delineated in everybody; none without images or where the lesions were not.
+        """
+        concepts = self.contract.concepts
+        drawn = np.all([case.supervised for case in self.cases], axis=0)
+        known = {name for name, given in zip(concepts, drawn, strict=True) if given}
+        if not self.has_images or _VOLUME_CONCEPT not in known:
+            return {}
+        network = EvidenceNetwork(self.contract, width=1)
+        with torch.no_grad():
+            values = np.concatenate(
+                [
+                    network.biomarkers(
+                        torch.from_numpy(case.image[:1].astype(np.float32)),
+                        torch.from_numpy(case.concepts[None].astype(np.float32)) / 255,
+                    ).numpy()
+                    for case in self.cases
+                ]
+            ).astype(float)
+        return {name: values[:, at] for at, name in enumerate(BIOMARKERS) if _MEASURED_ON[name] <= known}
+
+    def without_images(self) -> Cohort:
+        """The same patients on a grid of one voxel: what a network that looks at no image learns from in less time."""
+        count = len(self.contract.concepts)
+        changed = tuple(
+            replace(
+                case,
+                image=np.zeros((2, 1, 1, 1), np.float16),
+                concepts=np.zeros((count, 1, 1, 1), np.uint8),
+                supervised=np.zeros(count, np.bool_),
+            )
+            for case in self.cases
+        )
+        return replace(self, contract=replace(self.contract, shape=(1, 1, 1)), cases=changed)
+
     def with_tmtv(self, volume: Floats) -> Cohort:
         """The cohort with ln(TMTV + 3) as one more clinical term."""
+        return self.with_terms({_TMTV_TERM: np.log(volume + 3.0)})
+
+    def with_quantities(self, quantities: Mapping[str, Floats]) -> Cohort:
+        """The cohort with quantities, each of about unit spread, as further clinical terms."""
+        return self.with_terms({ClinicalTerm(name, "number", (name,)): one for name, one in quantities.items()})
+
+    def with_terms(self, columns: Mapping[ClinicalTerm, Floats]) -> Cohort:
+        """The cohort with further clinical terms, (n,) each, in the term's unit."""
         at = len(self.contract.terms)
-        value = (np.log(volume + 3.0) - _TMTV_TERM.mean) / _TMTV_TERM.sd
+        values = np.stack([(column - term.mean) / term.sd for term, column in columns.items()], 1)
         changed = tuple(
-            replace(case, clinical=np.insert(case.clinical, at, x).astype(np.float32))
-            for case, x in zip(self.cases, value, strict=True)
+            replace(case, clinical=np.insert(case.clinical, at, row).astype(np.float32))
+            for case, row in zip(self.cases, values, strict=True)
         )
-        contract = replace(self.contract, terms=(*self.contract.terms, _TMTV_TERM))
+        contract = replace(self.contract, terms=(*self.contract.terms, *columns))
         return replace(self, contract=contract, cases=changed)
 
 
