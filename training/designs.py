@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedpet.messages import Message
+from inference.calibration import ENDPOINT_MONTHS
 from training import combat
 from training.averaging import fit
 from training.node_data import split
@@ -47,12 +48,15 @@ class Answers:
         survival: by model, (n, K + 1) at the contract's edges; nan where the model does not apply to a patient.
         trained_on: by model, how many patients it saw (the fewest over the folds).
         losses: validation loss by round of the federated and of the pooled training, first fold and seed.
+        thresholds: (n, E) of the federated model's conformal sets, in the order of `ENDPOINT_MONTHS`; the mean over the
+            seeds, nan where there is none.
     """
 
     member: Flags
     survival: Mapping[str, Floats]
     trained_on: Mapping[str, int]
     losses: Mapping[str, tuple[float, ...]]
+    thresholds: Floats
 
 
 class Trainer:
@@ -137,7 +141,7 @@ def within_centre(trainer: Trainer) -> Answers:
         reads, fitted = trainer.baseline(name, training)
         survival[name] = _answer(reads, held_out, fitted)
         sizes[name] = int(training.sum())
-    return Answers(held_out, survival, sizes, _losses(models))
+    return Answers(held_out, survival, sizes, _losses(models), _thresholds(held_out, models[FEDERATED]))
 
 
 def leave_one_centre_out(trainer: Trainer) -> Answers:
@@ -148,6 +152,7 @@ def leave_one_centre_out(trainer: Trainer) -> Answers:
     survival: dict[str, Floats] = {}
     sizes: dict[str, int] = {}
     losses: Mapping[str, tuple[float, ...]] = {}
+    thresholds = np.full((len(member), len(ENDPOINT_MONTHS)), np.nan)
     for name, patients in cohort.by_site(np.ones(len(member), bool)).items():
         fitted = trainer.model([patients])
         survival[SINGLE + name] = _answer(cohort, member & (cohort.site != name), fitted)
@@ -161,6 +166,7 @@ def leave_one_centre_out(trainer: Trainer) -> Answers:
             POOLED: trainer.model([cohort.patients("pooled", ~test)]),
         }
         losses = losses or _losses(models)
+        thresholds = np.where(test[:, None], _thresholds(test, models[FEDERATED]), thresholds)
         said = {model: _answer(cohort, test, fitted) for model, fitted in models.items()}
         for baseline in trainer.baselines(unseen=True):
             reads, fitted = trainer.baseline(baseline, ~test)
@@ -170,7 +176,7 @@ def leave_one_centre_out(trainer: Trainer) -> Answers:
             sizes[model] = min(int((~test).sum()), sizes.get(model, len(test)))
     if HARMONISED in trainer.baselines():
         survival[HARMONISED] = np.full_like(survival[FEDERATED], np.nan)  # no shift and scale of an unseen centre
-    return Answers(member, survival, sizes, losses)
+    return Answers(member, survival, sizes, losses, thresholds)
 
 
 def holdout(cohort: Cohort, fraction: float) -> Flags:
@@ -211,6 +217,13 @@ def _answer(cohort: Cohort, member: Flags, fitted: Sequence[Fitted]) -> Floats:
     if cases:
         answers[member] = np.mean([one.survival(cases) for one in fitted], axis=0)
     return answers
+
+
+def _thresholds(member: Flags, fitted: Sequence[Fitted]) -> Floats:
+    """(n, E) thresholds for the patients; nan for the others, and where a seed has none."""
+    known = [one.calibration.thresholds if one.calibration else {} for one in fitted]
+    mean = np.mean([[one.get(name, np.nan) for name in ENDPOINT_MONTHS] for one in known], axis=0)
+    return np.where(member[:, None], mean, np.nan)
 
 
 def _average(survival: Mapping[str, Floats]) -> Floats:

@@ -73,6 +73,11 @@ _LEVELS = {
     "second or later": Message("second line or later"),
     "missing": Message("missing"),
 }
+_ENDPOINTS = {
+    "early_failure_3m": Message("3 months"),
+    "dcb_6m": Message("6 months"),
+    "pfs_12m": Message("12 months"),
+}
 _CHECKS = {
     "duplicates": Message("Patients twice in the data"),
     "pixel_fingerprints": Message("Images twice in the data"),
@@ -227,6 +232,7 @@ def _design(name: str, design: Mapping[str, Any], tell: Say) -> list[str]:
         *_references(design, tell),
         *_curves(design, tell),
         *_groups(design, tell),
+        *_sets(design, tell),
     ]
 
 
@@ -360,6 +366,40 @@ def _group_table(rows: Iterable[tuple[Sequence[str], Mapping[str, Any]]], tell: 
     ]
     columns = (Message("Group"), Message("Patients"), Message("Events"), *_METRICS.values())
     return _table([tell(one) for one in columns], lines)
+
+
+def _sets(design: Mapping[str, Any], tell: Say) -> list[str]:
+    sets = design["conformal_sets"]
+    rows = [
+        [
+            escape(tell(_ENDPOINTS[endpoint])),
+            escape(name),
+            str(one["patients"]),
+            str(one["known"]),
+            _cell(one["coverage"]),
+            _cell(one["indeterminate"]),
+        ]
+        for endpoint, told in sets["endpoints"].items()
+        for name, one in {tell(Message("all centres")): told["all"], **told["by_centre"]}.items()
+    ]
+    columns = (
+        Message("Endpoint"),
+        Message("Centre"),
+        Message("Patients"),
+        Message("Outcome known"),
+        Message("Coverage"),
+        Message("Indeterminate"),
+    )
+    title = Message("Conformal sets of the federated model, level {level:g} %", level=100 * sets["level"])
+    note = Message(
+        "Coverage: share of the sets that hold what happened, weighted for the censored. Indeterminate: sets with both"
+        " outcomes. Exact binomial intervals. The level is meant for all centres together, not for each."
+    )
+    return [
+        f"<h3>{escape(tell(title))}</h3>",
+        _table([tell(one) for one in columns], rows, words=(0, 1)),
+        f"<p>{escape(tell(note))}</p>",
+    ]
 
 
 def _audit(checks: Mapping[str, Any], tell: Say) -> list[str]:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inference.calibration import ENDPOINT_MONTHS
+from training.calibration import INTERVAL_LEVEL
+from training.conformal import coverage_by_centre
 from training.designs import (
     AVERAGE,
     CLINICAL,
@@ -191,6 +194,16 @@ class Scores:
             }
         return found
 
+    def conformal_sets(self, thresholds: Floats) -> dict[str, Any]:
+        """Coverage of the federated model's sets, overall and by centre; `thresholds` (n, E) as in `Answers`."""
+        survival, limits = self.survival[FEDERATED], thresholds[self.member]
+        answers = {
+            name: (survival[:, np.flatnonzero(self.edges == months)[0]], limits[:, e])
+            for e, (name, months) in enumerate(ENDPOINT_MONTHS.items())
+        }
+        endpoints = coverage_by_centre(self.cohort.site[self.member], self.sample.months, self.sample.event, answers)
+        return {"level": INTERVAL_LEVEL, "endpoints": endpoints}
+
 
 def _calibration(sample: Sample, told: Floats, horizon: float, truth: Floats | None) -> dict[str, Floats]:
     found = recalibration(sample, told, horizon, truth)
@@ -248,6 +261,7 @@ def score(cohort: Cohort, answers: Answers, config: EvaluationConfig, *, grouped
         "by_centre": {name: scores.by_centre(name) for name in detailed},
         "by_subgroup": {name: scores.by_subgroup(name) for name in detailed},
         "references": scores.references(),
+        "conformal_sets": scores.conformal_sets(answers.thresholds),
     }
 
 
