@@ -130,10 +130,10 @@ def optimizer(task: Task, network: nn.Module, round_index: int) -> torch.optim.O
 
     For a task that does not train, one whose steps change nothing.
     """
-    if task.method.aggregation.method == "scaffold":
-        return Optimizer(lr=task.learning_rate, modules=[ScaffoldClientModule()])
     if not task.trains:
         return torch.optim.SGD(network.parameters(), lr=0.0)
+    if task.method.aggregation.method == "scaffold":
+        return Optimizer(lr=task.learning_rate, modules=[ScaffoldClientModule()])
     groups = task.parameter_groups(network, round_index)
     return torch.optim.AdamW(groups, weight_decay=task.weight_decay)
 
