@@ -70,8 +70,8 @@ class Trainer:
     """
 
     def __init__(self, cohort: Cohort, config: EvaluationConfig, progress: Progress, fits: int) -> None:
-        self.cohort, self.config = cohort, config
-        plain = cohort.without_images() if config.clinical.network == "clinical" else cohort
+        self.cohort, self.config = cohort.read_by(config.model.network), config
+        plain = cohort.read_by(config.clinical.network)
         self.reads: dict[str, Cohort] = {} if config.model.network == "clinical" else {CLINICAL: plain}
         volume = cohort.tmtv()
         if volume is not None:

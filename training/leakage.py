@@ -106,6 +106,7 @@ def permuted(cohort: Cohort, config: EvaluationConfig, progress: Progress) -> di
     the permutations lies within two standard errors of 0.5.
     """
     training = config.model if config.leakage.network == "model" else config.clinical
+    cohort = cohort.read_by(training.network)
     held_out = holdout(cohort, config.holdout_fraction)
     values, errors = [], []
     for number in range(config.leakage.permutations):
