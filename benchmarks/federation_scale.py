@@ -17,6 +17,7 @@ import argparse
 import csv
 import json
 import os
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -362,7 +363,8 @@ def measure(work: Path, cases: Sequence[Case], rounds: int, full: Sequence[Case]
         offer(folder, site, pools[24.0][1], pools[24.0][0], names[24.0])
     with Federation(sites, work / "federation") as federation:
         (federation.work / "timed_researcher.py").write_text(_RESEARCHER)
-        for (_, spacing), members in groups.items():
+        for (count, spacing), members in groups.items():
+            print(f"{count} nodes at {spacing:g} mm: {len(members)} settings", file=sys.stderr)
             for site, folder in sites.items():
                 offer(folder, site, pools[spacing][1], pools[spacing][0], names[spacing])
             named = {f"run{number}": case for number, case in enumerate(members)}
