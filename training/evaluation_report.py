@@ -37,7 +37,7 @@ _MODELS = {
     CLINICAL: Message("Clinical data only"),
     TMTV_CLINICAL: Message("TMTV and clinical data"),
     QUANTITIES: Message("Measured quantities and clinical data"),
-    HARMONISED: Message("Quantities harmonised over the centres (ComBat) and clinical data"),
+    HARMONISED: Message("Quantities after ComBat and clinical data"),
     BAYES: Message("Bayes ceiling (the truth)"),
     PRIVATE: Message("Local differential privacy, epsilon at most 8"),
 }
