@@ -32,6 +32,7 @@ from training.method import Method, read_method
 from training.node_data import read_node, split
 from training.privacy import Spending, composed
 from training.rehearsal import rehearse
+from training.risk_table import OutcomeTable
 from training.runs import BASELINE, MODEL
 from training.statistics import STATISTICS, describe
 from training.task import Task, facts
@@ -132,6 +133,7 @@ def methods(federation, contract, tmp_path_factory):
     with pytest.raises(FederationError):
         stage.run(tasks, keep_last_round=True)
     stage.tasks = tasks
+    stage.log = (federation.work / "researcher.log").read_text()
     return stage
 
 
@@ -315,6 +317,12 @@ def test_scaffold_and_the_server_optimiser_train(methods):
     assert losses[1] < losses[0]
 
 
+def test_no_loss_of_a_training_batch_leaves_a_site(methods):
+    """Fed-BioMed's researcher logs every value that a node sends; one of a few patients carries no noise."""
+    assert "VALIDATION ON GLOBAL UPDATES" in methods.log
+    assert "mTRAINING" not in methods.log
+
+
 def test_personal_parameters_never_leave_a_site(methods):
     assert not any(name.startswith(("head", "image_head")) for name in methods.weights("personal"))
     assert not any(name.startswith("head") for name in methods.weights("personal.nice"))
@@ -360,8 +368,9 @@ def test_the_nodes_agree_with_a_validation_made_here(methods, nodes, contract):
 
 def test_small_nodes_send_no_table_and_nobody_sends_one_batch(methods):
     final = json.loads((methods.out / f"{MODEL}.json").read_text())["final"]
-    assert not any(name.startswith(("patients_", "events_")) for name in final["dijon"])
+    assert not any(name.startswith(("patients_", "events_", "free_", "failed_", "followed")) for name in final["dijon"])
     assert final["dijon"]["n"] == 2
+    assert OutcomeTable.from_metrics(final["nice"]).patients == final["nice"]["n"]
 
 
 def test_a_resumed_training_equals_the_uninterrupted_one(resumed):

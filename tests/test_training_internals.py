@@ -69,6 +69,10 @@ assert "self.training_plan.set_data_loaders(" in inspect.getsource(Round)
 from fedbiomed.common.training_plans import TorchTrainingPlan
 sent = inspect.getsource(TorchTrainingPlan.after_training_params)
 assert "self.postprocess(" in sent and "node_id" in inspect.signature(TorchTrainingPlan.post_init).parameters
+steps = inspect.getsource(TorchTrainingPlan.training_routine)
+assert {"history_monitor", "node_args"} <= set(inspect.signature(TorchTrainingPlan.training_routine).parameters)
+assert steps.index("self._dp_controller.before_training(") < steps.index("self._train_over_batch(data, target)")
+assert steps.index("if history_monitor is not None:") < steps.index("history_monitor.add_scalar(")
 assert "PrivacyEngine()" in inspect.getsource(__import__("fedbiomed.common.privacy", fromlist=["x"]).DPController)
 assert {"_create_hash", "list_training_plans", "get_training_plan_by_id", "approve_training_plan"} <= set(
     dir(TrainingPlanSecurityManager)
