@@ -20,6 +20,8 @@ _METRICS: tuple[tuple[Message, tuple[str, ...]], ...] = (
         ("metrics.auc_bayes", "evaluation.expected_auc_pfs_12m.bayes_ceiling"),
     ),
     (Message("C-index"), ("metrics.c_index", "evaluation.observed_c_index.model")),
+    (Message("Answers at 12 months that hold the outcome"), ("evaluation.conformal_sets.pfs_12m.all.coverage",)),
+    (Message("Indeterminate answers at 12 months"), ("evaluation.conformal_sets.pfs_12m.all.indeterminate",)),
 )
 
 

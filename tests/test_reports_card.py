@@ -21,6 +21,9 @@ TRAINED = {
         "patients": 96,
         "by_centre": {"A": 0.7, "B": {"value": 0.75, "lower": 0.7, "upper": 0.8}},
         "observed_c_index": {"model": 0.7, "clinical": 0.6},
+        "conformal_sets": {
+            "pfs_12m": {"all": {"coverage": {"value": 0.81, "lower": 0.7, "upper": 0.9}, "indeterminate": None}}
+        },
         "expected_auc_pfs_12m": {
             "model": {"value": 0.78, "lower": 0.7, "upper": 0.85},
             "clinical": {"value": 0.66, "lower": 0.6, "upper": 0.72},
@@ -55,6 +58,7 @@ def test_the_card_of_a_rehearsal():
         ("AUC, clinical data alone", 0.66, (0.6, 0.72)),
         ("AUC of the known truth (ceiling)", 0.84, (0.8, 0.88)),
         ("C-index", 0.7, None),
+        ("Answers at 12 months that hold the outcome", 0.81, (0.7, 0.9)),
     ]
     assert card.first("evaluation.patients") == 96
 
