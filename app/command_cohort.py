@@ -79,3 +79,17 @@ def prepare(
                 progress=progress,
             )
     messages.print(f"Node data written to {out}; see {out / 'report.json'}", highlight=False, markup=False)
+
+
+@commands.command()
+def unfavourable(
+    out: Annotated[Path, typer.Argument(help="New folder for the studies.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
+    workers: Workers = 1,
+) -> None:
+    """Write studies with one thing wrong or difficult each, and which check has to notice it."""
+    from cohort.unfavourable import write_unfavourable
+
+    with reported(), progress_bar(load_settings().language) as progress:
+        write_unfavourable(out, seed=seed, workers=workers, progress=progress)
+    messages.print(f"Studies written to {out}; see {out / 'expected.csv'}", highlight=False, markup=False)

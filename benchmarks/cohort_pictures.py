@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from cohort.population import Patient, draw_patient
 from cohort.rendering import Body, render
 from cohort.scanner import ct_image, pet_image
 from cohort.sites import SITES
+from cohort.unfavourable import CASES, scanned
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PATIENTS = ((0, 3), (2, 5), (4, 1), (7, 1))  # site, number
 PIXEL_MM = 3.5
+TILE = 152, 360  # pixels for one coronal plane
 
 
 def grey(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.uint8]:
@@ -62,6 +64,31 @@ def ct_planes(patient: Patient, body: Body) -> list[NDArray[np.uint8]]:
     return [*planes, np.concatenate([scaled(one, y, x) for one in axial])[: len(planes[0])]]
 
 
+def unfavourable() -> Image.Image:
+    """The unfavourable cases that show on images: anterior projection of the PET, a coronal plane of the CT."""
+    tiles = []
+    for case in CASES.values():
+        if case.speaker == "record":
+            continue
+        scans = scanned(case)
+        tile = Image.new("L", (2 * TILE[0], TILE[1]), 255)
+        place(tile, 0, scans.pet, 255 - grey(scans.pet.array.max(axis=1)[::-1], 0, 8))
+        if scans.ct is not None:
+            place(tile, TILE[0], scans.ct, grey(scans.ct.array[::-1, scans.ct.shape[1] // 2 + 4], -200, 300))
+        ImageDraw.Draw(tile).text((4, 2), case.name, fill=0)
+        tiles.append(np.asarray(tile))
+    return Image.fromarray(np.concatenate([np.concatenate(tiles[i : i + 4], axis=1) for i in range(0, len(tiles), 4)]))
+
+
+def place(tile: Image.Image, left: int, volume: Volume, plane: NDArray[np.uint8]) -> None:
+    """Paste a coronal plane where it lies: the feet of the rendering at the bottom, its middle in the middle."""
+    x, _, z = volume.spacing
+    picture = Image.fromarray(scaled(plane, z, x))
+    low = volume.bounds[0]
+    column = left + TILE[0] // 2 + round(low[0] / PIXEL_MM)
+    tile.paste(picture, (column, TILE[1] - picture.height - round(low[2] / PIXEL_MM)))
+
+
 def main(out: Path) -> None:
     """Render and draw."""
     projections: list[NDArray[np.uint8]] = []
@@ -72,6 +99,7 @@ def main(out: Path) -> None:
         if (site, number) == PATIENTS[0]:
             stacked(ct_planes(patient, body), 0).save(out / "cohort_ct.png", optimize=True)
     stacked(projections, 255).save(out / "cohort_mip.png", optimize=True)
+    unfavourable().save(out / "cohort_unfavourable.png", optimize=True)
 
 
 if __name__ == "__main__":

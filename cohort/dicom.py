@@ -43,8 +43,10 @@ _CORRECTIONS: Final[dict[str, list[str]]] = {
 _RECONSTRUCTION: Final = {SIEMENS: "PSF+TOF 2i21s", GE: "VPFX", PHILIPS: "BLOB-OS-TF"}
 
 
-def write_study(patient: Patient, pet: Volume, ct: Volume, folder: Path, *, seed: int, encoding: Encoding) -> None:
-    """Write `folder`/PT/*.dcm and `folder`/CT/*.dcm.
+def write_study(
+    patient: Patient, pet: Volume, ct: Volume | None, folder: Path, *, seed: int, encoding: Encoding
+) -> None:
+    """Write `folder`/PT/*.dcm and, with a CT, `folder`/CT/*.dcm.
 
     Args:
         patient: whose study it is.
@@ -54,7 +56,10 @@ def write_study(patient: Patient, pet: Volume, ct: Volume, folder: Path, *, seed
         seed: of the cohort; UIDs derive from it and from the patient.
         encoding: of the pixels.
     """
-    for series in series_of(patient, pet, ct, seed=seed, encoding=encoding):
+    both = [pet_series(patient, pet, seed=seed, encoding=encoding)]
+    if ct is not None:
+        both.append(ct_series(patient, ct, seed=seed))
+    for series in both:
         (folder / series.modality).mkdir(parents=True, exist_ok=True)
         writer = InstanceWriter(series.common, compressed=encoding.compressed)
         for index, (tags, pixels) in enumerate(series.slices):
@@ -70,15 +75,16 @@ class UnwrittenSeries:
     slices: Iterator[tuple[dict[str, Any], NDArray[np.uint16]]]
 
 
-def series_of(
-    patient: Patient, pet: Volume, ct: Volume, *, seed: int, encoding: Encoding
-) -> tuple[UnwrittenSeries, UnwrittenSeries]:
-    """PET and CT as `write_study` writes them; the slices come one by one."""
+def pet_series(patient: Patient, pet: Volume, *, seed: int, encoding: Encoding) -> UnwrittenSeries:
+    """The PET as `write_study` writes it; the slices come one by one."""
     names = _Names(f"{seed}/{patient.id}")
-    return (
-        _unwritten("PT", pet, _pet_header(patient, names), _pet_slices(patient, pet, encoding), names),
-        _unwritten("CT", ct, _ct_header(patient, names), _ct_slices(ct), names),
-    )
+    return _unwritten("PT", pet, _pet_header(patient, names), _pet_slices(patient, pet, encoding), names)
+
+
+def ct_series(patient: Patient, ct: Volume, *, seed: int) -> UnwrittenSeries:
+    """The CT as `write_study` writes it; the slices come one by one."""
+    names = _Names(f"{seed}/{patient.id}")
+    return _unwritten("CT", ct, _ct_header(patient, names), _ct_slices(ct), names)
 
 
 def _unwritten(

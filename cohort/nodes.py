@@ -17,7 +17,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from clinical.reading import read_table
-from cohort.dicom import series_of
+from cohort.dicom import ct_series, pet_series
 from cohort.eligibility import LeftOut, pair_row
 from cohort.parallel import ordered_map
 from cohort.population import draw_patient
@@ -181,17 +181,16 @@ def _without_images(case: Case, row: Pairing, case_id: str, node: Path, contract
 
 def _unwritten_study(one: Scan, seed: int, case_id: str) -> Study:
     """What `imaging.loading.load_study` would make of the files, with the checks that speak of one PET and one CT."""
-    pet_series, ct_series = series_of(one.patient, one.pet, one.ct, seed=seed, encoding=one.encoding)
-    pet_headers, pet_geometry, stored = _stacked(pet_series)
-    _, ct_geometry, ct_stored = _stacked(ct_series)
+    pet_headers, pet_geometry, stored = _stacked(pet_series(one.patient, one.pet, seed=seed, encoding=one.encoding))
+    ct_headers, ct_geometry, ct_stored = _stacked(ct_series(one.patient, one.ct, seed=seed))
     calibration = calibrate(pet_headers)
     suv = stored * np.array(calibration.scales, np.float32)[:, None, None]
-    hu = (ct_stored.astype(np.int32) + int(ct_series.common.RescaleIntercept)).astype(np.int16)
+    hu = (ct_stored.astype(np.int32) + int(ct_headers[0].RescaleIntercept)).astype(np.int16)
     pet, ct = Volume(suv, pet_geometry.affine, "g/ml"), Volume(hu, ct_geometry.affine, "HU")
     told = header_checks(
         calibration.facts, disagreement=calibration.disagreement, pet=pet_geometry, told_slices=len(pet_headers)
     )
-    checks = (calibration.check(), *image_checks(pet, ct), *told)
+    checks = (calibration.check(), *image_checks(pet, ct, weight_kg=calibration.facts.weight_kg), *told)
     return Study(case_id, pet, ct, calibration.facts, series=(), checks=checks)
 
 

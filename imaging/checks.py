@@ -27,16 +27,25 @@ if TYPE_CHECKING:
 
 _LUNGS_ML = 1200.0  # both lungs of a small adult at shallow breathing
 _ONE_LUNG_ML = 250.0
+_WHOLE_BODY_MM = 850.0  # length of a CT that shows most of the body
+_KG_PER_LITRE = 0.9, 1.9  # of the body seen; 1.3 to 1.6 where the lower legs are missing
 
 
-def image_checks(pet: Volume, ct: Volume | None, *, ct_frame_assumed: bool = False) -> list[QualityCheck]:
+def image_checks(
+    pet: Volume, ct: Volume | None, *, ct_frame_assumed: bool = False, weight_kg: float | None = None
+) -> list[QualityCheck]:
     """What the images themselves show: coverage, extent, alignment, plausible SUV (where there is SUV), orientation.
 
-    With a CT, also what `imaging.circumstances` can judge.
+    With a CT, also what `imaging.circumstances` can judge, and whether the weight fits the body seen.
 
-    `ct_frame_assumed`: see `imaging.choice.Choice`.
+    Args:
+        pet: SUVbw, or "stored" where there is no SUV.
+        ct: HU, where there is one.
+        ct_frame_assumed: see `imaging.choice.Choice`.
+        weight_kg: of the PET's headers.
     """
     anatomy = anatomy_of(ct) if ct is not None else None
+    weight = _weight_fits(anatomy, weight_kg) if anatomy and weight_kg else None
     return [
         _ct_present(ct, assumed=ct_frame_assumed),
         _chest_covered(anatomy),
@@ -44,6 +53,7 @@ def image_checks(pet: Volume, ct: Volume | None, *, ct_frame_assumed: bool = Fal
         _alignment(pet, ct),
         *([_suv_plausible(pet, ct)] if pet.unit == "g/ml" else []),
         _orientation(anatomy),
+        *([weight] if weight else []),
         *(circumstance_checks(pet, ct) if ct is not None else []),
     ]
 
@@ -94,7 +104,15 @@ def _chest_covered(anatomy: Anatomy | None) -> QualityCheck:
                 "The chest is not covered: {volumes}; two lungs of {n:.0f} ml expected.", volumes=volumes, n=_LUNGS_ML
             ),
         )
+    if _ends_in_lungs(anatomy):
+        return _warn(name, Message("The scan ends within the chest: {volumes}.", volumes=volumes))
     return _pass(name, Message("The chest is covered: {volumes}.", volumes=volumes))
+
+
+def _ends_in_lungs(anatomy: Anatomy) -> bool:
+    """The first or last slices show lung; the outermost ones may lie half outside of the CT."""
+    span = anatomy.lung_slices
+    return span is not None and (span[0] < 2 or span[1] > len(anatomy.lungs) - 3)
 
 
 def _pet_extent(pet: Volume) -> QualityCheck:
@@ -165,6 +183,29 @@ def _orientation(anatomy: Anatomy | None) -> QualityCheck:
         "Section of the body 10 cm above the lungs {above:.0f} cm², below {below:.0f} cm².", above=above, below=below
     )
     return _graded(name, reason, good=above <= below, bearable=above <= 1.3 * below)
+
+
+def _weight_fits(anatomy: Anatomy, weight_kg: float) -> QualityCheck | None:
+    """Pounds, or height and weight exchanged; None where too little of the body was scanned to tell."""
+    litres = float(anatomy.body.sum()) * anatomy.ct.voxel_ml / 1000
+    low, high = _head_foot(anatomy.ct)
+    if weight_kg < _KG_PER_LITRE[0] * litres or (
+        high - low >= _WHOLE_BODY_MM and weight_kg > _KG_PER_LITRE[1] * litres
+    ):
+        reason = Message(
+            "A weight of {kg:.0f} kg does not fit the body seen on CT ({litres:.0f} litres): the SUV may be wrong.",
+            kg=weight_kg,
+            litres=litres,
+        )
+        return _warn("weight_fits", reason)
+    if high - low < _WHOLE_BODY_MM:
+        return None
+    return _pass(
+        "weight_fits",
+        Message(
+            "The weight of {kg:.0f} kg fits the body seen on CT ({litres:.0f} litres).", kg=weight_kg, litres=litres
+        ),
+    )
 
 
 def _uptake_time(facts: PetFacts, disagreement: float) -> QualityCheck:

@@ -178,7 +178,9 @@ def _load(choice: Choice, calibration: Calibration, pseudonym_key: bytes, progre
         pet = pet.like(pet.array + np.asarray(calibration.intercepts, np.float32)[:, None, None], "stored")
     ct, ct_instances = _load_ct(ct_series, part(progress, 0.4, 1.0))
     compression = compression_check(instances, ct_instances)
-    images = partial(image_checks, pet, ct, ct_frame_assumed=choice.ct_frame_assumed)
+    images = partial(
+        image_checks, pet, ct, ct_frame_assumed=choice.ct_frame_assumed, weight_kg=calibration.facts.weight_kg
+    )
     stated = calibration.check()
     told = header_checks(
         calibration.facts,

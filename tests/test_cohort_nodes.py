@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from app.command import main
 from cohort.nodes import Preparation, contract_at, simulate_nodes
 from cohort.population import draw_patient
 from cohort.prepare import prepare_node_data
@@ -101,3 +103,14 @@ def test_an_earlier_run_leaves_no_case(bare, tmp_path):
 def test_impossible_cohorts_are_refused(tmp_path):
     with pytest.raises(SettingsError):
         simulate_nodes(patients=3, sites=4, seed=0, out=tmp_path, preparation=Preparation(CONTRACT, KEY))
+
+
+def test_the_command_uses_the_key_of_the_settings(bare, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDPET_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "pseudonym.key").write_bytes(KEY)
+    given = ["--patients", "5", "--sites", "5", "--seed", "12", "--node-data", "--spacing", "0"]
+    done = CliRunner().invoke(main, ["cohort", "simulate", *given, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    for code in CODES:
+        assert (tmp_path / "out" / code / "cases.csv").read_bytes() == (bare / code / "cases.csv").read_bytes()

@@ -54,6 +54,33 @@ def test_lungs_are_found_on_their_sides_with_their_volume(patient):
     assert columns.max() < anatomy.lungs.shape[2] / 2  # the patient's right has small x
 
 
+def test_a_scan_that_ends_within_the_chest_warns(patient):
+    anatomy = anatomy_of(patient[1])
+    low, high = anatomy.lung_slices
+    middle = (low + high) // 2
+    for first, last in ((0, high - 5), (low + 5, len(patient[1].array))):
+        assert first < middle < last
+        checks = named(image_checks(*(cut(volume, first, last) for volume in patient)))
+        assert checks["chest_covered"].level is Level.WARN
+        assert "ends within the chest" in str(checks["chest_covered"].reason)
+
+
+def test_weight_must_fit_the_body_seen(patient):
+    """The thorax is 80 cm long: too short for an upper limit; stretched to 90 cm it has one."""
+    pet, ct = patient
+    affine = ct.affine.copy()
+    affine[2, 2] *= 1.125
+    longer = Volume(ct.array, affine, "HU")
+    litres = anatomy_of(longer).body.sum() * 0.064
+    for factor, level in ((0.8, Level.WARN), (1.0, Level.PASS), (1.8, Level.PASS), (2.0, Level.WARN)):
+        told = named(image_checks(pet, longer, weight_kg=factor * float(litres)))["weight_fits"]
+        assert told.level is level, factor
+    short = float(anatomy_of(ct).body.sum()) * 0.064
+    assert "weight_fits" not in named(image_checks(pet, ct, weight_kg=3 * short))
+    assert named(image_checks(pet, ct, weight_kg=0.5 * short))["weight_fits"].level is Level.WARN
+    assert "weight_fits" not in named(image_checks(pet, ct))
+
+
 def test_an_abdomen_is_no_chest(patient):
     pet, ct = (cut(volume, 0, 80) for volume in patient)
     checks = named(image_checks(pet, ct))
