@@ -71,11 +71,11 @@ def test_weight_must_fit_the_body_seen(patient):
     affine = ct.affine.copy()
     affine[2, 2] *= 1.125
     longer = Volume(ct.array, affine, "HU")
-    litres = anatomy_of(longer).body.sum() * 0.064
+    litres = anatomy_of(longer).body.sum() * 64e-6  # of a voxel of 4 mm
     for factor, level in ((0.8, Level.WARN), (1.0, Level.PASS), (1.8, Level.PASS), (2.0, Level.WARN)):
         told = named(image_checks(pet, longer, weight_kg=factor * float(litres)))["weight_fits"]
         assert told.level is level, factor
-    short = float(anatomy_of(ct).body.sum()) * 0.064
+    short = float(anatomy_of(ct).body.sum()) * 64e-6  # of a voxel of 4 mm
     assert "weight_fits" not in named(image_checks(pet, ct, weight_kg=3 * short))
     assert named(image_checks(pet, ct, weight_kg=0.5 * short))["weight_fits"].level is Level.WARN
     assert "weight_fits" not in named(image_checks(pet, ct))
