@@ -20,6 +20,7 @@ from training.designs import (
     FEDERATED,
     HARMONISED,
     POOLED,
+    PRIVATE,
     QUANTITIES,
     SINGLE,
     Trainer,
@@ -32,6 +33,7 @@ from training.evaluation_report import page
 from training.evaluation_run import evaluate
 from training.gather import gather
 from training.leakage import audit, dates, duplicates, same_pixels, telling_inputs
+from training.privacy import epsilon
 from training.scoring import alarms, goals, subgroups
 from training.task import Task
 
@@ -55,6 +57,14 @@ rounds = 5
 local_epochs = 2
 batch_size = 8
 learning_rate = 0.05
+[private]
+network = "clinical"
+rounds = 5
+local_epochs = 2
+batch_size = 8
+learning_rate = 0.05
+clip = 1.0
+noise = 1.2
 [leakage]
 permutations = 2
 [vendors]
@@ -110,6 +120,26 @@ def test_the_planted_effects_are_found_below_the_ceiling(report):
         assert design["federated_minus"]["tmtv_clinical"]["upper"] < 0
         assert design["models"]["bayes"]["expected_slope"]["value"] == pytest.approx(1, abs=1e-3)
         assert design["models"]["bayes"]["slope"]["lower"] < 1 < design["models"]["bayes"]["slope"]["upper"]
+
+
+def test_a_private_federation_is_reported_with_its_epsilon(report):
+    within, unseen = (report["designs"][name] for name in ("within_centre", "leave_one_centre_out"))
+    patients = {"nice": 39, "lyon": 28, "dijon": 22}  # four fifths of the seven tenths
+    usual = {"batch_size": 8, "epochs": 10, "noise": 1.2, "delta": 1e-3}
+    assert within["epsilon"] == {name: pytest.approx(epsilon(patients=n, **usual)) for name, n in patients.items()}
+    assert within["federated_minus"][PRIVATE]["value"] != 0
+    assert (unseen["epsilon"], PRIVATE in unseen["models"]) == ({}, False)
+
+
+def test_noise_takes_away_what_training_found(cohort, folder):
+    config = read_config(folder / "evaluation.toml")
+    private = config.private.model_copy(update={"noise": 1e3})
+    trainer = Trainer(cohort, config.model_copy(update={"private": private}), lambda *_: None, 1)
+    sites = cohort.by_site(np.ones(160, bool))
+    (lost,) = trainer.private(list(sites.values()))
+    (found,) = trainer.model(list(sites.values()))
+    assert lost.losses[-1] > found.losses[-1] + 0.5
+    assert trainer.epsilon(sites)["nice"] < 0.01
 
 
 def test_quantities_are_a_baseline_that_after_combat_knows_no_other_centre(report):

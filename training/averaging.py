@@ -8,11 +8,13 @@ One centre alone is a federation of one; so is the pooled training of all patien
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from fedbiomed.common.dataloader import PytorchDataLoader
+from opacus import GradSampleModule, PrivacyEngine
 from torch.utils.data import Dataset, Subset
 
 from inference.calibration import survival_of
@@ -64,13 +66,21 @@ class Fitted:
         return self.calibration.free(logits, score, self.edges)
 
 
-def fit(task: Task, centres: Sequence[Patients], *, local_epochs: int = 1, quantised: bool = False) -> Fitted:
+def fit(
+    task: Task,
+    centres: Sequence[Patients],
+    *,
+    local_epochs: int = 1,
+    quantised: bool = False,
+    initial: Mapping[str, Tensor] | None = None,
+) -> Fitted:
     """Train by federated averaging and recalibrate as a rehearsal does.
 
     Args:
         task: network and how to train it.
         centres: patients of each centre; their own split gives the validation patients.
         local_epochs: passes over a centre's patients in a round.
+        initial: first parameters; None begins anew.
         quantised: send what secure aggregation would (rounded, see `training.masking`), without masks, which cancel.
 
     Raises:
@@ -78,6 +88,8 @@ def fit(task: Task, centres: Sequence[Patients], *, local_epochs: int = 1, quant
     """
     torch.manual_seed(task.seed)
     network = task.build()
+    if initial is not None:
+        network.load_state_dict(initial)
     nodes = [_dataset(task, patients) for patients in centres]
     losses = []
     for index in range(task.rounds):
@@ -125,14 +137,39 @@ def _round(network: nn.Module, task: Task, node: NodeDataset, index: int, local_
     """A node's round: validate the shared model, then train it in place."""
     training, validation = _loaders(node, index)
     metrics = _steps_of_validation(network, task, node, validation)
-    optimizer = torch.optim.AdamW(task.parameter_groups(network, index), weight_decay=task.weight_decay)
-    network.train()
+    trained, optimizer, training = _private(network, task, index, training)
     for _ in range(local_epochs):
         for data, target in training:
             optimizer.zero_grad()
-            torch.autograd.backward(training_loss(network, task, data, target))
+            torch.autograd.backward(training_loss(trained, task, data, target))
             optimizer.step()
+    if isinstance(trained, GradSampleModule):
+        network.load_state_dict(trained.to_standard_module().state_dict())
     return metrics
+
+
+def _private(
+    network: nn.Module, task: Task, index: int, training: PytorchDataLoader
+) -> tuple[nn.Module, torch.optim.Optimizer, PytorchDataLoader]:
+    """Network, optimiser and batches of a round; with differential privacy those of Opacus, as on a node.
+
+    The hooks of Opacus are on a copy of the network.
+    """
+    privacy = task.method.privacy
+    trained = deepcopy(network) if privacy.local else network
+    trained.train()
+    optimizer = torch.optim.AdamW(task.parameter_groups(trained, index), weight_decay=task.weight_decay)
+    if privacy.noise is None or privacy.clip is None:
+        return trained, optimizer, training
+    engine = PrivacyEngine()
+    private: tuple[nn.Module, torch.optim.Optimizer, PytorchDataLoader] = engine.make_private(
+        module=trained,
+        optimizer=optimizer,
+        data_loader=training,
+        noise_multiplier=privacy.noise,
+        max_grad_norm=privacy.clip,
+    )
+    return private
 
 
 def _validate(network: nn.Module, task: Task, node: NodeDataset, index: int) -> dict[str, float]:

@@ -18,7 +18,9 @@ from fedpet.messages import Message
 from inference.calibration import ENDPOINT_MONTHS
 from training import combat
 from training.averaging import fit
+from training.initial import read_initial
 from training.node_data import split
+from training.privacy import epsilon
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 FEDERATED, POOLED, AVERAGE, QUANTISED = "federated", "pooled", "average", "quantised"
+PRIVATE = "private"  # a federation with local differential privacy
 CLINICAL, TMTV_CLINICAL = "clinical", "tmtv_clinical"
 QUANTITIES, HARMONISED = "quantities_clinical", "harmonised_clinical"
 SINGLE = "single:"  # followed by the centre's name
@@ -50,6 +53,7 @@ class Answers:
         losses: validation loss by round of the federated and of the pooled training, first fold and seed.
         thresholds: (n, E) of the federated model's conformal sets, in the order of `ENDPOINT_MONTHS`; the mean over the
             seeds, nan where there is none.
+        epsilon: of the private federation by centre, all seeds together; empty where there is none.
     """
 
     member: Flags
@@ -57,6 +61,7 @@ class Answers:
     trained_on: Mapping[str, int]
     losses: Mapping[str, tuple[float, ...]]
     thresholds: Floats
+    epsilon: Mapping[str, float]
 
 
 class Trainer:
@@ -90,6 +95,29 @@ class Trainer:
         """The network under evaluation."""
         return self._fit(self.config.model, self.cohort, centres, quantised=quantised)
 
+    def private(self, centres: Sequence[Patients]) -> list[Fitted]:
+        """The federation with differential privacy; none where it was not asked for."""
+        training = self.config.private
+        return [] if training is None else self._fit(training, self.cohort, centres)
+
+    def epsilon(self, centres: Mapping[str, Patients]) -> dict[str, float]:
+        """What it costs each centre's training patients."""
+        training = self.config.private
+        if training is None:
+            return {}
+        epochs = training.rounds * training.local_epochs * len(self.config.seeds)
+        task = training.task(self.cohort.contract, 0)
+        return {
+            name: epsilon(
+                patients=len(split(patients.case_ids, task.validation_fraction)[0]),
+                batch_size=training.batch_size,
+                epochs=epochs,
+                noise=training.noise,
+                delta=training.delta,
+            )
+            for name, patients in centres.items()
+        }
+
     def baseline(self, name: str, member: Flags) -> tuple[Cohort, list[Fitted]]:
         """A clinical baseline, trained by the federation of some of the patients; with the cohort it reads."""
         cohort = self.reads[name]
@@ -104,7 +132,9 @@ class Trainer:
                 self._done / self._fits, Message("Training {done} of {fits}", done=self._done + 1, fits=self._fits)
             )
             task = training.task(cohort.contract, seed)
-            fitted.append(fit(task, centres, local_epochs=training.local_epochs, quantised=quantised))
+            initial = read_initial(training.initial, task).parameters if training.initial else None
+            epochs = training.local_epochs
+            fitted.append(fit(task, centres, local_epochs=epochs, quantised=quantised, initial=initial))
             self._done += 1
         return fitted
 
@@ -114,7 +144,7 @@ def count_fits(cohort: Cohort, config: EvaluationConfig) -> int:
     trainer = Trainer(cohort, config, lambda *_: None, 1)
     folds, centres = len(config.unseen or cohort.sites), len(cohort.sites)
     each = {
-        "within_centre": 2 + config.quantised + centres + len(trainer.baselines()),
+        "within_centre": 2 + config.quantised + (config.private is not None) + centres + len(trainer.baselines()),
         "leave_one_centre_out": centres + folds * (2 + len(trainer.baselines(unseen=True))),
     }
     return len(config.seeds) * sum(each[design] for design in config.designs)
@@ -130,6 +160,8 @@ def within_centre(trainer: Trainer) -> Answers:
     models = {FEDERATED: trainer.model(list(sites.values())), POOLED: trainer.model([everybody])}
     if trainer.config.quantised:
         models[QUANTISED] = trainer.model(list(sites.values()), quantised=True)
+    if private := trainer.private(list(sites.values())):
+        models[PRIVATE] = private
     answer = partial(_answer, cohort, held_out)
     survival = {name: answer(fitted) for name, fitted in models.items()}
     sizes = dict.fromkeys(models, int(training.sum()))
@@ -141,7 +173,8 @@ def within_centre(trainer: Trainer) -> Answers:
         reads, fitted = trainer.baseline(name, training)
         survival[name] = _answer(reads, held_out, fitted)
         sizes[name] = int(training.sum())
-    return Answers(held_out, survival, sizes, _losses(models), _thresholds(held_out, models[FEDERATED]))
+    thresholds = _thresholds(held_out, models[FEDERATED])
+    return Answers(held_out, survival, sizes, _losses(models), thresholds, trainer.epsilon(sites))
 
 
 def leave_one_centre_out(trainer: Trainer) -> Answers:
@@ -176,7 +209,7 @@ def leave_one_centre_out(trainer: Trainer) -> Answers:
             sizes[model] = min(int((~test).sum()), sizes.get(model, len(test)))
     if HARMONISED in trainer.baselines():
         survival[HARMONISED] = np.full_like(survival[FEDERATED], np.nan)  # no shift and scale of an unseen centre
-    return Answers(member, survival, sizes, losses, thresholds)
+    return Answers(member, survival, sizes, losses, thresholds, {})
 
 
 def holdout(cohort: Cohort, fraction: float) -> Flags:

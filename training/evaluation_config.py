@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fedpet.errors import SettingsError
 from fedpet.messages import Message
 from inference.contract import Contract, default_contract
+from training.method import CLEAR, Method, Privacy
 from training.task import Task
 
 Design = Literal["within_centre", "leave_one_centre_out"]
@@ -37,6 +38,13 @@ class Training(_Section):
     local_epochs: int = Field(default=1, ge=1)
     batch_size: int = Field(default=4, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
+    initial: Path | None = None
+    frozen: tuple[str, ...] = ()
+
+    @property
+    def method(self) -> Method:
+        """Aggregation and privacy."""
+        return CLEAR
 
     def task(self, contract: Contract, seed: int) -> Task:
         """The nodes' task."""
@@ -49,7 +57,22 @@ class Training(_Section):
             learning_rate=self.learning_rate,
             augment=self.network != "clinical",
             seed=seed,
+            frozen=self.frozen,
+            method=self.method,
         )
+
+
+class PrivateTraining(Training):
+    """A federation with local differential privacy, see `training.privacy`."""
+
+    clip: float = Field(default=1.0, gt=0)
+    noise: float = Field(default=1.0, gt=0)
+    delta: float = Field(default=1e-3, gt=0, lt=1)
+
+    @property
+    def method(self) -> Method:
+        """Aggregation and privacy."""
+        return Method(privacy=Privacy(secure_aggregation="none", clip=self.clip, noise=self.noise, delta=self.delta))
 
 
 class Leakage(_Section):
@@ -76,6 +99,7 @@ class EvaluationConfig(_Section):
         quantities: further clinical baselines: with the quantities as "measured", and "harmonised" by ComBat.
         model: the network under evaluation and its training.
         clinical: the same for the clinical baselines.
+        private: a federation with differential privacy, within centres; None: not run.
         vendors: maker of the scanner by centre.
         references: column of cases.csv -> whether a patient with more of it does "better" or "worse".
         leakage: the audit.
@@ -94,6 +118,7 @@ class EvaluationConfig(_Section):
     quantities: tuple[Literal["measured", "harmonised"], ...] = ()
     model: Training = Training()
     clinical: Training = Training(network="clinical", rounds=20, local_epochs=2, batch_size=8, learning_rate=1e-2)
+    private: PrivateTraining | None = None
     vendors: dict[str, str] = Field(default_factory=dict)
     references: dict[str, Literal["better", "worse"]] = Field(default_factory=dict)
     leakage: Leakage = Leakage()
@@ -128,8 +153,13 @@ def read_config(path: Path) -> EvaluationConfig:
             needed=Message("One of the network's edges: {edges}.", edges=edges),
             advice=Message("Take 12 for PFS12 or 6 for durable benefit."),
         )
-    nodes = tuple(folder if folder.is_absolute() else path.parent / folder for folder in config.nodes)
-    return config.model_copy(update={"nodes": nodes})
+    nodes = tuple(path.parent / folder for folder in config.nodes)
+    parts = {
+        name: part.model_copy(update={"initial": path.parent / part.initial})
+        for name in ("model", "clinical", "private")
+        if (part := getattr(config, name)) is not None and part.initial is not None
+    }
+    return config.model_copy(update={"nodes": nodes, **parts})
 
 
 def _refused(found: Message) -> SettingsError:

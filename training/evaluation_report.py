@@ -13,13 +13,14 @@ from training.designs import (
     FEDERATED,
     HARMONISED,
     POOLED,
+    PRIVATE,
     QUANTISED,
     QUANTITIES,
     SINGLE,
     TMTV_CLINICAL,
 )
 from training.figures import Curve, chart, forest
-from training.scoring import BAYES, PRIVATE
+from training.scoring import BAYES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,7 +40,7 @@ _MODELS = {
     QUANTITIES: Message("Measured quantities and clinical data"),
     HARMONISED: Message("Quantities after ComBat and clinical data"),
     BAYES: Message("Bayes ceiling (the truth)"),
-    PRIVATE: Message("Local differential privacy, epsilon at most 8"),
+    PRIVATE: Message("Local differential privacy"),
 }
 _DESIGNS = {
     "within_centre": Message("Hold-out within centres"),
@@ -224,6 +225,9 @@ def _design(name: str, design: Mapping[str, Any], tell: Say) -> list[str]:
     sentences = [tell(told), *([tell(ranked)] if design["ranked_within_centres"] else [])]
     if HARMONISED in design["models"] and not design["models"][HARMONISED]["patients"]:
         sentences.append(tell(Message("ComBat cannot be applied to a centre that was not in its fit.")))
+    if design["epsilon"]:
+        spent = ", ".join(f"{centre} {value:.2f}" for centre, value in design["epsilon"].items())
+        sentences.append(tell(Message("Epsilon of local differential privacy by centre: {spent}.", spent=spent)))
     return [
         f"<h2>{escape(tell(_DESIGNS[name]))}</h2><p>{escape(' '.join(sentences))}</p>",
         _forest(design, tell),

@@ -15,6 +15,7 @@ from training.designs import (
     CLINICAL,
     FEDERATED,
     POOLED,
+    PRIVATE,
     QUANTISED,
     SINGLE,
     TMTV_CLINICAL,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 BAYES = "bayes"
-PRIVATE = "private"  # a federation with local differential privacy: runs on real nodes only
 TRUTH_MONTHS = 12.0  # the horizon of the true probability in node data
 THRESHOLDS = np.round(np.arange(0.05, 0.96, 0.05), 2)
 _GROUPS = 5  # of the calibration curve
@@ -252,6 +252,7 @@ def score(cohort: Cohort, answers: Answers, config: EvaluationConfig, *, grouped
         "judged_on": scores.kind,
         "ranked_within_centres": grouped,
         "trained_on": dict(answers.trained_on),
+        "epsilon": dict(answers.epsilon),
         "validation_losses": {name: list(losses) for name, losses in answers.losses.items()},
         "models": {name: scores.metrics(name) for name in scores.models()},
         "integrated_brier_without_covariates": scores.reference_brier(),
