@@ -40,6 +40,9 @@ def rehearse(
         list[int] | None, typer.Option(help="Seed of the first parameters and of the batches; several: an average.")
     ] = None,
     network: Annotated[str, typer.Option(help="Name of the network.")] = "evidence",
+    contract: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Input contract; the default one without.")
+    ] = None,
     initial: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Bundle whose parameters to begin with.")
     ] = None,
@@ -57,6 +60,7 @@ def rehearse(
 ) -> None:
     """Start one Fed-BioMed node a site on this machine, train and export a bundle."""
     from fedpet.journal import Journal
+    from inference.contract import Contract
     from training.method import read_method
     from training.rehearsal import rehearse as run
 
@@ -74,6 +78,7 @@ def rehearse(
             batch_size=batch_size,
             learning_rate=learning_rate,
             network=network,
+            contract=Contract.read(contract) if contract else None,
             initial=initial,
             frozen=frozen or (),
             method=read_method(

@@ -211,6 +211,7 @@ def _command(trained: Trained, sites: Sequence[NodeData], held_out: Sequence[Nod
         "--batch-size": run.task.batch_size,
         "--learning-rate": f"{run.task.learning_rate:g}",
         "--network": run.task.network if run.task.network != "evidence" else None,
+        "--contract": "contract.json" if run.task.contract != default_contract() else None,
         "--initial": initial.name if initial else None,
         "--aggregation": aggregation.method if aggregation.method != "fedavg" else None,
         "--proximal": aggregation.proximal or None,
