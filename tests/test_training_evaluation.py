@@ -26,6 +26,8 @@ def test_evaluate_reports_model_baseline_and_ceiling(tmp_path, training_nodes):
     assert auc["model"]["value"] == 0.5  # untrained: all scores are 0
     assert 0.55 < auc["clinical"]["value"] < auc["bayes_ceiling"]["value"]
     assert 0 < report["calibration_pfs_12m"]["mean_predicted"] < 1
+    assert report["by_centre"]["test"]["expected_auc_pfs_12m"] == auc["model"]
+    assert report["by_centre"]["test"]["patients"] == 20
     assert set(report["conformal_sets"]) == {"pfs_12m"}
     sets = report["conformal_sets"]["pfs_12m"]
     assert set(sets["by_centre"]) == {"test"}

@@ -69,11 +69,12 @@ def evaluate(
 ) -> dict[str, Any]:
     """Metrics of the networks ("model" and baselines) beside the ceiling; plain data.
 
-    Calibration and the coverage of the conformal sets are reported for "model" after recalibration. Without known truth
-    only the observed C-index and the coverage are given.
+    Calibration and the coverage of the conformal sets are reported for "model" after recalibration; its ranking also
+    centre by centre. Without known truth only the observed C-index and the coverage are given.
     """
     months = np.array([case.months for case in held_out.cases])
     event = np.array([case.event for case in held_out.cases])
+    sites = np.unique(held_out.site)
     answers = {name: scores(network, held_out.cases) for name, network in networks.items()}
     sample = Sample.of(months, event, draws=_DRAWS, seed=seed)
     score, logits = answers["model"]
@@ -87,6 +88,7 @@ def evaluate(
         "patients": len(held_out.cases),
         "observed_c_index": {name: float(harrell(sample, score)[0]) for name, (score, _) in answers.items()},
         "conformal_sets": coverage_by_centre(held_out.site, months, event, sets),
+        "by_centre": {str(site): _ranking(held_out, sample, score, held_out.site == site) for site in sites},
     }
     if np.isfinite(held_out.truth).all():
         ranked = {name: score for name, (score, _) in answers.items()} | {"bayes_ceiling": -held_out.truth}
@@ -99,3 +101,17 @@ def evaluate(
             "mean_absolute_error": float(np.abs(predicted["pfs_12m"] - held_out.truth).mean()),
         }
     return report
+
+
+def _ranking(held_out: HeldOut, sample: Sample, score: Floats, member: NDArray[np.bool_]) -> dict[str, Any]:
+    """Number of patients and how a score ranks them; None where nobody can be compared."""
+    part, truth = sample.part(member), held_out.truth[member]
+    concordance = float(harrell(part, score[member])[0])
+    found: dict[str, Any] = {
+        "patients": int(member.sum()),
+        "observed_c_index": concordance if np.isfinite(concordance) else None,
+    }
+    if np.isfinite(truth).all():
+        drawn = expected_auc(part, score[member], truth)
+        found["expected_auc_pfs_12m"] = asdict(Estimate.of(drawn)) if np.isfinite(drawn).all() else None
+    return found
