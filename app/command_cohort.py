@@ -59,11 +59,14 @@ def prepare(
     table: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV of the clinical data and outcomes.")],
     out: Annotated[Path, typer.Option(help="New folder for the node data.")],
     masks: Annotated[Path | None, typer.Option(exists=True, help="Folder of lesion and organ masks, optional.")] = None,
+    contract: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Input contract; the default one without.")
+    ] = None,
     workers: Workers = 1,
 ) -> None:
     """Turn a hospital's DICOM and CSV into node data, and say who was left out and why."""
     from cohort.prepare import prepare_node_data
-    from inference.contract import default_contract
+    from inference.contract import Contract, default_contract
 
     with reported():
         settings = load_settings()
@@ -72,7 +75,7 @@ def prepare(
                 dicom,
                 table,
                 out,
-                contract=default_contract(),
+                contract=Contract.read(contract) if contract else default_contract(),
                 pseudonym_key=settings.pseudonym_key(),
                 masks=masks,
                 workers=workers,

@@ -133,3 +133,35 @@ def evaluate(
     with reported(), progress_bar(settings.language) as progress:
         run(config, out, language=settings.language, progress=progress)
     messages.print(f"Report written to {out / 'report.html'}", highlight=False, markup=False)
+
+
+@commands.command()
+def contract(
+    bundle: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Bundle of “fedpet train run”.")],
+    out: Annotated[Path, typer.Option(dir_okay=False, help="New file of the contract.")],
+) -> None:
+    """Write the bundle's input contract with the federation's own means and spreads of the clinical terms."""
+    import json
+
+    from fedpet.errors import OutputRefused, SettingsError
+    from fedpet.messages import Message
+    from inference.bundle import Bundle
+    from training.statistics import standardised
+
+    with reported():
+        trained = Bundle.load(bundle)
+        if "clinical_statistics" not in trained.card:
+            raise SettingsError(
+                found=Message("The card holds no statistics of the clinical variables."),
+                needed=Message("A bundle of “fedpet train run” with statistics = true."),
+                advice=Message("Train with statistics, and without differential privacy, which has none."),
+            )
+        if out.exists():
+            raise OutputRefused(
+                found=Message("{name} exists.", name=out.name),
+                needed=Message("A new file."),
+                advice=Message("Give another name; nothing is overwritten."),
+            )
+        agreed = standardised(trained.contract, trained.card["clinical_statistics"])
+        out.write_text(json.dumps(agreed.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    messages.print(f"Contract written to {out}", highlight=False, markup=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.statistics import Carrier, describe, of_site
+from training.statistics import Carrier, describe, of_site, standardised
 
 
 def test_missing_values_do_not_count(training_nodes, tmp_path):
@@ -36,6 +36,25 @@ def test_a_term_that_nobody_knows_has_no_mean(training_nodes):
     parameters["mean"][contract.inputs.index(f"missing:{term.name}")] = 1.0
     row = next(row for row in describe(parameters, contract) if row["term"] == term.name)
     assert (row["mean"], row["sd"], row["missing"]) == (None, None, 1.0)
+
+
+def test_the_federations_own_means_make_a_contract_that_centres_its_patients(training_nodes, tmp_path):
+    from training.node_data import read_node
+
+    contract = training_nodes.small_contract()
+    folder = training_nodes.write_node(tmp_path / "node", contract, "nice", 40, seed=1)
+    node = read_node(folder, contract)
+    rows = describe(of_site(node, range(40)), contract)
+    agreed = standardised(contract, rows)
+    assert agreed.fingerprint != contract.fingerprint
+    age = next(at for at, term in enumerate(contract.terms) if term.name == "age")
+    old, new = contract.terms[age], agreed.terms[age]
+    years = old.mean + old.sd * np.array([case.clinical[age] for case in node.cases])
+    assert ((years - new.mean) / new.sd).mean() == pytest.approx(0.0, abs=1e-3)
+    assert ((years - new.mean) / new.sd).std() == pytest.approx(1.0, abs=1e-3)
+    male = next(at for at, term in enumerate(contract.terms) if term.name == "male")
+    assert agreed.terms[male].sd == 1.0
+    assert standardised(contract, [row | {"mean": None} for row in rows]) == contract
 
 
 def test_the_carrier_learns_nothing(training_nodes):

@@ -7,6 +7,7 @@ and no site's own figures are seen.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from torch import nn
 from inference.network import NetworkOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from torch import Tensor
 
@@ -84,3 +85,23 @@ def describe(parameters: Mapping[str, Tensor], contract: Contract) -> list[dict[
             }
         )
     return rows
+
+
+def standardised(contract: Contract, rows: Sequence[Mapping[str, Any]]) -> Contract:
+    """The contract with the means of all sites, and their spreads for terms that are numbers; 0 and 1 terms keep 1.
+
+    Args:
+        contract: of the node data that was described.
+        rows: of `describe`; a term without figures stays as it is.
+    """
+    known = {row["term"]: row for row in rows if row["mean"] is not None}
+    terms = []
+    for term in contract.terms:
+        row = known.get(term.name)
+        if row is None:
+            terms.append(term)
+        elif term.kind in {"number", "log_ratio"} and row["sd"]:
+            terms.append(replace(term, mean=row["mean"], sd=row["sd"]))
+        else:
+            terms.append(replace(term, mean=row["mean"]))
+    return replace(contract, terms=tuple(terms))
