@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from fedpet.messages import Message
 
+_AUC = "expected_auc_pfs_12m"  # of a centre's figures
 _METRICS: tuple[tuple[Message, tuple[str, ...]], ...] = (
     (Message("AUC, PFS at 12 months"), ("metrics.auc_pfs_12m", "evaluation.expected_auc_pfs_12m.model")),
     (Message("AUC, clinical data alone"), ("metrics.auc_clinical_only", "evaluation.expected_auc_pfs_12m.clinical")),
@@ -92,9 +93,10 @@ class Card:
         return self.first("federation.differential_privacy") if epsilon is None else float(epsilon)
 
     def groups(self, kind: Literal["centre", "subgroup"]) -> tuple[tuple[str, Metric], ...]:
-        """Performance by centre or by subgroup of patients: `evaluation.by_centre`, `evaluation.by_subgroup`."""
+        """AUC by centre or by subgroup of patients: `evaluation.by_centre`, `evaluation.by_subgroup`."""
         given: Mapping[str, Any] = self.first(f"evaluation.by_{kind}") or {}
-        return tuple((name, _metric(_METRICS[0][0], figure)) for name, figure in given.items())
+        figures = {name: one[_AUC] if isinstance(one, Mapping) and _AUC in one else one for name, one in given.items()}
+        return tuple((name, _metric(_METRICS[0][0], one)) for name, one in figures.items() if one is not None)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
