@@ -29,6 +29,7 @@ CHECKS: Mapping[str, Message] = {
     "alignment": Message("PET/CT alignment"),
     "suv": Message("SUV computable"),
     "suv_plausible": Message("SUV plausible"),
+    "weight_fits": Message("Weight against the body seen"),
     "orientation": Message("Orientation"),
     "tracer": Message("Tracer"),
     "arms": Message("Arms"),

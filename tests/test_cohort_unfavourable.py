@@ -16,6 +16,7 @@ from imaging.study import Level
 from inference.abstention import record_reason, study_reason
 from inference.contract import default_contract
 from inference.encoding import encode
+from reports.wording import CHECKS
 
 CONTRACT = default_contract()
 ON_IMAGES = [name for name, case in CASES.items() if case.speaker == "image_check"]
@@ -50,6 +51,7 @@ def test_the_check_speaks(cases, name):
     study, case = load_study(cases / "dicom" / name, pseudonym_key=b"k"), CASES[name]
     levels = {check.name: check.level.value for check in study.checks}
     assert levels[case.finding] == case.outcome, levels
+    assert set(levels) <= set(CHECKS)  # a person reads their names
     assert bool(study_reason(study)) == (Level.FAIL in levels.values())
 
 
