@@ -117,7 +117,7 @@ class EvaluationConfig(_Section):
     quantised: bool = True
     quantities: tuple[Literal["measured", "harmonised"], ...] = ()
     model: Training = Training()
-    clinical: Training = Training(network="clinical", rounds=20, local_epochs=2, batch_size=8, learning_rate=1e-2)
+    clinical: Training = Training(network="clinical", rounds=20, local_epochs=2, batch_size=8, learning_rate=3e-3)
     private: PrivateTraining | None = None
     vendors: dict[str, str] = Field(default_factory=dict)
     references: dict[str, Literal["better", "worse"]] = Field(default_factory=dict)
