@@ -38,7 +38,7 @@ def test_a_bundle_is_added_promoted_shown_and_rolled_back(run, untrained_bundle,
     assert run("show", "--json")[1]["digest"] == run("verify", "--json")[1]["digest"] == new
     listed = run("list", "--json")[1]
     assert [(one["digest"], one["in_force"], one["patients"]) for one in listed["models"]] == [
-        (own, False, 200), (new, True, 40),
+        (own, False, 400), (new, True, 40),
     ]  # fmt: skip
     assert [(act["act"], act["why"]) for act in listed["history"]] == [("added", ""), ("promoted", "evaluated")]
     assert run("rollback", "--reason", "worse", "--json")[1]["digest"] == own
@@ -55,5 +55,5 @@ def test_a_bundle_is_added_promoted_shown_and_rolled_back(run, untrained_bundle,
 def test_the_list_is_for_people_too(run):
     code, told = run("list")
     assert code == 0
-    assert "fedpet-demonstration 0.1.0: trained on synthetic patients" in told
+    assert "fedpet-demonstration 0.2.0: trained on synthetic patients" in told
     assert "in force" in told

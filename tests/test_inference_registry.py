@@ -35,7 +35,7 @@ def test_without_a_promotion_the_demonstration_model_is_in_force(registry):
     assert registry.in_force().digest == Bundle.chosen(None).digest
     assert all(one.synthetic for one in registry.held())
     assert [(one.digest, one.in_force, one.patients) for one in registry.held()] == [
-        (Bundle.chosen(None).digest, True, 200)
+        (Bundle.chosen(None).digest, True, 400)
     ]
     assert not registry.folder.exists()
 
