@@ -56,9 +56,12 @@ def _receive(services, dicom, **attributes):
 
 
 def _wait(services, case):
-    while services.store.get(case.id).status in BUSY:
+    """Until a job has ended and told the audit trail so, which it does after it has kept the answer."""
+    while (found := services.store.get(case.id)).status in BUSY:
         time.sleep(0.1)
-    return services.store.get(case.id)
+    while found.status is Status.READY and "answer.computed" not in _actions(services, case):
+        time.sleep(0.1)
+    return found
 
 
 def _actions(services, case):
