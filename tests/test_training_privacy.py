@@ -8,6 +8,7 @@ import pytest
 import torch
 from opacus import GradSampleModule
 from opacus.accountants.analysis import rdp
+from opacus.data_loader import DPDataLoader
 from opacus.validators import ModuleValidator
 
 from training import steps
@@ -103,6 +104,26 @@ def test_an_empty_batch_is_a_step_without_gradient(private, unknown):
     loss = steps.training_loss(GradSampleModule(network), task, [torch.zeros(0)] if unknown else data, target)
     loss.backward()
     assert all(len(parameter.grad_sample) == 0 for parameter in network.parameters())
+
+
+def test_nobody_may_be_drawn_first(private, training_nodes, tmp_path):
+    """With four patients in a batch it happens to one site in fifty, in every round."""
+    from types import SimpleNamespace
+
+    from fedbiomed.common.dataset_types import DataReturnFormat
+
+    task, network = private
+    dataset = steps.NodeDataset()
+    dataset.task = task
+    folder = training_nodes.write_node(tmp_path / "node", task.contract, "nice", 6, seed=1)
+    dataset.load(root=folder, to_format=DataReturnFormat.TORCH)
+    training, _ = steps.loaders(SimpleNamespace(dataset=SimpleNamespace(dataset=dataset)), dataset, 0)
+    nobody = DPDataLoader(training.dataset, sample_rate=1e-9, collate_fn=training.collate_fn)
+    data, target = next(iter(nobody))
+    assert float(steps.training_loss(GradSampleModule(network), task, data, target)) == 0.0
+    everybody = DPDataLoader(training.dataset, sample_rate=1.0, collate_fn=training.collate_fn)
+    data, target = next(iter(everybody))
+    assert len(data["image"]) == len(target["months"]) == len(dataset.training)
 
 
 def test_noise_is_not_seeded(training_nodes, tmp_path):

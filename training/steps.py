@@ -11,7 +11,7 @@ from fedbiomed.common.dataloader import PytorchDataLoader
 from fedbiomed.common.dataset import CustomDataset
 from fedbiomed.common.optimizers import Optimizer
 from fedbiomed.common.optimizers.declearn import ScaffoldClientModule
-from torch.utils.data import Subset
+from torch.utils.data import Dataset, Subset
 
 from fedpet.errors import NodeDataRefused
 from fedpet.messages import Message
@@ -24,7 +24,7 @@ from training.risk_table import MINIMUM_CASES, OutcomeTable, RiskTable
 from training.statistics import STATISTICS, of_site
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor, nn
@@ -100,12 +100,32 @@ def loaders(whole: PytorchDataLoader, dataset: NodeDataset, round_index: int) ->
         torch.manual_seed(seed)
     dataset.change = augmentation(task.contract, seed) if task.augment else None
     patients = whole.dataset.dataset
-    training = Subset(patients, sorted(dataset.training))
+    training = _Training(patients, sorted(dataset.training))
     validation = Subset(patients, dataset.validation)
     return (
         PytorchDataLoader(training, batch_size=task.batch_size, shuffle=True),
         PytorchDataLoader(validation, batch_size=task.batch_size),
     )
+
+
+class _Named(dict[str, "Tensor"]):
+    """A part of an item whose `dtype` Opacus reads; of a plain dict it takes the class."""
+
+    dtype = torch.float32
+
+
+class _Training(Dataset[tuple[Batch, Batch]]):
+    """The training patients; Opacus looks at the first to draw a batch of nobody before any other."""
+
+    def __init__(self, patients: Dataset[tuple[Batch, Batch]], indices: Sequence[int]) -> None:
+        self._patients, self._indices = patients, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> tuple[Batch, Batch]:
+        data, target = self._patients[self._indices[index]]
+        return _Named(data), _Named(target)
 
 
 def site_seed(dataset: NodeDataset, round_index: int) -> int:
