@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from clinical.variables import VARIABLES
+from cohort.ceilings import draw_population
 from cohort.population import draw_patient
-from cohort.risk import draw_population
 from cohort.sites import SITES
 
 
