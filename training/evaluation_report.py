@@ -146,6 +146,8 @@ def _goals(goals: Sequence[Mapping[str, Any]], tell: Say) -> list[str]:
     for goal in goals:
         met = goal["met"]
         verdict = Message("not run") if met is None else Message("met") if met else Message("not met")
+        if met is not None and goal["least"] is None and goal["most"] is None:
+            met, verdict = None, Message("reported")
         kind = "none" if met is None else "met" if met else "not"
         rows.append(
             [
