@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cohort.nodes import contract_at
 from inference.contract import default_contract
 
 if TYPE_CHECKING:
@@ -32,21 +32,14 @@ def halved(array: NDArray[np.floating]) -> NDArray[np.floating]:
     return means
 
 
-def coarser(fine: Contract) -> Contract:
-    """The same extent in voxels of twice the size."""
-    slices, rows, columns = fine.shape
-    return replace(fine, shape=(slices // 2, rows // 2, columns // 2), spacing_mm=2 * fine.spacing_mm)
-
-
-def write_site(source: Path, out: Path) -> int:
+def write_site(source: Path, out: Path, fine: Contract, coarse: Contract) -> int:
     """One centre; the number of its cases."""
-    fine = default_contract()
     header = json.loads((source / "node.json").read_text(encoding="utf-8"))
     if header["contract_fingerprint"] != fine.fingerprint:
         raise SystemExit(f"{source.name} is not on the default grid")
     (out / "cases").mkdir(parents=True)
     shutil.copy(source / "cases.csv", out / "cases.csv")
-    header["contract_fingerprint"] = coarser(fine).fingerprint
+    header["contract_fingerprint"] = coarse.fingerprint
     (out / "node.json").write_text(json.dumps(header, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     paths = sorted((source / "cases").glob("*.npz"))
     for path in paths:
@@ -64,9 +57,11 @@ def main() -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("out", type=Path)
     given = parser.parse_args()
+    fine = default_contract()
+    coarse = contract_at(2 * fine.spacing_mm)
     for folder in sorted(path.parent for path in given.source.glob("*/node.json")):
-        print(folder.name, write_site(folder, given.out / folder.name), flush=True)
-    contract = json.dumps(coarser(default_contract()).to_json(), indent=1)
+        print(folder.name, write_site(folder, given.out / folder.name, fine, coarse), flush=True)
+    contract = json.dumps(coarse.to_json(), indent=1)
     (given.out / "contract.json").write_text(contract + "\n", encoding="utf-8")
 
 

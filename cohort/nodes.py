@@ -7,7 +7,7 @@ the DICOM that is not written, and the study through the same checks, preprocess
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -22,10 +22,10 @@ from cohort.eligibility import LeftOut, pair_row
 from cohort.parallel import ordered_map
 from cohort.population import draw_patient
 from cohort.prepare import Prepared, clear_cases, prepare_study, truth_by_case, write_case, write_node
-from cohort.risk import DEFAULT_SIGNAL, image_features, risk
+from cohort.risk import DEFAULT_SIGNAL
 from cohort.simulate import cases_of, distribute, scan, table_row, write_summary, write_table
 from cohort.sites import SITES
-from cohort.truth import write_masks
+from cohort.truth import patient_truth, write_masks
 from fedpet.messages import Message
 from fedpet.progress import silent
 from imaging.checks import header_checks, image_checks
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
     from cohort.dicom import UnwrittenSeries
     from cohort.eligibility import Pairing
-    from cohort.population import Patient
     from cohort.simulate import Case, Fidelity, Scan
     from fedpet.progress import Progress
     from imaging.geometry import Geometry
@@ -139,14 +138,13 @@ def _with_rows(cases: list[Case], key: bytes) -> list[_Task]:
     """Each patient with his row of the centre's table, as `clinical.reading` reads it, and what it is good for."""
     tasks = []
     for _, of_site in groupby(cases, lambda case: case.site.code):
-        there = list(of_site)
+        there = [(case, draw_patient(case.site, case.number, seed=case.seed)) for case in of_site]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "clinical.csv"
-            write_table([table_row(_drawn(case), signal=case.signal) for case in there], path)
+            write_table([table_row(patient, signal=case.signal) for case, patient in there], path)
             rows = {row.patient_id: row for row in read_table(path)}
-        ids = [_drawn(case).id for case in there]
         tasks += [
-            _Task(case, pair_row(Path(name), name, rows[name], key=key)) for case, name in zip(there, ids, strict=True)
+            _Task(case, pair_row(Path(patient.id), patient.id, rows[patient.id], key=key)) for case, patient in there
         ]
     return tasks
 
@@ -208,11 +206,6 @@ def _stacked(series: UnwrittenSeries) -> tuple[list[Dataset], Geometry, NDArray[
     return [headers[i] for i in geometry.order], geometry, np.stack([planes[i] for i in geometry.order])
 
 
-def _drawn(case: Case) -> Patient:
-    return draw_patient(case.site, case.number, seed=case.seed)
-
-
 def _truth(case: Case) -> tuple[str, dict[str, Any]]:
-    patient = _drawn(case)
-    told = {"risk": asdict(risk(patient, signal=case.signal)), "features": asdict(image_features(patient))}
-    return patient.id, told
+    patient = draw_patient(case.site, case.number, seed=case.seed)
+    return patient.id, patient_truth(patient, [], signal=case.signal)

@@ -7,12 +7,13 @@ laid out as a centre is: dicom/<name>/{PT,CT}/*.dcm and clinical.csv; expected.c
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
+from clinical.record import ClinicalRecord
 from cohort.anatomy import Canvas
 from cohort.dicom import write_study
 from cohort.instances import Encoding
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from cohort.rendering import Body
     from fedpet.progress import Progress
 
+    Paint = Callable[[Body, Canvas, Patient], None]
+
 Speaker = Literal["image_check", "record"]
 Outcome = Literal["fail", "warn", "missing", "abstains"]
 
@@ -51,6 +54,7 @@ _BLOOD: Final = (
     "glycaemia_mmol_l",
 )  # fmt: skip
 _KNOWN_AT_LEAST: Final = ("age", "sex", "histology", "pet_to_treatment_days")
+_ALMOST_ALL: Final = tuple(one.name for one in fields(ClinicalRecord) if one.name not in _KNOWN_AT_LEAST)
 _ELBOW_MM: Final[Mm] = (-112.0, -22.0, 930.0)  # reference position, in the raised right arm
 _SPILL_MM, _SPILL_SHARE = 20.0, 0.10  # reach of the tracer beside the vein, share of the injected activity
 _FLUID_BEHIND_MM, _FLUID_HU = 15.0, 8.0
@@ -86,7 +90,7 @@ class Unfavourable:
     finding: str
     outcome: Outcome
     before: Callable[[Patient], Patient] = lambda patient: patient
-    painted: Callable[[Body, Canvas, Patient], None] | None = None
+    painted: Paint | None = None
     after: Callable[[Scans], Scans] = lambda scans: scans
 
 
@@ -132,10 +136,7 @@ def scanned(case: Unfavourable, *, seed: int = 1) -> Scans:
     if case.painted is None and patient.anatomy == ordinary.anatomy and patient.acquisition == ordinary.acquisition:
         scans = replace(_ordinary_scans(seed), patient=patient)
     else:
-        body = render(patient, _SPACING_MM)
-        if case.painted is not None:
-            case.painted(body, Canvas(patient.anatomy, body.lattice), patient)
-        scans = Scans(patient, pet_image(body, patient), ct_image(body, patient))
+        scans = _scan(patient, case.painted)
     after = case.after(scans)
     return replace(after, patient=replace(after.patient, id=case.name))
 
@@ -154,8 +155,13 @@ def _ordinary(seed: int) -> Patient:
 
 @cache
 def _ordinary_scans(seed: int) -> Scans:
-    patient = _ordinary(seed)
+    return _scan(_ordinary(seed), None)
+
+
+def _scan(patient: Patient, painted: Paint | None) -> Scans:
     body = render(patient, _SPACING_MM)
+    if painted is not None:
+        painted(body, Canvas(patient.anatomy, body.lattice), patient)
     return Scans(patient, pet_image(body, patient), ct_image(body, patient))
 
 
@@ -164,11 +170,6 @@ def _record(*missing: str) -> Callable[[Patient], Patient]:
         return replace(patient, observed=replace(patient.observed, **dict.fromkeys(missing)))
 
     return change
-
-
-def _almost_no_record(patient: Patient) -> Patient:
-    gone = {name: None for name in vars(patient.observed) if name not in _KNOWN_AT_LEAST}
-    return replace(patient, observed=replace(patient.observed, **gone))
 
 
 def _arms_down(patient: Patient) -> Patient:
@@ -271,7 +272,7 @@ def _centimetres(patient: Patient) -> float:
 
 _ALL: Final = (
     Unfavourable("blood-panel-missing", "record", "pdl1_tps", "missing", before=_record("pdl1_tps", *_BLOOD)),
-    Unfavourable("record-almost-empty", "record", "pdl1_tps", "abstains", before=_almost_no_record),
+    Unfavourable("record-almost-empty", "record", "pdl1_tps", "abstains", before=_record(*_ALMOST_ALL)),
     Unfavourable("effusion", "image_check", "effusion", "warn", painted=_effusion),
     Unfavourable("arms-down", "image_check", "arms", "warn", before=_arms_down),
     Unfavourable("contrast-ct", "image_check", "contrast_ct", "warn", before=_contrast),

@@ -189,16 +189,15 @@ def _weight_fits(anatomy: Anatomy, weight_kg: float) -> QualityCheck | None:
     """Pounds, or height and weight exchanged; None where too little of the body was scanned to tell."""
     litres = float(anatomy.body.sum()) * anatomy.ct.voxel_ml / 1000
     low, high = _head_foot(anatomy.ct)
-    if weight_kg < _KG_PER_LITRE[0] * litres or (
-        high - low >= _WHOLE_BODY_MM and weight_kg > _KG_PER_LITRE[1] * litres
-    ):
+    whole = high - low >= _WHOLE_BODY_MM
+    if weight_kg < _KG_PER_LITRE[0] * litres or (whole and weight_kg > _KG_PER_LITRE[1] * litres):
         reason = Message(
             "A weight of {kg:.0f} kg does not fit the body seen on CT ({litres:.0f} litres): the SUV may be wrong.",
             kg=weight_kg,
             litres=litres,
         )
         return _warn("weight_fits", reason)
-    if high - low < _WHOLE_BODY_MM:
+    if not whole:
         return None
     return _pass(
         "weight_fits",

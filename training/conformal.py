@@ -98,17 +98,18 @@ def _known(table: OutcomeTable, e: int) -> tuple[Floats, Floats]:
 
 
 def _shares(count: Floats, weight: Floats, covered: Flags, indeterminate: Flags) -> dict[str, Any]:
-    total, squares = (count * weight).sum(), (count * weight**2).sum()
-    shares = {"coverage": covered, "indeterminate": indeterminate}
+    squares = (count * weight**2).sum()
     return {
         "known": int(count.sum()),
-        **{
-            name: asdict(Estimate.exact(float((count * weight)[held].sum() / total), float(total**2 / squares)))
-            if total
-            else None
-            for name, held in shares.items()
-        },
+        "coverage": _share(count * weight, covered, squares),
+        "indeterminate": _share(count * weight, indeterminate, squares),
     }
+
+
+def _share(weight: Floats, held: Flags, squares: float) -> dict[str, float] | None:
+    """The weighted share of what is held, for the effective number; None where nothing weighs."""
+    total = weight.sum()
+    return asdict(Estimate.exact(float(weight[held].sum() / total), float(total**2 / squares))) if total else None
 
 
 def coverage(months: Floats, event: Flags, probability: Floats, threshold: Floats, horizon: float) -> dict[str, Any]:
@@ -129,11 +130,10 @@ def coverage(months: Floats, event: Flags, probability: Floats, threshold: Float
     weight = drawn[0]
     with_free, with_progression = kept(probability, threshold)
     covered = np.where(free, with_free, with_progression)
-    total, squares = weight.sum(), np.square(weight).sum()
     return {
         "patients": len(months),
         "known": int((weight > 0).sum()),
-        "coverage": asdict(Estimate.exact(float(weight @ covered) / total, total**2 / squares)) if total else None,
+        "coverage": _share(weight, covered, np.square(weight).sum()),
         "indeterminate": asdict(Estimate.exact(float((with_free & with_progression).mean()), len(months))),
     }
 

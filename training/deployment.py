@@ -21,7 +21,7 @@ from training.initial import read_initial, told_of
 from training.method import Aggregation, Method, Privacy
 from training.node_data import NodeCase
 from training.outcome import collect, require_empty, write
-from training.runs import Run, members, plan_runs
+from training.runs import Run, plan_runs, to_config
 from training.statistics import STATISTICS, describe
 from training.task import Task
 from training.tripod import Study
@@ -260,11 +260,7 @@ def _config(
         "tags": TAGS,
         "sites": list(settings.sites.expected),
         "minimum": settings.minimum,
-        "args": {name: run.task.to_args() for name, run in runs.items()},
-        "local_epochs": {name: run.local_epochs for name, run in runs.items()},
-        "members": members(runs),
-        "initial": initial.files(members(runs), results) if initial else {},
-        "out": str(results),
+        **to_config(runs, results, initial),
         "round_seconds": settings.limits.round_seconds,
         "wait_seconds": settings.sites.wait_seconds,
         "retries": settings.limits.retries,

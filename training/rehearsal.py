@@ -21,7 +21,7 @@ from training.method import CLEAR
 from training.node_data import read_node, split
 from training.outcome import collect, require_empty, write
 from training.risk_table import MINIMUM_CASES
-from training.runs import MODEL, members, plan_runs
+from training.runs import MODEL, members, plan_runs, to_config
 from training.task import Task, facts
 from training.watch import Watch
 
@@ -174,11 +174,7 @@ def _train(
             "tags": TAGS,
             "sites": list(nodes),
             "minimum": len(nodes),
-            "args": {name: run.task.to_args() for name, run in runs.items()},
-            "local_epochs": {name: run.local_epochs for name, run in runs.items()},
-            "members": members(runs),
-            "initial": initial.files(members(runs), results) if initial else {},
-            "out": str(results),
+            **to_config(runs, results, initial),
             "round_seconds": _ROUND_SECONDS,
         }
         federation.run_researcher(config, watch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fedpet.errors import FederationError
 from fedpet.messages import Message
@@ -12,7 +12,9 @@ from training.method import Aggregation, Method
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
+    from training.initial import Initial
     from training.task import Task
 
 MODEL, BASELINE = "model", "clinical"
@@ -52,6 +54,18 @@ def plan_runs(model: Task, local_epochs: int, seeds: Sequence[int]) -> dict[str,
         baseline = replace(trainings[0], network="clinical", network_config={}, augment=False, frozen=())
         runs[BASELINE] = Run(baseline, _BASELINE_EPOCHS * local_epochs)
     return runs
+
+
+def to_config(runs: Mapping[str, Run], results: Path, initial: Initial | None) -> dict[str, Any]:
+    """The part of the researcher's configuration that says what is trained; writes first parameters to `results`."""
+    averaged = members(runs)
+    return {
+        "args": {name: run.task.to_args() for name, run in runs.items()},
+        "local_epochs": {name: run.local_epochs for name, run in runs.items()},
+        "members": averaged,
+        "initial": initial.files(averaged, results) if initial else {},
+        "out": str(results),
+    }
 
 
 def members(runs: Mapping[str, Run]) -> list[str]:

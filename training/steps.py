@@ -71,7 +71,7 @@ class NodeDataset(CustomDataset):  # type: ignore[misc]  # Fed-BioMed publishes 
         image = case.image.astype(np.float32)
         if self.change is not None and index in self.training:
             image = self.change(image)
-        return _inputs(image, case), _targets(case, images=self.task.network not in {"clinical", STATISTICS})
+        return _inputs(image, case), _targets(case, images=self.task.images)
 
 
 def _inputs(image: NDArray[np.float32], case: NodeCase) -> Batch:

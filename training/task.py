@@ -123,6 +123,11 @@ class Task:
             )
 
     @property
+    def images(self) -> bool:
+        """Whether the network looks at them."""
+        return self.network not in {"clinical", STATISTICS}
+
+    @property
     def trains(self) -> bool:
         """False for a network whose parameters the sites take as they are and validate."""
         return self.network != ENSEMBLE

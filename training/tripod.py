@@ -1,7 +1,6 @@
 """The items of TRIPOD+AI (Collins et al., BMJ 2024;385:e078378) as far as a training knows their answers.
 
-What only people know (ethics, funding, registration...) is asked for in the `[study]` table of the training's "
-"file, and
+What only people know (ethics, funding, registration...) is asked for in the `[study]` table of the training's file, and
 said to be missing until it is given.
 """
 
@@ -104,8 +103,7 @@ def tripod(card: Mapping[str, Any], contract: Contract, study: Study) -> dict[st
         "18f Code sharing": study.code_sharing,
         "19 Patient and public involvement": study.patient_involvement,
         "20a-b Participants": "By centre under federation; statistics of the clinical variables under "
-        "clinical_statistics, "
-        "where they were asked for.",
+        "clinical_statistics, where they were asked for.",
         "21 Model development": f"{card['data']['patients']} patients, {_events(card)} events.",
         "22 Specification": "Complete: contract.json, calibration.json, weights.safetensors, model.onnx.",
         "23a Performance": "See evaluation and validation.",

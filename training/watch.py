@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from training.runs import Run
 
 
+_READY = 0.08  # of the progress, once the nodes answer
 _CHEAP = 0.05  # a round of a network without images against one with them
 
 
@@ -64,7 +65,7 @@ class Watch:
             self._progress(0.04, Message("Waiting for the sites"))
         elif event["event"] == "ready":
             self.facts = event["facts"]
-            self._progress(0.08, Message("{count} nodes answer", count=len(event["sites"])))
+            self._progress(_READY, Message("{count} nodes answer", count=len(event["sites"])))
         elif event["event"] == "repeated":
             words = Message(
                 "Round {round} is repeated: {reasons}",
@@ -108,13 +109,10 @@ class Watch:
 
 def _shares(runs: Mapping[str, Run], progress: Progress) -> dict[str, Progress]:
     """The part of the progress of each run: by its rounds, one with images counts as twenty without."""
-    weights = {
-        name: run.task.rounds * (1.0 if run.task.network not in {"clinical", STATISTICS} else _CHEAP)
-        for name, run in runs.items()
-    }
-    shares, start = {}, 0.08
+    weights = {name: run.task.rounds * (1.0 if run.task.images else _CHEAP) for name, run in runs.items()}
+    shares, start = {}, _READY
     for name, weight in weights.items():
-        stop = min(start + (1.0 - 0.08) * weight / sum(weights.values()), 1.0)
+        stop = min(start + (1.0 - _READY) * weight / sum(weights.values()), 1.0)
         shares[name] = part(progress, start, stop)
         start = stop
     return shares
