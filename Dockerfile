@@ -6,11 +6,8 @@ FROM python:3.11-slim-bookworm AS wheel
 WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
-COPY clinical clinical
-COPY cohort cohort
 COPY explain explain
 COPY fedpet fedpet
-COPY imaging imaging
 COPY inference inference
 COPY reports reports
 COPY training training
@@ -20,7 +17,7 @@ FROM wheel AS app-packages
 RUN python -m venv /opt/fedpet && /opt/fedpet/bin/pip install --no-cache-dir "$(ls /wheel/*.whl)[app,sign]"
 
 FROM wheel AS training-packages
-RUN python -m venv /opt/fedpet && /opt/fedpet/bin/pip install --no-cache-dir "$(ls /wheel/*.whl)[training]"
+RUN python -m venv /opt/fedpet && /opt/fedpet/bin/pip install --no-cache-dir "$(ls /wheel/*.whl)[training,warehouse]"
 
 FROM python:3.11-slim-bookworm AS base
 RUN useradd --home-dir /data --no-create-home --uid 10001 fedpet && install --directory --owner fedpet --mode 700 /data

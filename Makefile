@@ -1,19 +1,27 @@
-# Two commands: `make demo` (a study becomes a prediction, an explanation and a PDF) and `make test` (all checks).
+# `make demo`: a study becomes a prediction, an explanation and a PDF. `make rehearsal`: a federation of three hospitals on
+# this machine, from nothing to a promoted model. `make test`: all checks.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test app lint clean system
+.PHONY: demo rehearsal test app docs lint clean system
 
 demo: $(READY)
 	bash scripts/demo.sh
 
+rehearsal: $(READY)
+	bash scripts/rehearsal.sh
+
 test: $(READY) system lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 app: $(READY)
 	$(BIN)/fedpet app
+
+docs: $(READY)
+	$(BIN)/pdoc --docformat google --output-directory build/api \
+	  fedpet fedpet.core fedpet.clinical fedpet.imaging inference explain reports
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -32,4 +40,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) build/api demo rehearsal .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.views import administration, case, comparison, federation, model, new_case, worklist
-from app.views.frame import open_frame
+from app.screens import administration, federation, new_case, worklist
+from app.screens import model_card as model
+from app.screens.case import comparison
+from app.screens.case import page as case
+from app.screens.layout.decisions import outdated_decisions_said
+from app.screens.layout.frame import errors_shown, open_frame
 
 _ICON = (
     "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'><rect width='32' height='32' rx='7' fill='#0b5c7d'/>"
@@ -15,10 +19,10 @@ _ICON = (
 
 
 def run() -> None:
-    """Draw the frame and the page that is asked for, of those that its user may see."""
+    """Draw the frame and the requested page, of those that its user may see."""
     st.set_page_config(page_title="fedpet", page_icon=_ICON, layout="wide")
-    spoken, user = open_frame()  # before the titles of the pages: it chooses the language
-    _ = spoken.text
+    loc, user = open_frame()  # before the titles of the pages: it chooses the language
+    _ = loc.text
     pages: dict[str, st.Page] = {}
     if user.reads:
         pages["worklist"] = st.Page(
@@ -56,7 +60,8 @@ def run() -> None:
             icon=":material/shield_person:",
             url_path="administration",
         )
-    st.navigation(list(pages.values()), position="top").run()
+    with errors_shown(loc), outdated_decisions_said(loc):
+        st.navigation(list(pages.values()), position="top").run()
 
 
 run()

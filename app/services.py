@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from app.access import Access
-from app.accounts import Accounts
-from app.audit import Audit
-from app.jobs import Jobs
-from app.models import Models
-from app.store import Store
-from app.workflow import Workflow
-from fedpet.settings import load_settings
+from app.access.accounts import Accounts
+from app.access.sessions import SessionService
+from app.audit.trail import AuditTrail
+from app.cases.model_choice import Models
+from app.cases.store import Store
+from app.cases.workflow import Workflow
+from app.jobs.scheduler import JobScheduler
+from fedpet.core.settings import load_settings
 from inference.registry import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from fedpet.settings import Settings
-    from inference.bundle import Bundle
+    from fedpet.core.settings import Settings
+    from inference.bundle.storage import Bundle
 
 FILES = "/files"  # /files/<case>/<name>: the route of the files of a case
 ACTIVE = "/session/active"  # where a page says that its user is there, or asks whether they still are
@@ -33,13 +35,13 @@ class Services:
     settings: Settings
     store: Store
     accounts: Accounts
-    access: Access
-    jobs: Jobs
+    access: SessionService
+    jobs: JobScheduler
     workflow: Workflow
 
     @property
     def proofs(self) -> Path:
-        """The folder of the proofs of erasures (`app.erasure`)."""
+        """The folder of the proofs of erasures (`app.cases.erasure`)."""
         return self.settings.folder / "erasures"
 
     @cached_property
@@ -54,18 +56,35 @@ class Services:
 
 
 def open_services(settings: Settings) -> Services:
-    """Open the database and the keys; from now on they are the ones `services` returns."""
+    """Open the database and the keys."""
     store = Store.open(settings)
-    audit, jobs = Audit(store.engine, settings.folder), Jobs(settings, store)
+    audit, jobs = AuditTrail.of(store.engine, settings), JobScheduler(settings, store)
     accounts, workflow = Accounts(store.engine), Workflow(store, audit, jobs)
-    opened = Services(settings, store, accounts, Access.open(settings, audit, accounts), jobs, workflow)
-    _opened.append(opened)
-    return opened
+    return Services(settings, store, accounts, SessionService.open(settings, audit, accounts), jobs, workflow)
+
+
+@dataclass
+class _Pages:
+    """What the pages of this process use: Streamlit runs them as scripts, to which nothing can be passed."""
+
+    services: Services | None = None
+
+
+_PAGES: Final = _Pages()
+
+
+@contextmanager
+def pages_use(services: Services) -> Iterator[Services]:
+    """Let the pages of this process use these services, until the context is left."""
+    before, _PAGES.services = _PAGES.services, services
+    try:
+        yield services
+    finally:
+        _PAGES.services = before
 
 
 def services() -> Services:
-    """The services of this process, opened with the settings in force where no server did before."""
-    return _opened[-1] if _opened else open_services(load_settings())
-
-
-_opened: list[Services] = []
+    """The services of the pages: those of the server, or without one of the settings in force, opened once."""
+    if _PAGES.services is None:
+        _PAGES.services = open_services(load_settings())
+    return _PAGES.services

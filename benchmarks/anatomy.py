@@ -4,8 +4,8 @@
 
 The patients are drawn from the eight centres of `cohort` in turn; their bodies are rendered, and scanned by PET and CT,
 on voxels of `--spacing`. The truth is read off the painted tissues, without lesions, on the coarse grid of
-`imaging.anatomy`. Ureters and salivary glands are corridors: of them only the share of the true organ that they cover
-says something. A lesion's region agrees if it is one of `expected_regions`.
+`fedpet.imaging.anatomy.body`. Ureters and salivary glands are corridors: of them only the share of the true organ that
+they cover says something. A lesion's region agrees if it is one of `expected_regions`.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy import ndimage
 
-from cohort.anatomy import Canvas
-from cohort.landmarks import SPINE
-from cohort.population import draw_patient
-from cohort.rendering import render
-from cohort.scanner import ct_image, pet_image
-from cohort.sites import SITES
-from cohort.tissues import Tissue
-from imaging.circumstances import circumstance_checks
-from imaging.organs import ORGANS, organs_of
-from imaging.references import organ_references
-from imaging.regions import lesion_regions
-from imaging.resampling import Grid, resample
-from imaging.study import Level
-from imaging.volume import Volume
+from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
+from fedpet.imaging.anatomy.regions import locate_lesions
+from fedpet.imaging.anatomy.rules.organs import KNOWN
+from fedpet.imaging.quality.pitfalls import pitfall_checks
+from fedpet.imaging.resampling import Grid, resample
+from fedpet.imaging.study import CheckStatus
+from fedpet.imaging.volume import Volume
+from training.simulation.acquisition.scanner import ct_image, pet_image
+from training.simulation.patients.centres import SITES
+from training.simulation.patients.population import draw_patient
+from training.simulation.patients.reference_body import SPINE
+from training.simulation.phantom.canvas import Canvas
+from training.simulation.phantom.rendering import render
+from training.simulation.phantom.tissues import Tissue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from cohort.landmarks import Mm
-    from cohort.population import Patient
-    from cohort.rendering import Body
-    from cohort.spread import LesionSpec
-    from imaging.references import OrganReferences
+    from fedpet.imaging.anatomy.reference_uptake import OrganReferences
+    from training.simulation.patients.metastases import LesionSpec
+    from training.simulation.patients.population import Patient
+    from training.simulation.patients.reference_body import Mm
+    from training.simulation.phantom.rendering import Body
 
     Mask = NDArray[np.bool_]
 
@@ -99,19 +99,24 @@ class Case:
         return Case(patient, body, pet_image(body, patient), ct_image(body, patient))
 
     @cached_property
-    def regions(self) -> dict[int, str]:
-        """Region that was found for each lesion, by its number."""
-        return lesion_regions(Volume(self.body.lesions, self.body.lattice.affine, "label"), self.ct, self.pet)
+    def anatomy(self) -> PatientAnatomy:
+        """What was found in the images."""
+        return PatientAnatomy(self.pet, self.ct)
 
     @cached_property
+    def regions(self) -> dict[int, str]:
+        """Region that was found for each lesion, by its number."""
+        return locate_lesions(Volume(self.body.lesions, self.body.lattice.affine, "label"), self.anatomy)
+
+    @property
     def references(self) -> OrganReferences:
         """References that were measured."""
-        return organ_references(self.pet, self.ct)
+        return self.anatomy.references
 
     @cached_property
     def warned(self) -> dict[str, bool]:
         """Whether each circumstance that was judged gave a warning."""
-        return {check.name: check.level is Level.WARN for check in circumstance_checks(self.pet, self.ct)}
+        return {check.name: check.level is CheckStatus.WARN for check in pitfall_checks(self.anatomy)}
 
     @cached_property
     def true_circumstances(self) -> dict[str, bool]:
@@ -132,7 +137,7 @@ class Case:
 
     def found(self, organ: str) -> Mask:
         """An organ as it was found, without what is lesion; vertebral marrow belongs to the bone too."""
-        organs = organs_of(self.ct, self.pet)
+        organs = self.anatomy.organs
         mask = organs.mask(organ) | organs.mask("marrow") if organ == "bone" else organs.mask(organ)
         return mask & ~self._lesions
 
@@ -143,7 +148,7 @@ class Case:
     def on_coarse_grid(self, mask: Mask) -> Mask:
         """A mask of the body on the grid of the organs."""
         volume = Volume(mask.astype(np.uint8), self.body.lattice.affine, "label")
-        grid = Grid.of(organs_of(self.ct, self.pet).labels)
+        grid = Grid.of(self.anatomy.body.ct)
         return np.asarray(resample(volume, grid, interpolation="nearest", outside=0).array > 0)
 
     def dice(self, organ: str) -> float:
@@ -159,9 +164,9 @@ class Case:
     @property
     def aorta_in_blood(self) -> float:
         """Share of the aorta found above the diaphragm that is blood."""
-        organs = organs_of(self.ct, self.pet)
+        organs = self.anatomy.organs
         aorta = organs.mask("aorta")
-        aorta[: int(organs.landmarks.diaphragm or 0)] = False
+        aorta[: int(self.anatomy.landmarks.diaphragm or 0)] = False
         return float(self.on_coarse_grid(self.body.tissues == Tissue.BLOOD)[aorta].mean())
 
     def true_suv(self, organ: str) -> float:
@@ -244,7 +249,7 @@ def report(cases: Sequence[Case]) -> None:
 
 def _report_organs(cases: Sequence[Case]) -> None:
     print("organ              found     Dice median  10th pct.   covered median")
-    for organ in ORGANS:
+    for organ in sorted(KNOWN):
         known = [case for case in cases if case.true_organs[organ].any()]
         dice = np.array([case.dice(organ) for case in known])
         covered = np.median([case.covered(organ) for case in known])

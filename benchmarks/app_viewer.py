@@ -14,7 +14,6 @@ load of the machine is printed first.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 import statistics
@@ -33,19 +32,21 @@ import numpy as np
 import psutil
 from playwright.sync_api import sync_playwright
 
-from app.result import inspection_json, result_json
-from app.store import Store
-from app.viewer.volumes import store_answer, store_images
-from fedpet.settings import Settings
-from imaging.quantities import quantify
-from imaging.volume import Volume
+from app.cases.result_json import inspection_json, result_json
+from app.cases.store import Store
+from app.viewer.volumes import store_images, store_prediction
+from fedpet.core.settings import Settings
+from fedpet.imaging.lesions.quantities import quantify
+from fedpet.imaging.volume import Volume
+from tests.support import case_files
+from tests.support.header_checks_only import HeaderChecksOnly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
 
-    from app.casework import CaseResult
+    from app.cases.pipeline import CaseResult
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = "/usr/bin/chromium"
@@ -82,10 +83,6 @@ CHANGES = {
 
 def big_case(folder: Path) -> CaseResult:
     """A phantom of the sizes that the targets are set for, and an answer about it."""
-    spec = importlib.util.spec_from_file_location("app_cases", ROOT / "tests" / "app_cases.py")
-    assert spec is not None and spec.loader is not None  # noqa: PT018, S101  a file of this repository
-    cases: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(cases)
     random = np.random.default_rng(0)
     pet = _body(PET, random.uniform(0.4, 1.6, PET).astype(np.float32), outside=0.0, unit="g/ml")
     ct = _body(CT, random.normal(40.0, 20.0, CT).astype(np.int16), outside=-1000, unit="HU")
@@ -94,16 +91,14 @@ def big_case(folder: Path) -> CaseResult:
         z, y, x = random.integers((20, 70, 60), (280, 130, 140))
         labels[z - 3 : z + 4, y - 4 : y + 5, x - 4 : x + 5] = number
     pet.array[labels > 0] += 8.0
-    result: CaseResult = cases.make_case(folder)
+    result: CaseResult = case_files.make_case(folder)
     lesions = pet.like(labels, "label")
     attribution = pet.like((pet.array * random.normal(0.0, 1.0, PET)).astype(np.float32), "1")
     assert result.explanation is not None  # noqa: S101  the fixture explains
     return replace(
         result,
-        study=replace(result.study, pet=pet, ct=ct),
-        prediction=replace(
-            result.prediction, lesion_labels=lesions, quantities=quantify(pet, lesions, method="suv4", ct=None)
-        ),
+        analysis=HeaderChecksOnly(replace(result.study, pet=pet, ct=ct)),
+        prediction=replace(result.prediction, lesion_labels=lesions, quantities=quantify(pet, lesions, method="suv4")),
         explanation=replace(result.explanation, attribution=attribution),
     )
 
@@ -122,17 +117,23 @@ def prepared(home: Path) -> tuple[str, int]:
     """A home with the case in it, ready to be read; its identifier and the bytes of its volumes."""
     store = Store.open(Settings(home=home))
     case = store.create("fr")
-    store.receive(case.id, files=600, size=1)
-    store.start(case.id)
+    store.record_images(case.id, files=600, size=1)
+    store.start_check(case.id)
     folder = store.folder(case.id)
     result = big_case(folder)
     store_images(result.study, folder)
     study = result.study
-    found = {"pseudonym": study.pseudonym, "study_date": study.study_date, "inspection": inspection_json(study)}
-    store.checked(case.id, **found)
-    store.confirm(case.id)
-    store_answer(result, folder)
-    store.finish(case.id, result=result_json(study, result.record, result.prediction, result.explanation))
+    found = {
+        "pseudonym": study.pseudonym,
+        "study_date": study.study_date,
+        "inspection": inspection_json(result.analysis),
+    }
+    store.finish_check(case.id, **found)
+    store.confirm_record(case.id)
+    store_prediction(result, folder)
+    store.finish_computation(
+        case.id, result=result_json(result.analysis, result.record, result.prediction, result.explanation)
+    )
     store.close()
     return case.id, sum(path.stat().st_size for path in folder.glob("*.bin"))
 
@@ -143,7 +144,7 @@ def server(home: Path) -> Iterator[tuple[str, psutil.Process]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "app.command", "app", "--port", str(port), "--no-browser"]
+    command = [sys.executable, "-m", "app.cli.main", "app", "--port", str(port), "--no-browser"]
     environment = {**os.environ, "FEDPET_HOME": str(home)}
     with subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL) as process:  # noqa: S603  ours
         url = f"http://127.0.0.1:{port}"

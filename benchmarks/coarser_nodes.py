@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cohort.nodes import contract_at
-from inference.contract import default_contract
+from inference.input_contract import default_contract
+from training.simulation.node_data import contract_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from inference.contract import Contract
+    from inference.input_contract import InputContract
 
 
 def halved(array: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -32,7 +32,7 @@ def halved(array: NDArray[np.floating]) -> NDArray[np.floating]:
     return means
 
 
-def write_site(source: Path, out: Path, fine: Contract, coarse: Contract) -> int:
+def write_site(source: Path, out: Path, fine: InputContract, coarse: InputContract) -> int:
     """One centre; the number of its cases."""
     header = json.loads((source / "node.json").read_text(encoding="utf-8"))
     if header["contract_fingerprint"] != fine.fingerprint:
@@ -61,8 +61,7 @@ def main() -> None:
     coarse = contract_at(2 * fine.spacing_mm)
     for folder in sorted(path.parent for path in given.source.glob("*/node.json")):
         print(folder.name, write_site(folder, given.out / folder.name, fine, coarse), flush=True)
-    contract = json.dumps(coarse.to_json(), indent=1)
-    (given.out / "contract.json").write_text(contract + "\n", encoding="utf-8")
+    coarse.write(given.out / "contract.json")
 
 
 if __name__ == "__main__":

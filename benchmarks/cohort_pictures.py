@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from cohort.population import Patient, draw_patient
-from cohort.rendering import Body, render
-from cohort.scanner import ct_image, pet_image
-from cohort.sites import SITES
-from cohort.unfavourable import CASES, scanned
+from training.simulation.acquisition.scanner import ct_image, pet_image
+from training.simulation.difficult_studies import CASES, scanned
+from training.simulation.patients.centres import SITES
+from training.simulation.patients.population import Patient, draw_patient
+from training.simulation.phantom.rendering import Body, render
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from imaging.volume import Volume
+    from fedpet.imaging.volume import Volume
 
 PATIENTS = ((0, 3), (2, 5), (4, 1), (7, 1))  # site, number
 PIXEL_MM = 3.5

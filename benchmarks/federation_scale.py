@@ -14,7 +14,6 @@ local cost of a patient at that grid times the patients, and the measured overhe
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import sys
@@ -32,13 +31,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import psutil
 
-from inference.contract import default_contract
-from training.federation import TAGS, Federation
+from inference.input_contract import default_contract
+from training.coordinator.processes import FederationProcesses
+from training.data.node_data import TRUTH_COLUMN, NodeCase, PreparedCase, clear_cases, write_case, write_node
+from training.task.registration import TAGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from inference.contract import Contract
+    from inference.input_contract import InputContract
 
 _PATIENTS: Final = 12  # of a node; 10 train, 2 validate
 _TRAINING, _VALIDATING = 10, 2
@@ -56,12 +57,17 @@ parameters, masks), researcher. overhead: all of the processes' CPU less data an
 _RESEARCHER: Final = """
 import sys
 from pathlib import Path
-from training import researcher
-describe = researcher._Training._describe
-def timed(self, index, nodes):
+from training.coordinator import researcher, training_run
+emit = training_run.emit
+TrainingRun = training_run.TrainingRun
+record = TrainingRun._record_round
+def timed(self, index, *args):
     replies = self.experiment.training_replies()[index]
-    return {**describe(self, index, nodes), "timing": {node: reply["timing"] for node, reply in replies.items()}}
-researcher._Training._describe = timed
+    timing = {node: reply["timing"] for node, reply in replies.items()}
+    training_run.emit = lambda event, **facts: emit(event, **facts, timing=timing)
+    record(self, index, *args)
+    training_run.emit = emit
+TrainingRun._record_round = timed
 researcher.main(Path(sys.argv[1]))
 """
 
@@ -121,7 +127,7 @@ class Round:
         return self.training + self.around + self.researcher
 
 
-def contract_at(spacing: float) -> Contract:
+def contract_at(spacing: float) -> InputContract:
     """The default contract's field of view on a grid of another spacing; axes are multiples of 8."""
     whole = default_contract()
     factor = whole.spacing_mm / spacing
@@ -129,36 +135,35 @@ def contract_at(spacing: float) -> Contract:
     return replace(whole, shape=(shape[0], shape[1], shape[2]), spacing_mm=spacing)
 
 
-def write_pool(folder: Path, contract: Contract, patients: int) -> list[str]:
-    """Case files of noise; their names."""
-    folder.mkdir(parents=True)
+def write_pool(folder: Path, contract: InputContract, patients: int) -> list[PreparedCase]:
+    """Write cases of noise."""
+    clear_cases(folder)
     generator = np.random.default_rng(0)
-    names = [f"{contract.spacing_mm:g}mm{number:03d}" for number in range(patients)]
-    for name in names:
-        np.savez(
-            folder / f"{name}.npz",
+    prepared = []
+    for number in range(patients):
+        case = NodeCase(
             image=np.stack(
                 [generator.gamma(2.0, 1.0, contract.shape), generator.normal(0.0, 300.0, contract.shape)]
             ).astype(np.float16),
             clinical=generator.normal(size=len(contract.inputs)).astype(np.float32),
-            months=np.float32(generator.exponential(10.0)),
-            event=np.True_,
+            months=float(generator.exponential(10.0)),
+            event=True,
             concepts=np.zeros((len(contract.concepts), *contract.shape), np.uint8),
             supervised=np.ones(len(contract.concepts), np.bool_),
         )
-    return names
+        name = f"{contract.spacing_mm:g}mm{number:03d}"
+        write_case(folder, name, case)
+        prepared.append(PreparedCase(name, case.months, case.event, delineated=True, vendor=""))
+    return prepared
 
 
-def offer(folder: Path, site: str, contract: Contract, pool: Path, names: Sequence[str]) -> None:
-    """Make a site's folder show the pool, in place of what it showed before."""
+def offer(folder: Path, contract: InputContract, pool: Path, prepared: Sequence[PreparedCase]) -> None:
+    """Make the folder of a site, named after it, show the pool, in place of what it showed before."""
     folder.mkdir(parents=True, exist_ok=True)
-    header = {"format": "noise", "contract_fingerprint": contract.fingerprint, "site": site, "synthetic": True}
-    (folder / "node.json").write_text(json.dumps(header))
-    with (folder / "cases.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["case_id"], *([name] for name in names)])
     cases = folder / "cases"
     cases.unlink(missing_ok=True)
-    cases.symlink_to(pool)
+    cases.symlink_to(pool / "cases")
+    write_node(folder, prepared, contract, {one.case_id: {TRUTH_COLUMN: 0.5} for one in prepared})
 
 
 def local_cost(folder: Path, case: Case, batch_size: int) -> Local:
@@ -168,12 +173,12 @@ def local_cost(folder: Path, case: Case, batch_size: int) -> Local:
     from fedbiomed.common.dataset_types import DataReturnFormat  # noqa: PLC0415
     from torch.utils.data import Subset  # noqa: PLC0415
 
-    from training import steps  # noqa: PLC0415
-    from training.task import Task  # noqa: PLC0415
+    from training.node import steps  # noqa: PLC0415
+    from training.task.task import TrainingTask  # noqa: PLC0415
 
     torch.set_num_threads(1)
     spent: dict[str, float] = defaultdict(float)
-    task = Task(contract=contract_at(case.spacing), network_config={"width": case.width}, batch_size=batch_size)
+    task = TrainingTask(contract=contract_at(case.spacing), network_config={"width": case.width}, batch_size=batch_size)
     dataset = steps.NodeDataset()
     dataset.task = task
     with _timed(spent, "reading"):
@@ -182,9 +187,9 @@ def local_cost(folder: Path, case: Case, batch_size: int) -> Local:
     network = task.build()
     for index in range(2):  # the first is to warm up
         spent = defaultdict(float, reading=spent["reading"])
-        training, validation = steps.loaders(whole, dataset, index)
+        training, validation = steps.data_loaders(whole, dataset, index)
         optimizer = steps.optimizer(task, network, index)
-        checked = steps.Validation(task, len(dataset.validation))
+        checked = steps.ValidationMetrics(task, len(dataset.validation))
         with _timed(spent, "validation"):
             for data, target in validation:
                 checked.step(network, data, target)
@@ -218,23 +223,23 @@ class _timed:  # noqa: N801  reads as a word
 
 def parameters(width: int) -> int:
     """Of the network; runs in a child process, for the parent has no torch."""
-    from training.task import Task  # noqa: PLC0415
+    from training.task.task import TrainingTask  # noqa: PLC0415
 
-    network = Task(contract=contract_at(24), network_config={"width": width}).build()
+    network = TrainingTask(contract=contract_at(24), network_config={"width": width}).build()
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def task_args(case: Case, rounds: int) -> dict[str, str]:
     """What the nodes are asked for; runs in a child process."""
-    from training.method import CLEAR, Method  # noqa: PLC0415
-    from training.task import Task  # noqa: PLC0415
+    from training.task.method import UNPROTECTED_METHOD, FederatedMethod  # noqa: PLC0415
+    from training.task.task import TrainingTask  # noqa: PLC0415
 
-    return Task(
+    return TrainingTask(
         contract=contract_at(case.spacing),
         network_config={"width": case.width},
         rounds=rounds,
         learning_rate=1e-5,  # noise teaches nothing
-        method=Method() if case.secure else CLEAR,
+        method=FederatedMethod() if case.secure else UNPROTECTED_METHOD,
     ).to_args()
 
 
@@ -271,7 +276,7 @@ class Meter:
         return SimpleNamespace(wall=time.monotonic(), nodes=nodes, researcher=researcher, lo=lo)
 
 
-def run_rounds(federation: Federation, cases: Mapping[str, Case], args: Mapping[str, Any]) -> dict[str, Round]:
+def run_rounds(federation: FederationProcesses, cases: Mapping[str, Case], args: Mapping[str, Any]) -> dict[str, Round]:
     """Cases of the same nodes and grid, one after the other in one researcher."""
     count = next(iter(cases.values())).nodes
     meter = Meter(count)
@@ -340,9 +345,9 @@ def measure(work: Path, cases: Sequence[Case], rounds: int, full: Sequence[Case]
     """Every case's round and local cost, and the local cost at the full sizes."""
     spacings = {case.spacing for case in (*cases, *full)}
     pools = {one: (work / f"pool-{one:g}", contract_at(one)) for one in spacings}
-    names = {one: write_pool(pool, contract, _PATIENTS if one > 6 else 5) for one, (pool, contract) in pools.items()}
+    prepared = {one: write_pool(pool, contract, _PATIENTS if one > 6 else 5) for one, (pool, contract) in pools.items()}
     for one, (pool, contract) in pools.items():
-        offer(work / f"local-{one:g}", "local", contract, pool, names[one])
+        offer(work / f"local-{one:g}", contract, pool, prepared[one])
     cores = os.cpu_count() or 1
     local: dict[Case, Local] = {}
     with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as children:
@@ -359,14 +364,14 @@ def measure(work: Path, cases: Sequence[Case], rounds: int, full: Sequence[Case]
     for case in cases:
         groups[case.nodes, case.spacing].append(case)
     found: dict[Case, Round] = {}
-    for site, folder in sites.items():
-        offer(folder, site, pools[24.0][1], pools[24.0][0], names[24.0])
-    with Federation(sites, work / "federation") as federation:
+    for folder in sites.values():
+        offer(folder, pools[24.0][1], pools[24.0][0], prepared[24.0])
+    with FederationProcesses(sites, work / "federation") as federation:
         (federation.work / "timed_researcher.py").write_text(_RESEARCHER)
         for (count, spacing), members in groups.items():
             print(f"{count} nodes at {spacing:g} mm: {len(members)} settings", file=sys.stderr)
-            for site, folder in sites.items():
-                offer(folder, site, pools[spacing][1], pools[spacing][0], names[spacing])
+            for folder in sites.values():
+                offer(folder, pools[spacing][1], pools[spacing][0], prepared[spacing])
             named = {f"run{number}": case for number, case in enumerate(members)}
             done = run_rounds(federation, named, {name: known[case] for name, case in named.items()})
             found |= {named[name]: one for name, one in done.items()}

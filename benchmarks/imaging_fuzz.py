@@ -1,4 +1,4 @@
-"""A long fuzz run of the imaging room: N damaged studies from SEED on, each loaded and inspected.
+"""A long fuzz run of fedpet.imaging: N damaged studies from SEED on, each loaded and inspected.
 
 Prints how many came to which end, the slowest case and the peak of memory; exits with 1 where any case raised anything
 but a refusal, took longer than `LIMIT_S`, or left or wrote a file where it should not. A case is repeated by its
@@ -7,7 +7,6 @@ number: `python benchmarks/imaging_fuzz.py 1 NUMBER`. Run: `python benchmarks/im
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import resource
 import signal
@@ -20,18 +19,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tests.support import dicom_factory, dicom_fuzzer
+
 LIMIT_S = 20
-TESTS = Path(__file__).parents[1] / "tests"
-
-
-def helper(name: str) -> Any:  # noqa: ANN401  a module of the tests, which has no types
-    """A module of the tests."""
-    spec = importlib.util.spec_from_file_location(name, TESTS / f"{name}.py")
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(name)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def overtime(_signal: int, _frame: object) -> None:
@@ -61,8 +51,8 @@ def tried(fuzz: Any, fuzzer: Any, seed: int) -> tuple[str, str]:  # noqa: ANN401
 def main() -> None:
     """Run the cases."""
     count, first = (int(sys.argv[1]) if len(sys.argv) > 1 else 1000), (int(sys.argv[2]) if len(sys.argv) > 2 else 0)
-    fuzz = helper("dicom_fuzz")
-    fuzzer = fuzz.Fuzzer(helper("dicom_factory"))
+    fuzz = dicom_fuzzer
+    fuzzer = fuzz.Fuzzer(dicom_factory)
     signal.signal(signal.SIGALRM, overtime)
     warnings.simplefilter("ignore")
     logging.disable()

@@ -36,8 +36,9 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage, generate_uid
 
-from imaging.loading import load_study
-from imaging.resampling import Grid, resample
+from fedpet.imaging.analysis import StudyAnalysis
+from fedpet.imaging.loading import load_study
+from fedpet.imaging.resampling import Grid, resample
 
 REPEATS = 5
 ROUNDS = 3  # processes for each way
@@ -150,7 +151,7 @@ def load_and_resample(folder: Path) -> None:
 
 def load_and_check(folder: Path) -> None:
     """The same, then every quality check."""
-    list(load_study(folder, pseudonym_key=b"benchmark").checks)
+    list(StudyAnalysis(load_study(folder, pseudonym_key=b"benchmark")).checks)
 
 
 def load_zip(folder: Path) -> None:

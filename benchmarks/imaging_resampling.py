@@ -1,4 +1,4 @@
-"""CPU time of `imaging.resampling.resample` against SimpleITK, SciPy and torch at the same (linear) interpolation.
+"""CPU time of `fedpet.imaging.resampling.resample` against SimpleITK, SciPy and torch, linear interpolation.
 
 CT of 300 x 512 x 512, PET of 300 x 200 x 200: CT -> PET grid, CT -> cubic voxels of 2 mm, PET -> CT grid, and a tilted
 CT -> PET grid. Every way takes and gives a NumPy array, on one thread; medians of `REPEATS`, taking turns. The
@@ -19,22 +19,22 @@ import SimpleITK
 import torch
 from scipy import ndimage
 
-from imaging.resampling import Grid, resample
-from imaging.volume import Volume
+from fedpet.imaging.resampling import Grid, resample
+from fedpet.imaging.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from imaging.volume import Affine
+    from fedpet.imaging.volume import Affine
 
 REPEATS = 5
 sitk: Any = SimpleITK  # its methods are not typed
 
 
 def ours(volume: Volume, grid: Grid, outside: float) -> NDArray[Any]:
-    """`imaging.resampling`."""
+    """`fedpet.imaging.resampling`."""
     return resample(volume, grid, outside=outside).array
 
 

@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from imaging.delineation import delineate, threshold_components
-from imaging.loading import load_study
-from imaging.masks import read_nifti
-from imaging.resampling import Grid, resample
-from inference.bundle import Bundle
-from inference.delineation import lesion_map
+from fedpet.imaging.analysis import StudyAnalysis
+from fedpet.imaging.lesions.delineation import delineate, threshold_components
+from fedpet.imaging.loading import load_study
+from fedpet.imaging.nifti import read_nifti
+from fedpet.imaging.resampling import Grid, resample
+from inference.bundle.storage import load_model
 from inference.engine import Engine
+from inference.lesion_map import lesion_map
 from inference.preprocessing import model_grid, model_image
 
 if TYPE_CHECKING:
@@ -37,11 +38,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from imaging.study import Study
-    from imaging.thresholds import Method
-    from imaging.volume import Volume
+    from fedpet.imaging.lesions.lesion import ThresholdMethod
+    from fedpet.imaging.volume import Volume
 
-METHODS: tuple[Method, ...] = ("suv4", "percist", "suv41pct")
+METHODS: tuple[ThresholdMethod, ...] = ("suv4", "percist", "suv41pct")
 SIZES = (0.5, 1.0, 5.0)
 _ON_MAP, _SURE = 0.1, 0.3  # probability of a voxel, and somewhere in a component, for the map alone
 
@@ -127,13 +127,16 @@ def patients(cohort: Path) -> list[tuple[Path, Path]]:
     return [(folder, folder.parents[1] / "truth" / folder.name) for folder in ordered]
 
 
-def variants(study: Study, seen: Volume, methods: Sequence[Method]) -> Iterator[tuple[str, Volume, float]]:
+def variants(
+    analysis: StudyAnalysis, seen: Volume, methods: Sequence[ThresholdMethod]
+) -> Iterator[tuple[str, Volume, float]]:
     """Name, included components and threshold of everything to compare."""
+    pet = analysis.study.pet
     for method in methods:
         for name, chosen in ((f"{method}, rules", None), (f"{method}, rules and map", seen)):
-            found = delineate(study.pet, study.ct, method=method, lesion_map=chosen)
+            found = delineate(pet, analysis.anatomy, method=method, lesion_map=chosen)
             yield name, found.lesions, found.threshold
-    yield "suv4, map alone", _on_map(study.pet, seen), 4.0
+    yield "suv4, map alone", _on_map(pet, seen), 4.0
 
 
 def _on_map(pet: Volume, seen: Volume) -> Volume:
@@ -182,7 +185,7 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=None)
     parser.add_argument("--first", type=int, default=0)
     options = parser.parse_args()
-    bundle = Bundle.chosen(options.bundle)
+    bundle = load_model(options.bundle)
     engine, contract = Engine(bundle), bundle.contract
     scores: dict[str, list[Score]] = defaultdict(list)
     chosen = patients(options.cohort)[options.first :][: options.patients]
@@ -191,7 +194,7 @@ def main() -> None:
         truth = Truth.read(known, study.pet)
         output = engine.run(model_image(study, contract), np.zeros(len(contract.inputs), np.float32))
         seen = lesion_map(output, model_grid(study, contract), contract)
-        for name, lesions, threshold in variants(study, seen, options.method):
+        for name, lesions, threshold in variants(StudyAnalysis(study), seen, options.method):
             scores[name].append(truth.score(study.pet, lesions, threshold))
     for name, rows in scores.items():
         report(name, rows)

@@ -17,21 +17,16 @@ from dataclasses import replace
 from datetime import date, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from clinical.endpoints import DAYS_PER_MONTH, Outcome
-from clinical.reading import record_from_mapping
-from cohort.truth import write_json
-from fedpet.errors import RecordRefused
-from imaging.loading import pseudonym
-from inference.contract import default_contract
-from inference.encoding import encode
-
-if TYPE_CHECKING:
-    from clinical.record import ClinicalRecord
-    from inference.contract import Contract
+from fedpet.clinical.endpoints import DAYS_PER_MONTH, SurvivalOutcome
+from fedpet.clinical.reading import record_from_mapping
+from fedpet.clinical.record import RecordReference
+from fedpet.core.errors import RecordError
+from fedpet.core.pseudonyms import pseudonym
+from inference.input_contract import default_contract
+from training.data.eligibility import Pairing
+from training.data.node_data import PreparedCase, clear_cases, write_case, write_node
+from training.data.prepare import case_without_images
 
 CONTRACT = replace(default_contract(), shape=(1, 1, 1))
 _KEY = b"public data"
@@ -88,48 +83,33 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 def write_centres(patients: list[tuple[str, dict[str, str], str, bool]], out: Path, name: str, centres: int) -> None:
     """Deal the patients out and write the node data."""
-    dealt: dict[int, list[dict[str, object]]] = {number: [] for number in range(centres)}
+    prepared: dict[Path, list[PreparedCase]] = {out / f"{name}{number + 1}": [] for number in range(centres)}
+    columns: dict[str, dict[str, str]] = {}
+    for folder in prepared:
+        clear_cases(folder)
     for identifier, values, months, event in patients:
         try:
             record = record_from_mapping(
                 {key: value for key, value in values.items() if value not in {"", "NA"}}
             ).record
-        except RecordRefused as refused:
+        except RecordError as refused:
             sys.stderr.write(f"{name}: a patient is left out. {refused.found}\n")
             continue
         end = _START + timedelta(days=round(float(months) * DAYS_PER_MONTH))
-        outcome = Outcome.from_dates(start=_START, progression=end if event else None, death=None, last_news=end)
+        outcome = SurvivalOutcome.from_dates(
+            start=_START, progression=end if event else None, death=None, last_news=end
+        )
         if outcome is None or outcome.months <= 0:
             continue
         centre = int(sha256(identifier.encode()).hexdigest(), 16) % centres
-        folder = out / f"{name}{centre + 1}"
-        dealt[centre].append(_write_case(folder, pseudonym(identifier, _KEY), record, outcome, CONTRACT))
-    for centre, rows in dealt.items():
-        folder = out / f"{name}{centre + 1}"
-        with (folder / "cases.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        header = {"site": folder.name, "contract_fingerprint": CONTRACT.fingerprint, "synthetic": False}
-        write_json(header, folder / "node.json")
-        print(folder.name, len(rows))
-
-
-def _write_case(
-    folder: Path, case_id: str, record: ClinicalRecord, outcome: Outcome, contract: Contract
-) -> dict[str, object]:
-    (folder / "cases").mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        folder / "cases" / f"{case_id}.npz",
-        image=np.zeros((2, *contract.shape), np.float16),
-        clinical=encode(record, contract).values,
-        months=np.float32(outcome.months),
-        event=np.bool_(outcome.event),
-        concepts=np.zeros((len(contract.concepts), *contract.shape), np.uint8),
-        supervised=np.zeros(len(contract.concepts), bool),
-    )
-    tps = "" if record.pdl1_tps is None else f"{record.pdl1_tps:g}"
-    return {"case_id": case_id, "months": f"{outcome.months:.4f}", "event": int(outcome.event), "pdl1_tps": tps}
+        folder, case_id = out / f"{name}{centre + 1}", pseudonym(identifier, _KEY)
+        pairing = Pairing(folder, identifier, record, outcome, RecordReference())
+        write_case(folder, case_id, case_without_images(pairing, CONTRACT))
+        prepared[folder].append(PreparedCase(case_id, outcome.months, outcome.event, delineated=False, vendor=""))
+        columns[case_id] = {"pdl1_tps": "" if record.pdl1_tps is None else f"{record.pdl1_tps:g}"}
+    for folder, of_centre in prepared.items():
+        write_node(folder, of_centre, CONTRACT, columns)
+        print(folder.name, len(of_centre))
 
 
 def main() -> None:

@@ -1,1 +1,1 @@
-"""Why: Captum attributions over images and variables, and the gates that say whether to believe them."""
+"""Explanation of predictions: Captum attributions over images and variables, with sanity checks."""

@@ -1,129 +1,91 @@
-"""From a prediction to its explanation, in patient space."""
+"""The explanation of a prediction, in patient space."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from explain.explanation import Explanation
-from explain.gates import completeness, localisation, randomisation, same_score
-from explain.integration import BASELINE_SUV, excess, integrated_gradients, load_network, shuffled
-from fedpet.messages import Message
-from fedpet.progress import part, silent
-from imaging.resampling import Grid, resample
-from imaging.volume import Volume
-from inference.encoding import encode
-from inference.preprocessing import model_grid, model_image
+from explain.methods import METHOD_NAMES, choose_method
+from explain.table_explanation import explain_table
+from fedpet.clinical.reading import ReadRecord
+from fedpet.clinical.record import ClinicalRecord
+from fedpet.core.arguments import require_choice, require_type
+from fedpet.core.errors import NothingToExplainError
+from fedpet.core.messages import Message
+from fedpet.core.progress import no_progress
+from fedpet.imaging.analysis import StudyAnalysis
+from fedpet.imaging.study import PetCtStudy
+from inference.bundle.storage import Bundle
+from inference.prediction import Prediction
+from inference.record_concordance import complete_record
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from clinical.record import ClinicalRecord
-    from fedpet.progress import Progress
-    from imaging.study import Study
-    from inference.bundle import Bundle
-    from inference.prediction import Prediction
-
-_SHUFFLED_STEPS = 6  # a coarse path is enough to see whether the map changes
-_SHUFFLED_SEED = 20180
+    from explain.explanation import Explanation
+    from explain.methods import MethodName
+    from fedpet.core.progress import Progress
 
 
 def explain_prediction(
-    study: Study,
-    record: ClinicalRecord,
-    bundle: Bundle,
+    study: PetCtStudy | StudyAnalysis,
+    record: ClinicalRecord | ReadRecord,
+    model: Bundle,
     prediction: Prediction,
     *,
+    method: MethodName | None = None,
     steps: int = 32,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Explanation:
-    """Explain the risk score of a prediction by integrated gradients.
+    """Explain the risk score of a prediction, against the same patient without the lesions.
+
+    A model that answers from the lesion table is explained without torch; a network that reads the images needs the
+    extra `explain` (torch, Captum).
 
     Args:
-        study: the study that was predicted.
+        study: the study that was predicted, or its analysis. Where the model was not shown the uptake of components
+            that the reader excluded (`Prediction.pet_seen`), neither is the explanation.
         record: the record that was predicted.
-        bundle: the bundle that predicted.
+        model: the bundle that predicted.
         prediction: with a risk score.
-        steps: points along the path; 32 keep the completeness error far below 1 %.
-        progress: told after each pass.
-
-    Raises:
-        ValueError: the model abstained, so there is no score to explain.
-        BundleDamaged: the bundle's weights do not fit its network.
-    """
-    if prediction.risk_score is None:
-        raise ValueError("the model abstained: there is no score to explain")
-    contract, network = bundle.contract, load_network(bundle)
-    image, clinical = model_image(study, contract), encode(record, contract).values
-    share = steps / (steps + _SHUFFLED_STEPS)
-    credit = integrated_gradients(network, image, clinical, steps=steps, progress=part(progress, 0.0, share))
-    blind = shuffled(network, seed=_SHUFFLED_SEED)
-    rest = part(progress, share, 1.0)
-    blind_credit = integrated_gradients(blind, image, clinical, steps=_SHUFFLED_STEPS, progress=rest)
-    above = excess(image[0])
-    bearing = above > 0
-    attribution = to_pet_grid(credit.image, above, model_grid(study, contract), study.pet)
-    shares = lesion_shares(attribution, prediction.lesion_labels)
-    description = Message(
-        "integrated gradients (Captum), {steps} steps, PET clipped at SUV {suv:g}", steps=steps, suv=BASELINE_SUV
-    )
-    return Explanation(
-        method=str(description),
-        attribution=attribution,
-        lesion_share=shares,
-        variable_contributions=dict(zip(contract.inputs, (float(x) for x in credit.clinical), strict=True)),
-        completeness_error=credit.completeness_error,
-        gates=(
-            same_score(bundle.calibration.score(credit.score), prediction.risk_score),
-            completeness(credit.completeness_error),
-            randomisation(credit.image[bearing] / above[bearing], blind_credit.image[bearing] / above[bearing]),
-            localisation(shares, prediction.lesion_labels, study.pet),
-        ),
-        description=description,
-    )
-
-
-def to_pet_grid(credit: NDArray[np.float64], above: NDArray[np.float32], grid: Grid, pet: Volume) -> Volume:
-    """The credit of the model's voxels on the PET's grid: credit per unit of excess SUV, times the PET's own excess.
-
-    The model sees averages of PET voxels. The credit of an average belongs to its voxels in proportion to what moved
-    in them, their SUV above the baseline's, so structure finer than the model's voxel comes from the PET, not from the
-    model. Credit and excess are interpolated linearly; positive and negative credit are then scaled to keep their sums.
-
-    Args:
-        credit: (slices, rows, columns) of `grid`; 0 wherever `above` is 0.
-        above: SUV above the baseline's in the model's image, same shape.
-        grid: the model grid.
-        pet: SUV, g/ml.
+        method: of `explain.methods.METHODS`; None for the default of such models.
+        steps: points along the path, for networks that read the images.
+        progress: called with a fraction (0 to 1) and a message after each pass.
 
     Returns:
-        float32 on the PET grid. Its positive part sums to that of `credit`, and so does its negative part, unless no
-        voxel of the PET can bear it.
+        Terms of the score with their measured effects, signed attributions on the PET grid, and the sanity checks that
+        tell whether the map may be shown (`Explanation.reliable`).
+
+    Raises:
+        ArgumentError: an argument of another type, or a method that does not explain such models.
+        NothingToExplainError: the model abstained, so there is no score to explain.
+        PredictionMismatchError: it was made from other images, another record or by another model.
+        CorruptBundleError: the bundle's weights do not fit its network.
     """
-    wanted, moved = (
-        resample(Volume(source, grid.affine, "1"), Grid.of(pet), outside=0.0).array
-        for source in (credit, above.astype(np.float64))
-    )
-    sensitivity = np.divide(wanted, moved, out=np.zeros_like(wanted), where=moved > 0)
-    shared = sensitivity * excess(pet.array)
-    for sign in (1.0, -1.0):
-        side = np.sign(shared) == sign
-        borne = shared[side].sum()
-        shared[side] *= credit[np.sign(credit) == sign].sum() / borne if borne else 0.0
-    return pet.like(shared.astype(np.float32), "1")
-
-
-def lesion_shares(attribution: Volume, labels: Volume) -> dict[int, float]:
-    """Lesion id -> its share of the absolute attribution; 0 is all the rest, and all of it where there is none at all.
-
-    Args:
-        attribution: on the PET grid.
-        labels: label volume on the same grid.
-    """
-    mass = np.bincount(labels.array.ravel().astype(np.int64), weights=np.abs(attribution.array).ravel())
-    total = float(mass.sum())
-    if total == 0:
-        mass[0] = total = 1.0
-    present = [0, *(int(label) for label in np.unique(labels.array) if label)]
-    return {label: float(mass[label]) / total for label in present}
+    require_type("study", study, PetCtStudy, StudyAnalysis)
+    require_type("record", record, ClinicalRecord, ReadRecord)
+    require_type("model", model, Bundle)
+    require_type("prediction", prediction, Prediction)
+    if method is not None:
+        require_choice("method", method, METHOD_NAMES)
+    if prediction.risk_score is None:
+        raise NothingToExplainError(
+            found=Message("The model abstained: there is no answer to explain. {why}", why=prediction.abstained or ""),
+            needed=Message("A prediction with an answer."),
+            advice=Message("Mend what the model abstained for and predict again, or do without an explanation."),
+        )
+    analysis = StudyAnalysis.of(study)
+    if isinstance(record, ReadRecord):
+        record = complete_record(record.record, record.reference(), analysis.study.patient)
+    prediction.require_origin(analysis, record, model.digest)
+    if not model.contract.reads_images:
+        chosen = choose_method(method, "table")
+        return explain_table(analysis, record, model, prediction, method=chosen)
+    try:
+        from explain.image_explanation import explain_images  # noqa: PLC0415  brings torch, which a table does not need
+    except ModuleNotFoundError as error:
+        error.add_note(
+            "a network that reads images is explained with PyTorch and Captum: pip install 'fedpet[explain]'"
+        )
+        raise
+    seen = analysis.study if prediction.pet_seen is None else replace(analysis.study, pet=prediction.pet_seen)
+    chosen = choose_method(method, "images")
+    return explain_images(seen, record, model, prediction, method=chosen, steps=steps, progress=progress)

@@ -1,1 +1,1 @@
-"""The answer: input contract, network, bundle, ONNX Runtime engine, calibration, abstention, predict."""
+"""Prediction: input contract, network, bundle, ONNX Runtime engine, calibration, abstention."""

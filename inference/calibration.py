@@ -1,16 +1,16 @@
-"""From the network's score to calibrated probabilities with an interval, and to an answer or "indeterminate".
+"""From the score of the network to calibrated probabilities with an interval, and to an answer or "indeterminate".
 
-The federation fits six numbers on the aggregated validation tables of all sites (see `training.calibration`): the
-hazard of interval k becomes logistic(baseline_k + a + d_s + b * score), with a shift d_s for each segment s of time
-that ends at an endpoint (and one for the time beyond). A probability stays a product of hazards, so the curve cannot
-rise, and each endpoint has a number of its own.
+The federation fits six numbers on the aggregated validation tables of all sites (see `training.bundle.calibration`):
+the hazard of interval k becomes logistic(baseline_k + a + d_s + b * score), with a shift d_s for each segment s of time
+that ends at an endpoint (and one for the time beyond). A probability remains a product of complements of hazards, so
+the curve cannot rise, and each endpoint has a parameter of its own.
 
-The covariance of the six gives the interval of every probability: it says how well the calibration is known, not how
-much two patients with one score differ. It is taken by the delta method on the scale log(-log S), which is nearly
-linear in the six numbers while the hazards are small and keeps the interval between 0 and 1; unlike draws from the
-Gaussian it gives the same interval every time.
+The covariance of the six gives the interval of every probability: how well the calibration is known, not how much two
+patients with the same score differ. The interval is computed by the delta method on the scale log(-log S), which is
+nearly linear in the six numbers while the hazards are small and keeps the interval between 0 and 1; unlike sampling
+from the Gaussian it gives the same interval every time.
 
-The thresholds of the endpoints make a conformal set of outcomes: an outcome is in the set if its calibrated
+The thresholds of the endpoints define a conformal set of outcomes: an outcome is in the set if its calibrated
 probability is at least 1 - threshold. A threshold is never below 0.5, so the set holds the likelier outcome and is
 never empty; with both outcomes in it the answer is "indeterminate".
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from inference.prediction import EndpointName, Verdict
+    from inference.prediction import ConformalAnswer, EndpointName
 
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]
@@ -42,16 +42,17 @@ SEGMENTS = len(SEGMENT_ENDS) + 1
 
 
 @dataclass(frozen=True)
-class Calibration:
+class RiskCalibration:
     """Recalibration of the score.
 
     Attributes:
-        a, b: intercept and slope; 0 and 1 leave the network as it is.
+        a: intercept; 0 leaves the network as it is.
+        b: slope; 1 leaves the network as it is.
         shifts: (SEGMENTS,) added to the intercept from 0 to 3, 3 to 6, 6 to 12 months and beyond.
         covariance: of (a, b, *shifts).
         interval_level: coverage of the intervals and of the conformal sets, for example 0.80.
         base_rates: endpoint name -> probability in the whole training cohort.
-        risk_thirds: raw scores that cut the training cohort into low, intermediate and high risk.
+        risk_thirds: raw scores that divide the training cohort into low, intermediate and high risk.
         thresholds: endpoint name -> threshold of the conformal set, in [0.5, 1]; an endpoint for which there were too
             few validation patients has none.
     """
@@ -70,7 +71,7 @@ class Calibration:
         return {"format": FORMAT, **asdict(self)}
 
     @staticmethod
-    def from_json(data: Mapping[str, Any]) -> Calibration:
+    def from_json(data: Mapping[str, Any]) -> RiskCalibration:
         """Read what `to_json` wrote.
 
         Raises:
@@ -84,20 +85,38 @@ class Calibration:
         shifts, covariance = tuple(fields["shifts"]), tuple(map(tuple, fields["covariance"]))
         if (len(shifts), np.shape(covariance)) != (SEGMENTS, (SEGMENTS + 2, SEGMENTS + 2)):
             raise ValueError(f"expected {SEGMENTS} shifts and the covariance of {SEGMENTS + 2} numbers")
-        return Calibration(**{**fields, "shifts": shifts, "covariance": covariance, "risk_thirds": (low, high)})
+        return RiskCalibration(**{**fields, "shifts": shifts, "covariance": covariance, "risk_thirds": (low, high)})
 
     def score(self, raw: float) -> float:
-        """Calibrated score, without the shifts of the segments."""
+        """Calibrated score (log hazard scale), without the shifts of the segments."""
         return self.a + self.b * raw
 
     def free(self, hazard_logits: Floats, raw: Floats, edges: Sequence[float]) -> Floats:
-        """(n, K + 1) survival at every edge, of `hazard_logits` (n, K), which hold the `raw` scores (n,)."""
-        return survival_of(hazard_logits - raw[:, None] + design(raw, edges) @ self._parameters())
+        """Survival of n patients.
+
+        Args:
+            hazard_logits: (n, K), which include the raw scores.
+            raw: (n,), scores of the network.
+            edges: K + 1 edges of the intervals, months.
+
+        Returns:
+            (n, K + 1), at every edge.
+        """
+        return survival_of(self.logits(hazard_logits, raw, edges))
+
+    def logits(self, hazard_logits: Floats, raw: Floats, edges: Sequence[float]) -> Floats:
+        """Calibrated hazard logits (n, K) of n patients; arguments as for `free`."""
+        return np.asarray(hazard_logits - raw[:, None] + design(raw, edges) @ self._parameters(), float)
 
     def survival(self, hazard_logits: Floats, raw: float, edges: tuple[float, ...]) -> SurvivalCurve:
-        """Survival at every edge with its interval; `hazard_logits` has shape (K,) and holds the raw score.
+        """Survival of one patient at every edge, with its interval.
 
-        The limits hold for each time by itself; where they would rise they are drawn apart until they do not.
+        The limits are pointwise; where they would rise they are widened until they do not.
+
+        Args:
+            hazard_logits: (K,), which include the raw score.
+            raw: score of the network.
+            edges: K + 1 edges of the intervals, months.
         """
         columns = design(np.array([raw]), edges)[0]
         logits = hazard_logits - raw + columns @ self._parameters()
@@ -117,7 +136,7 @@ class Calibration:
         )
 
     def endpoints(self, curve: SurvivalCurve) -> tuple[EndpointProbability, ...]:
-        """The endpoints read off the curve; "early_failure_3m" is the probability of progression, not of survival."""
+        """The endpoints, read from the curve; "early_failure_3m" is the probability of progression, not of survival."""
         return tuple(self._endpoint(name, months, curve) for name, months in ENDPOINT_MONTHS.items())
 
     def _endpoint(self, name: EndpointName, months: float, curve: SurvivalCurve) -> EndpointProbability:
@@ -128,18 +147,26 @@ class Calibration:
             value, lower, upper = 1.0 - value, 1.0 - upper, 1.0 - lower
         return EndpointProbability(name, months, value, lower, upper, self.base_rates[name], verdict)
 
-    def verdict(self, name: EndpointName, probability: float) -> Verdict | None:
-        """What the conformal set says of a patient whose P(free of progression) at the endpoint is `probability`."""
+    def verdict(self, name: EndpointName, probability: float) -> ConformalAnswer | None:
+        """Outcome in the conformal set of a patient.
+
+        Args:
+            name: of the endpoint.
+            probability: calibrated, of being progression-free at the endpoint.
+
+        Returns:
+            "indeterminate" where both outcomes are in the set; None where the endpoint has no threshold.
+        """
         threshold = self.thresholds.get(name)
         if threshold is None:
             return None
-        free, progression = kept(probability, threshold)
+        free, progression = in_conformal_set(probability, threshold)
         if free and progression:
             return "indeterminate"
         return "free" if free else "progression"
 
     def risk_group(self, raw: float) -> RiskGroup:
-        """Third of the training cohort that the raw score falls in."""
+        """Third of the training cohort to which a raw score belongs."""
         low, high = self.risk_thirds
         if raw < low:
             return "low"
@@ -150,7 +177,15 @@ class Calibration:
 
 
 def design(raw: Floats, edges: Sequence[float]) -> Floats:
-    """(n, K, 2 + SEGMENTS) what (a, b, *shifts) are multiplied with in the hazard logits of scores `raw` (n,)."""
+    """Design matrix of the recalibration.
+
+    Args:
+        raw: (n,), scores of the network.
+        edges: K + 1 edges of the intervals, months.
+
+    Returns:
+        (n, K, 2 + SEGMENTS), the factors of (a, b, *shifts) in the hazard logits.
+    """
     segment = np.eye(SEGMENTS)[np.searchsorted(SEGMENT_ENDS, edges[:-1], side="right")]
     shape = (len(raw), len(segment))
     ones, scores = np.ones((*shape, 1)), np.broadcast_to(raw[:, None, None], (*shape, 1))
@@ -158,11 +193,11 @@ def design(raw: Floats, edges: Sequence[float]) -> Floats:
 
 
 def survival_of(logits: Floats) -> Floats:
-    """(n, K) hazard logits -> (n, K + 1) survival at the edges, starting at 1."""
+    """Survival at the edges, (n, K + 1), starting at 1, from hazard logits (n, K)."""
     return np.asarray(np.exp(-np.pad(np.logaddexp(0.0, logits).cumsum(1), ((0, 0), (1, 0)))), float)
 
 
-def kept(probability: Floats | float, threshold: Floats | float) -> tuple[Flags, Flags]:
-    """Whether "free" and "progression" are in the conformal sets of patients with this P(free of progression)."""
+def in_conformal_set(probability: Floats | float, threshold: Floats | float) -> tuple[Flags, Flags]:
+    """Whether "free" and "progression" are in the conformal sets of patients, from P(progression-free)."""
     free, limit = np.asarray(probability), np.asarray(threshold)
     return 1.0 - free <= limit, free <= limit

@@ -1,4 +1,4 @@
-"""Clinical record -> the network's clinical vector, and the human names of its terms."""
+"""The clinical record and the lesion table as the input vector of the network, and labels of its terms."""
 
 from __future__ import annotations
 
@@ -8,51 +8,103 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedpet.messages import Message
+from fedpet.core.errors import ArgumentError
+from fedpet.core.messages import Message
+from fedpet.imaging.lesions.lesion_table import QUANTITIES
+from inference.input_contract import LESION_PREFIX
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
-    from clinical.record import ClinicalRecord
-    from inference.contract import ClinicalTerm, Contract
+    from fedpet.clinical.record import ClinicalRecord
+    from fedpet.imaging.lesions.lesion_table import LesionTable
+    from inference.input_contract import ClinicalTerm, InputContract, QuantityTerm
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedRecord:
-    """Clinical input vector, shape (len(contract.inputs),), and the fields that were missing."""
+    """The clinical input of the network.
+
+    Attributes:
+        values: shape (len(contract.inputs),).
+        missing: fields of the record that are missing.
+    """
 
     values: NDArray[np.float32]
     missing: tuple[str, ...]
 
 
-def encode(record: ClinicalRecord, contract: Contract) -> EncodedRecord:
-    """Encode the record as the contract says.
+def encode(record: ClinicalRecord, contract: InputContract, table: LesionTable | None = None) -> EncodedRecord:
+    """Encode a record, and the lesion table where the contract has quantities.
 
-    A missing term is 0, the reference patient, and its flag (where it has one) is 1.
+    A missing term is 0, as in the reference patient, and its flag (where it has one) is 1.
+
+    Args:
+        record: the variables.
+        contract: of the model.
+        table: of the patient; None where the contract has no quantities.
+
+    Raises:
+        ArgumentError: the contract has quantities and there is no table, or one of other rules.
     """
     values = [_value(record, term) for term in contract.terms]
     scaled = [0.0 if x is None else (x - term.mean) / term.sd for x, term in zip(values, contract.terms, strict=True)]
-    flags = [float(x is None) for x, term in zip(values, contract.terms, strict=True) if term.flag]
-    missing = tuple(name for name in contract.variables if getattr(record, name) is None)
-    return EncodedRecord(np.array([*scaled, *flags], np.float32), missing)
+    lesions = [] if not contract.quantities else encode_quantities(_measured(table, contract), contract.quantities)
+    return EncodedRecord(
+        np.array([*scaled, *_flags(values, contract.terms), *lesions], np.float32), missing_variables(record, contract)
+    )
+
+
+def missing_variables(record: ClinicalRecord, contract: InputContract) -> tuple[str, ...]:
+    """Fields that the model uses and the record lacks."""
+    return tuple(name for name in contract.variables if getattr(record, name) is None)
+
+
+def encode_quantities(values: Mapping[str, float | None], terms: Sequence[QuantityTerm]) -> list[float]:
+    """Encode quantities of a lesion table: the terms, then their flags.
+
+    Args:
+        values: `LesionTable.values()`.
+        terms: of the contract.
+    """
+    chosen = [values[term.name] for term in terms]
+    scaled = [0.0 if x is None else term.scaled(x) for x, term in zip(chosen, terms, strict=True)]
+    return [*scaled, *_flags(chosen, terms)]
+
+
+def _flags(values: Sequence[float | None], terms: Sequence[ClinicalTerm | QuantityTerm]) -> list[float]:
+    return [float(x is None) for x, term in zip(values, terms, strict=True) if term.flag]
+
+
+def _measured(table: LesionTable | None, contract: InputContract) -> Mapping[str, float | None]:
+    found = None if table is None else table.version
+    if table is None or found != contract.table_version:
+        raise ArgumentError(
+            found=Message("The lesion table is missing, or of other rules ({found}).", found=found or "–"),
+            needed=Message("A lesion table measured by the rules “{needed}”.", needed=contract.table_version),
+            advice=Message("Measure it with fedpet.imaging.quantification.measure_table of this version."),
+        )
+    return table.values()
 
 
 def _value(record: ClinicalRecord, term: ClinicalTerm) -> float | None:
     """The term before scaling, or None where a variable is missing."""
-    given = [getattr(record, name) for name in term.variables]
-    if any(x is None for x in given):
+    values = [getattr(record, name) for name in term.variables]
+    if any(x is None for x in values):
         return None
     match term.kind:
         case "number":
-            return float(given[0])
+            return float(values[0])
         case "log_ratio":
-            return log(given[0] / given[1])
+            return log(values[0] / values[1])
         case "above_ratio":
-            return float(given[0] > given[1])
+            return float(values[0] > values[1])
         case "equals":
-            return float(given[0] == term.level)
+            return float(values[0] == term.level)
         case "at_least":
-            return float(given[0] >= _threshold(term))
+            return float(values[0] >= _threshold(term))
 
 
 def _threshold(term: ClinicalTerm) -> float:
@@ -89,7 +141,15 @@ _LABELS = {
 
 
 def term_label(name: str) -> Message:
-    """Human label of a clinical term, of its missingness flag, or of an image biomarker."""
+    """Label of a clinical term, of a quantity of the lesion table, of a missingness flag, or of an image biomarker.
+
+    Raises:
+        KeyError: no term of fedpet.
+    """
+    if name.startswith(LESION_PREFIX):
+        return QUANTITIES[name.removeprefix(LESION_PREFIX)].label
+    if name.startswith(f"missing:{LESION_PREFIX}"):
+        return Message("{term}: not measurable", term=term_label(name.removeprefix("missing:")))
     if name.startswith("missing:"):
         return Message("{term}: missing", term=term_label(name.removeprefix("missing:")))
     return _LABELS[name]

@@ -1,4 +1,4 @@
-"""The ONNX Runtime engine: runs a bundle's network on the best provider there is, and says which."""
+"""The ONNX Runtime engine: runs the network of a bundle on the best available provider, and reports which."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import onnxruntime
 
-from fedpet.errors import BundleForeign, SettingsError
-from fedpet.messages import Message
+from fedpet.core.errors import IncompatibleBundleError, SettingsError
+from fedpet.core.messages import Message
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from inference.bundle import Bundle
+    from inference.bundle.storage import Bundle
 
 ProviderChoice = Literal["auto", "cpu", "cuda", "tensorrt"]
 
@@ -30,12 +30,12 @@ _OUTPUTS = ("hazard_logits", "score", "biomarkers", "maps", "contributions")
 
 @dataclass(frozen=True, eq=False)
 class EngineOutput:
-    """One patient's outputs; see `inference.network.NetworkOutput`.
+    """The outputs for one patient; see `inference.network.NetworkOutput`.
 
     Attributes:
-        hazard_logits: (K,).
-        score: raw linear predictor.
-        biomarkers: (M,).
+        hazard_logits: (K,), of each time interval.
+        score: linear predictor before calibration.
+        biomarkers: (M,), in the order of `inference.input_contract.BIOMARKERS`.
         maps: (C, slices, rows, columns) concept probabilities on the model grid.
         contributions: (n + M,) additive terms of the score.
     """
@@ -48,18 +48,27 @@ class EngineOutput:
 
 
 class Engine:
-    """An ONNX Runtime session on one bundle. `provider` names what really runs, for example "CPUExecutionProvider"."""
+    """An ONNX Runtime session on one bundle.
+
+    Attributes:
+        provider: the ONNX Runtime provider that runs, for example "CPUExecutionProvider".
+    """
 
     def __init__(self, bundle: Bundle, *, provider: ProviderChoice = "auto", threads: int = 0) -> None:
         """Open the session.
 
+        Args:
+            bundle: the model.
+            provider: "auto" takes CUDA where it works, else the CPU.
+            threads: of ONNX Runtime within an operator; 0 lets it choose.
+
         Raises:
-            SettingsError: the asked provider does not work here.
-            BundleForeign: the network's inputs or outputs are not those of a fedpet bundle.
+            SettingsError: the requested provider does not work on this machine.
+            IncompatibleBundleError: the outputs of the network are not those of a fedpet bundle.
         """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # errors only: a provider that is not there is reported below, in our words
+        options.log_severity_level = 3  # errors only: a missing provider is reported below
         self._session = onnxruntime.InferenceSession(bundle.onnx, options, providers=_providers(provider))
         self.provider: str = self._session.get_providers()[0]
         if provider not in {"auto", "cpu"} and self.provider == _CPU:
@@ -69,14 +78,19 @@ class Engine:
                 advice=Message("Set the provider to auto or cpu."),
             )
         if tuple(output.name for output in self._session.get_outputs()) != _OUTPUTS:
-            raise BundleForeign(
+            raise IncompatibleBundleError(
                 found=Message("The network's outputs are not those that fedpet reads."),
                 needed=Message("Outputs {names}.", names=", ".join(_OUTPUTS)),
                 advice=Message("Give the folder that `fedpet train` wrote, or retrain with this version."),
             )
 
     def run(self, image: NDArray[np.float32], clinical: NDArray[np.float32]) -> EngineOutput:
-        """Answer for one patient: image (2, slices, rows, columns), clinical (n,)."""
+        """Run the network for one patient.
+
+        Args:
+            image: (2, slices, rows, columns), SUV and HU (`inference.preprocessing.model_image`).
+            clinical: (n,), see `inference.encoding.encode`.
+        """
         feed = {"image": image[None], "clinical": clinical[None]}
         hazards, score, biomarkers, maps, contributions = (output[0] for output in self._session.run(None, feed))
         return EngineOutput(
@@ -89,15 +103,15 @@ class Engine:
 
 
 def _providers(choice: ProviderChoice) -> list[Any]:
-    """Providers in the order in which ONNX Runtime shall try them."""
-    wanted: list[Any] = {"cpu": [], "cuda": [_CUDA], "tensorrt": [_TENSORRT, _CUDA], "auto": [_CUDA]}[choice]
-    there = set(onnxruntime.get_available_providers()) if _nvidia_driver() else {_CPU}
-    found = [provider for provider in wanted if provider[0] in there]
-    if found:
-        onnxruntime.preload_dlls()  # CUDA and cuDNN from the Python packages beside onnxruntime-gpu
-    return [*found, _CPU]
+    """Providers in the order in which ONNX Runtime tries them."""
+    preferred: list[Any] = {"cpu": [], "cuda": [_CUDA], "tensorrt": [_TENSORRT, _CUDA], "auto": [_CUDA]}[choice]
+    available = set(onnxruntime.get_available_providers()) if nvidia_driver() else {_CPU}
+    usable = [provider for provider in preferred if provider[0] in available]
+    if usable:
+        onnxruntime.preload_dlls()  # CUDA and cuDNN from the Python packages that accompany onnxruntime-gpu
+    return [*usable, _CPU]
 
 
-def _nvidia_driver() -> bool:
-    """Whether the kernel has an NVIDIA driver: asking CUDA without one costs time and prints errors."""
+def nvidia_driver() -> bool:
+    """Whether the kernel has an NVIDIA driver: without one, looking for CUDA costs time and prints errors."""
     return Path("/proc/driver/nvidia/version").exists()

@@ -1,12 +1,13 @@
-"""The networks, by name, and the torch module that training and explanation share.
+"""The networks, by name: the torch modules that training and explanation share.
 
-"evidence" is a biomarker bottleneck: a small 3D encoder-decoder draws voxel maps of named concepts (lesion, necrosis,
-liver lesion, liver, marrow); the maps are summed into a handful of biomarkers in physical units; the risk score is a
+"evidence" is a biomarker bottleneck: a small 3D encoder-decoder predicts voxel maps of named concepts (lesion,
+necrosis, liver lesion, liver, marrow); six biomarkers in physical units are computed from the maps; the risk score is a
 linear function of these biomarkers and of the clinical terms; the hazard of each interval is the logistic of the score
-plus the interval's baseline. Every parameter is trained by gradient; there are no buffers and no batch statistics, so
-that federated averaging and secure aggregation see the whole model.
+plus the baseline of the interval. Every parameter is trained by gradient; there are no buffers and no batch statistics,
+so that federated averaging and secure aggregation cover the whole model.
 
-"clinical" is the mandatory baseline: the same survival model without images.
+"table" is the same survival model without images and maps: its score is linear in all inputs of the contract, those
+measured on the lesions among them. "clinical" is the mandatory baseline: the same with the record's inputs only.
 
 "ensemble" averages several trained networks of one kind; the mean of additive scores is additive.
 """
@@ -21,16 +22,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inference.contract import BIOMARKERS
+from inference.input_contract import BIOMARKERS, LESION_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from inference.contract import Contract
+    from inference.input_contract import InputContract
 
-_HEAD_RATE = 3.0  # learning rate of the linear heads, in that of the maps
-_LARGEST = 3.0  # bound of a biomarker in the score, standard deviations
-_REFERENCE_MEDIAN_MONTHS = 8.0  # published median PFS of the population: where the baseline hazards start
+_HEAD_RATE = 3.0  # learning rate of the linear heads, relative to that of the maps
+_MAX_BIOMARKER = 3.0  # bound of a biomarker in the score, standard deviations
+_REFERENCE_MEDIAN_MONTHS = 8.0  # published median PFS of the population, from which the baseline hazards start
 
 
 class NetworkOutput(NamedTuple):
@@ -41,7 +42,7 @@ class NetworkOutput(NamedTuple):
         score: (B,) linear predictor; higher is worse.
         biomarkers: (B, M) standardised image biomarkers, in the order of `BIOMARKERS`; (B, 0) without images.
         maps: (B, C, slices, rows, columns) concept probabilities in [0, 1]; (B, 0, ...) without images.
-        contributions: (B, n + M) additive terms of the score: clinical inputs, then biomarkers.
+        contributions: (B, n + M) additive terms of the score: the contract's inputs, then biomarkers.
     """
 
     hazard_logits: Tensor
@@ -124,7 +125,7 @@ def _unfold(x: Tensor) -> Tensor:
 
 
 def _windows(image: Tensor) -> Tensor:
-    """(B, 2, ...) SUV and HU -> (B, 3, ...) linear SUV, logarithmic SUV, soft-tissue and lung HU, about unit scale."""
+    """(B, 2, ...) SUV and HU -> (B, 3, ...) linear SUV, logarithmic SUV and HU, each at about unit scale."""
     suv, hu = image[:, :1], image[:, 1:]
     return torch.cat([suv / 8.0, torch.log1p(suv) / 1.5, (hu + 200.0) / 500.0], 1)
 
@@ -136,14 +137,14 @@ def _upsample(x: Tensor, like: Tensor) -> Tensor:
 class EvidenceNetwork(nn.Module):
     """Concept maps -> biomarkers -> additive risk score -> discrete-time hazards (see the module's docstring)."""
 
-    def __init__(self, contract: Contract, *, width: int = 16, map_gradient: float = 0.0) -> None:
+    def __init__(self, contract: InputContract, *, width: int = 16, map_gradient: float = 0.0) -> None:
         """Build it.
 
         Args:
             contract: shape, spacing, clinical inputs and intervals.
             width: channels at the first scale.
-            map_gradient: part of the survival loss's gradient that reaches the maps in training. 0: the maps learn from
-                masks alone and stay what their names say; above 0 lets sites without masks train them by the outcome.
+            map_gradient: share of the gradient of the survival loss that reaches the maps in training. 0: they learn
+                from masks alone and remain what their names say; above 0, sites without masks train them by outcomes.
         """
         super().__init__()
         self.map_gradient = map_gradient
@@ -155,17 +156,30 @@ class EvidenceNetwork(nn.Module):
         nn.init.zeros_(self.image_head.weight)
 
     def forward(self, image: Tensor, clinical: Tensor) -> NetworkOutput:
-        """Image (B, 2, slices, rows, columns) in SUV and HU; clinical (B, n) as `encode` makes it."""
+        """Run the network.
+
+        Args:
+            image: (B, 2, slices, rows, columns), SUV and HU.
+            clinical: (B, n), see `inference.encoding.encode`.
+        """
         maps = torch.sigmoid(self.maps(image))
-        seen = maps.detach() + self.map_gradient * (maps - maps.detach()) if self.training else maps
-        biomarkers = self.biomarkers(image[:, 0], seen)
-        bounded = _LARGEST * torch.tanh(biomarkers / _LARGEST)  # one odd map cannot decide alone
+        trained_maps = maps.detach() + self.map_gradient * (maps - maps.detach()) if self.training else maps
+        biomarkers = self.biomarkers(image[:, 0], trained_maps)
+        bounded = _MAX_BIOMARKER * torch.tanh(biomarkers / _MAX_BIOMARKER)  # one odd map cannot decide alone
         terms = torch.cat([self.head.clinical(clinical), self.image_head(bounded)], 1)
         score = terms.sum(1)
         return NetworkOutput(self.head(score), score, biomarkers, maps, terms)
 
     def biomarkers(self, suv: Tensor, maps: Tensor) -> Tensor:
-        """(B, 6) biomarkers of SUV (B, ...) and maps (B, C, ...), scaled to about unit spread over the population."""
+        """Biomarkers, scaled to about zero mean and unit spread over the population.
+
+        Args:
+            suv: (B, slices, rows, columns), g/ml.
+            maps: (B, C, slices, rows, columns), probabilities of the concepts.
+
+        Returns:
+            (B, 6), in the order of `BIOMARKERS`.
+        """
         lesion, necrosis, liver_lesion, liver, marrow = maps.unbind(1)
         lesion = lesion * torch.sigmoid((suv - 2.0) / 0.3)  # only metabolically active voxels count
         active = _total(lesion)
@@ -192,25 +206,41 @@ class EvidenceNetwork(nn.Module):
         variance = torch.zeros_like(total)
         for axis in (1, 2, 3):
             profile = lesion.sum([other for other in (1, 2, 3) if other != axis])
-            place = torch.arange(profile.shape[1], dtype=lesion.dtype, device=lesion.device) * self.spacing_mm
-            centre = (profile * place).sum(1) / total
-            variance = variance + (profile * (place - centre[:, None]) ** 2).sum(1) / total
+            position = torch.arange(profile.shape[1], dtype=lesion.dtype, device=lesion.device) * self.spacing_mm
+            centre = (profile * position).sum(1) / total
+            variance = variance + (profile * (position - centre[:, None]) ** 2).sum(1) / total
         return torch.sqrt(variance + 1.0)
 
 
-class ClinicalNetwork(nn.Module):
-    """The baseline without images: clinical terms -> risk score -> discrete-time hazards."""
+class TableNetwork(nn.Module):
+    """All inputs of the contract -> risk score -> discrete-time hazards."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: InputContract) -> None:
         super().__init__()
+        self.used = used_inputs("table", contract)
         self.head = SurvivalHead(contract)
 
     def forward(self, image: Tensor, clinical: Tensor) -> NetworkOutput:
-        """Image is used for its batch size only."""
+        """Run the network; only the batch size of `image` is used."""
+        if not all(self.used):
+            clinical = clinical * torch.tensor(self.used, dtype=clinical.dtype, device=clinical.device)
         terms = self.head.clinical(clinical)
         score = terms.sum(1)
-        none = image.new_zeros((image.shape[0], 0))
-        return NetworkOutput(self.head(score), score, none, image[:, :0], terms)
+        no_biomarkers = image.new_zeros((image.shape[0], 0))
+        return NetworkOutput(self.head(score), score, no_biomarkers, image[:, :0], terms)
+
+
+class ClinicalNetwork(TableNetwork):
+    """The baseline: the inputs of the record only; those measured on the lesions do not count."""
+
+    def __init__(self, contract: InputContract) -> None:
+        super().__init__(contract)
+        self.used = used_inputs("clinical", contract)
+
+
+def used_inputs(network: str, contract: InputContract) -> tuple[bool, ...]:
+    """Which of the contract's inputs a network's score depends on: for "clinical" those of the record, else all."""
+    return tuple(network != "clinical" or LESION_PREFIX not in name for name in contract.inputs)
 
 
 class _Terms(nn.Linear):
@@ -227,13 +257,10 @@ class SurvivalHead(nn.Module):
     privacy clips, are taken there.
     """
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: InputContract) -> None:
         super().__init__()
         self.clinical = _Terms(len(contract.inputs), 1, bias=False)
-        edges = contract.month_edges
-        rate = log(2.0) / _REFERENCE_MEDIAN_MONTHS
-        start = [log(exp(rate * (stop - begin)) - 1.0) for begin, stop in pairwise(edges)]
-        self.baseline = nn.Parameter(torch.tensor(start))
+        self.baseline = nn.Parameter(torch.tensor(reference_baseline(contract.month_edges)))
         nn.init.zeros_(self.clinical.weight)
 
     def forward(self, score: Tensor) -> Tensor:
@@ -241,17 +268,27 @@ class SurvivalHead(nn.Module):
         return score[:, None] + self.baseline
 
 
+def reference_baseline(edges: Sequence[float]) -> list[float]:
+    """(K,) logits of the hazards of the reference population, from which training starts.
+
+    Args:
+        edges: K + 1 months.
+    """
+    rate = log(2.0) / _REFERENCE_MEDIAN_MONTHS
+    return [log(exp(rate * (stop - begin)) - 1.0) for begin, stop in pairwise(edges)]
+
+
 class EnsembleNetwork(nn.Module):
-    """Networks of one kind that differ in their parameters, averaged: every output is the mean of the members'."""
+    """An average of networks of one kind that differ in their parameters: every output is the mean over the members."""
 
     def __init__(
-        self, contract: Contract, *, network: str, members: int, config: Mapping[str, object] | None = None
+        self, contract: InputContract, *, network: str, members: int, config: Mapping[str, object] | None = None
     ) -> None:
         super().__init__()
         self.members = nn.ModuleList(build_network(network, contract, config) for _ in range(members))
 
     def forward(self, image: Tensor, clinical: Tensor) -> NetworkOutput:
-        """As the members'."""
+        """The mean of the outputs of the members."""
         outputs = [member(image, clinical) for member in self.members]
         return NetworkOutput(*(torch.stack(parts).mean(0) for parts in zip(*outputs, strict=True)))
 
@@ -267,14 +304,16 @@ def _mean(suv: Tensor, weight: Tensor) -> Tensor:
 
 
 ENSEMBLE = "ensemble"
+IMAGELESS = frozenset({"table", "clinical"})  # networks that read no image
 _REGISTRY: Mapping[str, Callable[..., nn.Module]] = {
     "evidence": EvidenceNetwork,
+    "table": TableNetwork,
     "clinical": ClinicalNetwork,
     ENSEMBLE: EnsembleNetwork,
 }
 
 
-def build_network(name: str, contract: Contract, config: Mapping[str, object] | None = None) -> nn.Module:
+def build_network(name: str, contract: InputContract, config: Mapping[str, object] | None = None) -> nn.Module:
     """The network registered as `name`, with fresh parameters.
 
     Raises:
@@ -287,8 +326,9 @@ def build_network(name: str, contract: Contract, config: Mapping[str, object] | 
 def parameter_groups(network: nn.Module, learning_rate: float) -> list[dict[str, object]]:
     """Optimiser groups: the few parameters of the linear heads learn faster than the maps and do not decay.
 
-    A round of an average moves a parameter about as far as the steps of its largest site do: at the maps' rate the
-    heads would stay near 0 in the rounds that the maps need. A ridge of their own holds them.
+    A round of federated averaging moves a parameter about as far as the steps of the largest site do: at the learning
+    rate of the maps the heads would stay near 0 in the rounds that the maps need. A separate ridge penalty regularises
+    them.
     """
     trained = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
     heads = [parameter for name, parameter in trained if "head." in name]

@@ -1,4 +1,4 @@
-"""Study -> the network's image. The one preprocessing path of training, prediction and explanation."""
+"""The image input of the network from a study: the one preprocessing of training, prediction and explanation."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedpet.errors import SeriesNotFound
-from fedpet.messages import Message
-from imaging.resampling import Grid, resample
-from imaging.volume import Volume
+from fedpet.core.errors import SeriesNotFoundError
+from fedpet.core.messages import Message
+from fedpet.imaging.resampling import Grid, resample
+from fedpet.imaging.volume import Volume
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from imaging.study import Study
-    from inference.contract import Contract
+    from fedpet.imaging.study import PetCtStudy
+    from inference.input_contract import InputContract
 
 
-def model_grid(study: Study, contract: Contract) -> Grid:
-    """The model's grid for this patient: LPS axes, its top at the top of the PET, centred on the PET in plane.
+def model_grid(study: PetCtStudy, contract: InputContract) -> Grid:
+    """The model grid for a patient: LPS axes, top at the top of the PET, centred on the PET in plane.
 
-    A PET shorter than the grid leaves empty slices at the feet; a longer one is cut there (the legs).
+    A PET shorter than the grid leaves empty slices at the feet; a longer one is cut off there.
     """
     low, high = study.pet.bounds
     slices, rows, columns = contract.shape
@@ -33,33 +33,42 @@ def model_grid(study: Study, contract: Contract) -> Grid:
     return Grid(contract.shape, affine)
 
 
-def model_image(study: Study, contract: Contract) -> NDArray[np.float32]:
-    """SUVbw and HU on the model grid, shape (2, slices, rows, columns), clipped as the contract says.
+def model_image(study: PetCtStudy, contract: InputContract) -> NDArray[np.float32]:
+    """SUVbw (g/ml) and HU on the model grid, shape (2, slices, rows, columns), clipped as the contract defines.
+
+    Zeros for a model that reads no images: its lesion table needs both series all the same.
 
     Raises:
-        SeriesNotFound: the study holds no CT.
+        SeriesNotFoundError: the study holds no CT.
     """
     if study.ct is None:
-        raise SeriesNotFound(
+        raise SeriesNotFoundError(
             found=Message("The study holds a PET but no CT."),
             needed=Message("The model needs both."),
             advice=Message("Add the CT series of the same PET/CT examination."),
         )
+    if not contract.reads_images:
+        return blank_image(contract)
     grid = model_grid(study, contract)
     suv = _average(study.pet, grid, outside=0.0)
     hu = _average(study.ct, grid, outside=contract.outside_hu)
     return np.stack([np.clip(suv, *contract.suv_range), np.clip(hu, *contract.hu_range)])
 
 
+def blank_image(contract: InputContract) -> NDArray[np.float32]:
+    """The image input of a network that reads none, zeros of shape (2, slices, rows, columns)."""
+    return np.zeros((2, *contract.shape), np.float32)
+
+
 def to_model_grid(mask: Volume, grid: Grid) -> NDArray[np.float32]:
-    """Fraction (0 to 1) of each voxel of `grid` covered by a 0/1 mask."""
+    """Fraction (0 to 1) of each voxel of `grid` that a 0/1 mask covers."""
     return np.clip(_average(Volume(mask.array.astype(np.float32), mask.affine, "1"), grid, outside=0.0), 0.0, 1.0)
 
 
 def _average(volume: Volume, grid: Grid, *, outside: float) -> NDArray[np.float32]:
     """Resample onto a coarser grid without aliasing: linear at 2 x 2 x 2 points inside each voxel, averaged.
 
-    Where the source is finer than half the grid's spacing it is first averaged over whole blocks of voxels.
+    Where the source is finer than half the spacing of the grid it is first averaged over whole blocks of voxels.
     """
     source = _shrink(volume, 0.5 * grid.affine[0, 0])
     fine = grid.affine.copy()

@@ -1,8 +1,8 @@
 """An electronic seal on the finished file: PAdES (ETSI EN 319 142-1, level B-B) by pyHanko, which is optional.
 
-The certificate and its key come from a PKCS#12 file of the centre. So the signature says that the centre's fedpet wrote
-this file and that no byte changed since; the reader's own decision is what the audit trail of the application holds.
-There is no time stamp of an authority: the time of signing is this machine's.
+The certificate and its key come from a PKCS#12 file of the centre. The signature says that the centre's fedpet wrote
+this file and that no byte has changed since; the reader's own decision is recorded in the audit trail of the
+application. There is no time stamp of an authority: the time of signing is that of this machine.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from fedpet.errors import SettingsError
-from fedpet.messages import Message
+from fedpet.core.errors import SettingsError
+from fedpet.core.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 PASSWORD = "FEDPET_REPORT_SIGNER_PASSWORD"  # noqa: S105  the name of the environment variable, not what it holds
 FIELD = "fedpet"
-logging.getLogger("pyhanko").addHandler(logging.NullHandler())  # what it finds is told by ours
+logging.getLogger("pyhanko").addHandler(logging.NullHandler())  # its findings are reported by `read_signature`
 _INSTALL = Message("Install fedpet with its extra “sign”: pip install 'fedpet[sign]'.")
 
 
 @dataclass(frozen=True)
 class Signature:
-    """Who signed a file.
+    """The signature of a file, checked.
 
     Attributes:
         subject: of the certificate, "–" where it cannot be read.
         sha256: fingerprint of the certificate, "" where it cannot be read.
-        time: of signing as the signer's machine told it, ISO 8601; "" where it is not told.
+        time: of signing, by the clock of the signer's machine, ISO 8601; "" where it is not stated.
         intact: the signed bytes are unchanged, and nothing was added but what the signature allows.
-        trusted: the certificate descends from one of those given; None where none were given.
+        trusted: the certificate descends from a trusted one; None where there are no trusted ones.
     """
 
     subject: str
@@ -49,11 +49,14 @@ class Signature:
 
 
 def signer(file: Path, *, password_file: Path | None = None) -> Callable[[bytes], bytes]:
-    """What seals a report.
+    """A function that seals a report.
 
     Args:
-        file: PKCS#12, the certificate and its key.
-        password_file: with its password; without one it is in the environment variable `PASSWORD`.
+        file: PKCS#12 file with the certificate and its key.
+        password_file: holds its password; None for the environment variable `PASSWORD`.
+
+    Returns:
+        A function from the bytes of a PDF to those of the sealed PDF.
 
     Raises:
         SettingsError: pyHanko is not installed, or a file or the password cannot be used.
@@ -91,35 +94,42 @@ def signer(file: Path, *, password_file: Path | None = None) -> Callable[[bytes]
 
 
 def _password(file: Path | None) -> bytes:
-    """From the file that only its owner may read, or else from the environment."""
+    """The password, from a file that only its owner may read, else from the environment."""
     if file is None:
         return os.environ.get(PASSWORD, "").encode()
     try:
-        private, given = file.stat().st_mode & 0o077 == 0, file.read_bytes().strip()
+        private, password = file.stat().st_mode & 0o077 == 0, file.read_bytes().strip()
     except OSError:
-        private, given = False, b""
+        private, password = False, b""
     if not private:
         raise SettingsError(
             found=Message("The password of the certificate that signs reports cannot be used."),
             needed=Message("A file that the application can read, and nobody but its owner (chmod 600)."),
             advice=Message("Check the setting report_signer_password_file."),
         )
-    return given
+    return password
 
 
 def _not_installed() -> SettingsError:
-    """That the optional library is missing."""
     return SettingsError(
         found=Message("The library for electronic signatures, pyHanko, is not installed."),
-        needed=Message("It is needed to sign a report, and to check a signed one."),
+        needed=Message("pyHanko, to sign a report and to check a signed one."),
         advice=_INSTALL,
     )
 
 
 def read_signature(document: bytes, trust: Sequence[Path] = ()) -> Signature | None:
-    """The signature of a file, checked; None where it has none. Of several, one that fails counts.
+    """Read and check the signature of a file.
 
     Revocation is not looked up: nothing leaves this machine.
+
+    Args:
+        document: the bytes of the PDF.
+        trust: files of certificates (PEM or DER) that the signer's must descend from; without any, whether it is
+            trusted is not decided.
+
+    Returns:
+        The signature; of several, one that fails. None where the file has none.
 
     Raises:
         SettingsError: the file is signed and pyHanko is not installed, or a certificate to trust cannot be read.
@@ -138,7 +148,7 @@ def read_signature(document: bytes, trust: Sequence[Path] = ()) -> Signature | N
         raise SettingsError(
             found=Message("A certificate to trust cannot be read."),
             needed=Message("Certificates as PEM or DER files."),
-            advice=Message("Check the files given."),
+            advice=Message("Check these files."),
         ) from error
     try:
         found = [_checked(one, document, roots) for one in PdfFileReader(BytesIO(document)).embedded_signatures]
@@ -167,7 +177,7 @@ def _checked(embedded: EmbeddedPdfSignature, document: bytes, roots: list[Any]) 
 
 
 def _tidy(embedded: EmbeddedPdfSignature, document: bytes) -> bool:
-    """Whether the one place that no signature covers, its own, holds the signature and zeros, and nothing else."""
+    """Whether the one part that no signature covers, its own, holds the signature, zeros and nothing else."""
     from asn1crypto.cms import ContentInfo  # type: ignore[import-untyped]  # noqa: PLC0415  optional; untyped
 
     _, start, end, _ = embedded.byte_range

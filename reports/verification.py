@@ -1,7 +1,7 @@
-"""Whether a report is as fedpet wrote it.
+"""Whether a report is as fedpet wrote it, as a PDF or as the DICOM Encapsulated PDF of it.
 
-What each check can find is in `docs/report.md`. None of the checks without a signature stops somebody who writes both
-the content and its hash anew; they find what was changed by accident, by another program or by hand.
+What each check can find is in `docs/report.md`. Without a signature, no check stops somebody who rewrites both the
+content and its hash; they find what was changed by accident, by another program or by hand.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pikepdf
 import pypdfium2
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
 
-from fedpet.errors import ReportRefused
-from fedpet.messages import Message
-from reports.archive import CONTENT_NAME, intact
-from reports.digest import FORMAT, hash_of
+from fedpet.core.errors import ReportError
+from fedpet.core.messages import Message
+from reports.content_hash import FORMAT, hash_of
+from reports.pdf.pdfa import CONTENT_NAME, verify_fingerprint
 from reports.signing import read_signature
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Finding:
+class VerificationFinding:
     """One check of the file. `name` is "content", "pages", "properties", "file", "signature" or "case"."""
 
     name: str
@@ -38,10 +40,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found of one report.
+    """The result of the checks of one report.
 
     Attributes:
-        report_uid: as the attached content says.
+        report_uid: in the attached content.
         version: of the reading.
         content_hash: of the attached content, computed now.
         findings: every check.
@@ -51,7 +53,7 @@ class Verification:
     report_uid: str
     version: int
     content_hash: str
-    findings: tuple[Finding, ...]
+    findings: tuple[VerificationFinding, ...]
     signature: Signature | None
 
     @property
@@ -64,31 +66,44 @@ def verify_report(file: Path, *, trust: Sequence[Path] = ()) -> Verification:
     """Check a report against its own content, its fingerprint and its signature.
 
     Args:
-        file: the PDF.
+        file: the PDF, or a DICOM file that encapsulates it.
         trust: files of certificates (PEM or DER) from which the signer's must descend, and the file must be signed;
-            without any, the signer is only told.
+            without any, the signer is only named.
 
     Raises:
-        ReportRefused: the file is no PDF, or holds no content of a report.
+        ReportError: the file is no PDF, or holds no content of a report.
         SettingsError: the file is signed and pyHanko is not installed, or a certificate to trust cannot be read.
     """
-    data = file.read_bytes()
+    data = _pdf(file.read_bytes())
     try:
         content, properties = _carried(data)
         pages = _texts(data)
     except (pikepdf.PdfError, pypdfium2.PdfiumError) as error:
         raise _refused(Message("The file is not a PDF that can be read.")) from error
-    told = _read(content)
-    digest, uid = hash_of(content), str(told["report_uid"])
+    carried = _read(content)
+    digest, uid = hash_of(content), str(carried["report_uid"])
     signature = read_signature(data, trust)
     findings = [
-        _content(content, told),
+        _content(content, carried),
         _pages(pages, digest, uid),
         _properties(properties, digest, uid),
         _file(data, signature),
         *([_signed(signature)] if signature or trust else []),
     ]
-    return Verification(uid, int(told["version"]), digest, tuple(findings), signature)
+    return Verification(uid, int(carried["version"]), digest, tuple(findings), signature)
+
+
+def _pdf(data: bytes) -> bytes:
+    """The PDF in a file; where that is DICOM, the document that it encapsulates (PS3.3 A.45.1)."""
+    if data[128:132] != b"DICM":
+        return data
+    try:
+        document = dcmread(BytesIO(data), specific_tags=["EncapsulatedDocument"]).get("EncapsulatedDocument")
+    except (InvalidDicomError, EOFError, ValueError) as error:
+        raise _refused(Message("The DICOM file cannot be read.")) from error
+    if not isinstance(document, bytes):
+        raise _refused(Message("The DICOM file holds no document: it is not the report.dcm of a case."))
+    return document
 
 
 def _carried(data: bytes) -> tuple[bytes, str]:
@@ -106,74 +121,88 @@ def _texts(data: bytes) -> list[str]:
 
 def _read(content: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(content)
+        carried = json.loads(content)
     except ValueError as error:
         raise _refused(Message("The content that the file carries cannot be read.")) from error
-    if not isinstance(told, dict) or told.get("format") != FORMAT or not {"report_uid", "version"} <= set(told):
+    if (
+        not isinstance(carried, dict)
+        or carried.get("format") != FORMAT
+        or not {"report_uid", "version"} <= set(carried)
+    ):
         raise _refused(Message("The content that the file carries is not that of a report of this version."))
-    return told
+    return carried
 
 
-def _refused(found: Message) -> ReportRefused:
-    return ReportRefused(
+def _refused(found: Message) -> ReportError:
+    return ReportError(
         found=found,
-        needed=Message("A PDF report as fedpet wrote it."),
+        needed=Message("A report as fedpet wrote it: the PDF, or the DICOM file with it (report.dcm)."),
         advice=Message("Take the file from the application or from the PACS, not a print or an excerpt of it."),
     )
 
 
-def _content(content: bytes, told: dict[str, Any]) -> Finding:
-    again = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+def _content(content: bytes, carried: dict[str, Any]) -> VerificationFinding:
+    again = json.dumps(carried, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
     if again != content:
-        return Finding("content", passed=False, reason=Message("The attached content is not in the form of fedpet."))
-    return Finding("content", passed=True, reason=Message("The attached content is complete."))
+        return VerificationFinding(
+            "content", passed=False, reason=Message("The attached content is not in the form of fedpet.")
+        )
+    return VerificationFinding("content", passed=True, reason=Message("The attached content is complete."))
 
 
-def _pages(pages: list[str], digest: str, uid: str) -> Finding:
-    """The hash and the identifier printed on every page are those of the content."""
+def _pages(pages: list[str], digest: str, uid: str) -> VerificationFinding:
+    """Whether every page has the hash and the identifier of the content."""
     wrong = [number for number, text in enumerate(pages, start=1) if digest not in text or uid not in text]
     if wrong:
         reason = Message(
             "The hash or the identifier printed on page {numbers} is not that of the attached content.",
             numbers=", ".join(map(str, wrong)),
         )
-        return Finding("pages", passed=False, reason=reason)
-    return Finding("pages", passed=True, reason=Message("The hash printed on every page is that of the content."))
+        return VerificationFinding("pages", passed=False, reason=reason)
+    return VerificationFinding(
+        "pages", passed=True, reason=Message("The hash printed on every page is that of the content.")
+    )
 
 
-def _properties(keywords: str, digest: str, uid: str) -> Finding:
+def _properties(keywords: str, digest: str, uid: str) -> VerificationFinding:
     if digest in keywords and uid in keywords:
-        return Finding(
+        return VerificationFinding(
             "properties", passed=True, reason=Message("The hash in the document properties is that of the content.")
         )
-    return Finding(
+    return VerificationFinding(
         "properties", passed=False, reason=Message("The hash in the document properties is not that of the content.")
     )
 
 
-def _file(data: bytes, signature: Signature | None) -> Finding:
-    """No byte changed since fedpet wrote the file, but for a signature after it."""
-    whole, end = intact(data)
+def _file(data: bytes, signature: Signature | None) -> VerificationFinding:
+    """Whether no byte changed since fedpet wrote the file, except for a signature after it."""
+    whole, end = verify_fingerprint(data)
     if not whole:
-        reason = Message("The file was changed or saved anew after fedpet wrote it.")
-        return Finding("file", passed=False, reason=reason)
+        reason = Message("The file was changed or saved again after fedpet wrote it.")
+        return VerificationFinding("file", passed=False, reason=reason)
     if data[end:].strip(b"\0") and signature is None:
-        return Finding("file", passed=False, reason=Message("Something was added to the file after fedpet wrote it."))
-    return Finding("file", passed=True, reason=Message("No byte of the file changed since fedpet wrote it."))
+        return VerificationFinding(
+            "file", passed=False, reason=Message("Something was added to the file after fedpet wrote it.")
+        )
+    return VerificationFinding(
+        "file", passed=True, reason=Message("No byte of the file changed since fedpet wrote it.")
+    )
 
 
-def _signed(signature: Signature | None) -> Finding:
-    """What the electronic signature is worth; who names certificates to trust expects one."""
+def _signed(signature: Signature | None) -> VerificationFinding:
+    """Whether the electronic signature holds; it is required where certificates to trust are named."""
     if signature is None:
-        return Finding("signature", passed=False, reason=Message("The file is not signed electronically."))
+        return VerificationFinding("signature", passed=False, reason=Message("The file is not signed electronically."))
     who = {"subject": signature.subject, "time": signature.time or "–"}
     if not signature.intact:
         reason = Message("The electronic signature of {subject} does not fit the file.", **who)
-        return Finding("signature", passed=False, reason=reason)
+        return VerificationFinding("signature", passed=False, reason=reason)
     if signature.trusted is False:
         reason = Message("Signed by {subject}, {time}, whom none of the trusted certificates vouches for.", **who)
-        return Finding("signature", passed=False, reason=reason)
+        return VerificationFinding("signature", passed=False, reason=reason)
     if signature.trusted:
-        return Finding("signature", passed=True, reason=Message("Signed by {subject}, {time}; trusted.", **who))
+        return VerificationFinding(
+            "signature", passed=True, reason=Message("Signed by {subject}, {time}; trusted.", **who)
+        )
     reason = Message("Signed by {subject}, {time}; whether that certificate is the centre's was not checked.", **who)
-    return Finding("signature", passed=True, reason=reason)
+    return VerificationFinding("signature", passed=True, reason=reason)

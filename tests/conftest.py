@@ -1,13 +1,15 @@
-"""Fixtures that every room shares."""
+"""Fixtures that all tests share."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+pytest.register_assert_rewrite("tests.support")
 
 _DEFAULT_REFERENCE_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -23,60 +25,98 @@ def reference_data() -> Path:
 
 @pytest.fixture(scope="session")
 def dicom():
-    """The module `tests/dicom_factory.py`: builds small PET and CT series slice by slice."""
-    return _helper("dicom_factory")
+    """The module `tests/support/dicom_factory.py`: builds small PET and CT series slice by slice."""
+    from tests.support import dicom_factory
+
+    return dicom_factory
 
 
 @pytest.fixture(scope="session")
 def dicom_fuzz():
-    """The module `tests/dicom_fuzz.py`: damaged studies, each made from a number."""
-    return _helper("dicom_fuzz")
+    """The module `tests/support/dicom_fuzzer.py`: damaged studies, each made from a number."""
+    from tests.support import dicom_fuzzer
+
+    return dicom_fuzzer
 
 
 @pytest.fixture(scope="session")
 def training_nodes():
-    """The module `tests/training_nodes.py`: writes small node data with a planted effect."""
-    return _helper("training_nodes")
+    """The module `tests/support/node_data.py`: writes small node data with a planted effect."""
+    from tests.support import node_data
+
+    return node_data
 
 
 @pytest.fixture(scope="session")
 def scanned():
-    """Synthetic patients with known truth, by name, see `tests/anatomy_cases.py`."""
-    return _helper("anatomy_cases").scanned()
+    """Synthetic patients with known truth, by name, see `tests/support/phantom_studies.py`."""
+    from tests.support import phantom_studies
+
+    return phantom_studies.scanned()
+
+
+@pytest.fixture(scope="session")
+def simulated_centre(tmp_path_factory):
+    """Folder of a centre with one simulated patient (`dicom/<patient>`, `clinical.csv`, `truth`), by the command."""
+    from tests.support import ROOT
+
+    out = tmp_path_factory.mktemp("simulated") / "cohort"
+    small = ("--patients", "1", "--sites", "1", "--seed", "7", "--fidelity", "coarse")
+    command = [sys.executable, "-m", "app.cli", "cohort", "simulate", *small, "--out", str(out)]
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    return out / "S1"
+
+
+@pytest.fixture
+def hospital(tmp_path):
+    """Four patients with tiny images and a table, see `tests/support/hospital.py`."""
+    from tests.support.hospital import Hospital
+
+    return Hospital(tmp_path / "hospital")
 
 
 @pytest.fixture(scope="session")
 def orthanc(tmp_path_factory):
-    """A running Orthanc, see `tests/orthanc_server.py`; skipped where it is not installed."""
-    with _helper("orthanc_server").running(tmp_path_factory.mktemp("orthanc")) as server:
+    """A running Orthanc, see `tests/support/orthanc_server.py`; skipped where it is not installed."""
+    from tests.support import orthanc_server
+
+    with orthanc_server.running(tmp_path_factory.mktemp("orthanc")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def postgresql():
-    """A running PostgreSQL, see `tests/postgresql_server.py`; skipped where it is not installed."""
-    with _helper("postgresql_server").running() as server:
+    """A running PostgreSQL, see `tests/support/postgresql_server.py`; skipped where it is not installed."""
+    from tests.support import postgresql_server
+
+    with postgresql_server.running() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory, orthanc):
-    """The application as it is served, with finished cases, see `tests/app_site.py`."""
-    with _helper("app_site").serving(tmp_path_factory.mktemp("home"), orthanc) as served:
+    """The application as it is served, with finished cases, see `tests/support/served_application.py`."""
+    from tests.support import served_application
+
+    with served_application.serving(tmp_path_factory.mktemp("home"), orthanc) as served:
         yield served
 
 
 @pytest.fixture(scope="module")
 def browser():
     """Headless Chromium. Not for the whole session: while it is open, no other event loop can run."""
-    with _helper("app_site").chromium() as opened:
+    from tests.support import served_application
+
+    with served_application.chromium() as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
 def seen():
-    """Look at a page at both widths, see `look` in `tests/app_site.py`."""
-    return _helper("app_site").look
+    """Look at a page at both widths, see `look` in `tests/support/served_application.py`."""
+    from tests.support import served_application
+
+    return served_application.look
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -85,23 +125,16 @@ def database(request):
     return "" if request.param == "sqlite" else request.getfixturevalue("postgresql").migrated()
 
 
-def _helper(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def untrained_bundle(tmp_path_factory):
     """A bundle of the default contract whose network was never trained: enough for everything but medicine."""
     import torch
 
-    from inference.bundle import write_bundle
-    from inference.calibration import Calibration
-    from inference.contract import default_contract
+    from inference.bundle.storage import write_bundle
+    from inference.calibration import RiskCalibration
+    from inference.input_contract import default_contract
     from inference.network import build_network
-    from training.export import export_onnx, weights
+    from training.bundle.export import export_onnx, serialized_parameters
 
     torch.manual_seed(0)
     contract = default_contract()
@@ -111,9 +144,11 @@ def untrained_bundle(tmp_path_factory):
     return write_bundle(
         tmp_path_factory.mktemp("bundle") / "untrained",
         onnx=export_onnx(network, contract),
-        weights=weights(network),
+        weights=serialized_parameters(network),
         contract=contract,
-        calibration=Calibration(0.0, 1.0, (0.0,) * 4, covariance, 0.80, rates, (-0.2, 0.2), dict.fromkeys(rates, 0.6)),
+        calibration=RiskCalibration(
+            0.0, 1.0, (0.0,) * 4, covariance, 0.80, rates, (-0.2, 0.2), dict.fromkeys(rates, 0.6)
+        ),
         card={"name": "untrained", "version": "0", "synthetic": True},
     )
 

@@ -1,8 +1,8 @@
-"""How well a survival model ranks and calibrates: pure functions of outcomes and predictions, with their bootstrap.
+"""Discrimination and calibration of survival models: pure functions of outcomes and predictions, with a bootstrap.
 
 Everything is computed for all bootstrap draws at once: a `Sample` holds how often each patient was drawn, row 0 being
-the sample itself, and a metric returns one value a draw. Two models on one sample are compared draw by draw. Censoring
-weights are estimated anew in every draw. A risk is higher for a worse patient.
+the sample itself, and a metric returns one value for each draw. Two models on one sample are compared draw by draw.
+Censoring weights are estimated anew in every draw. A risk is higher for a worse patient.
 
 References: Uno et al., J Am Stat Assoc 2007 (AUC) and Stat Med 2011 (C-index); Graf et al., Stat Med 1999 (Brier
 score); Vickers et al., BMC Med Inform Decis Mak 2008 (decision curves with censoring).
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 LEVEL = 0.95
-_SURE = 1e-6  # probabilities are kept this far from 0 and 1
+_SURE = 1e-6  # distance of probabilities from 0 and 1
 _STEPS = 30  # of Newton's method
 
 
@@ -66,7 +66,7 @@ class Sample:
         months: (n,) time of the event or of censoring.
         event: (n,) whether the event was seen.
         counts: (D + 1, n) how often each patient is in each draw; 1 everywhere in row 0.
-        group: (n,) patients are ranked against those of their group only; None: against all. Predictions of several
+        group: (n,) patients are ranked only against those of their group; None: against all. Predictions of several
             models, one for each unseen centre, cannot be ranked across the centres.
     """
 
@@ -123,12 +123,12 @@ class Sample:
         at_risk = left[:, ::-1].cumsum(1)[:, ::-1]
         happened = left - died if censoring else died
         at_risk = at_risk - died if censoring else at_risk
-        kept = np.cumprod(1.0 - np.divide(happened, at_risk, out=np.zeros_like(left), where=at_risk > 0), axis=1)
-        kept = np.concatenate([np.ones((len(kept), 1)), kept], 1)
-        return np.asarray(kept[:, np.searchsorted(times, at, side=side)], float)
+        survival = np.cumprod(1.0 - np.divide(happened, at_risk, out=np.zeros_like(left), where=at_risk > 0), axis=1)
+        survival = np.concatenate([np.ones((len(survival), 1)), survival], 1)
+        return np.asarray(survival[:, np.searchsorted(times, at, side=side)], float)
 
     def status(self, horizon: float) -> tuple[Flags, Floats]:
-        """Who is free of the event at the horizon (n,), and the weights (D + 1, n) that make up for the censored.
+        """Who is free of the event at the horizon (n,), and weights (D + 1, n) that compensate for censoring.
 
         A patient whose status is known weighs 1 / P(followed until then); one censored before weighs 0.
         """
@@ -150,8 +150,8 @@ def auc(sample: Sample, risk: Floats, horizon: float) -> Floats:
 def expected_auc(sample: Sample, risk: Floats, truth: Floats) -> Floats:
     """(D + 1,) AUC expected over the outcomes that the true probabilities of survival may draw.
 
-    Every ordered pair counts with the probability that the first dies and the second survives; nobody is paired
-    with himself or herself, nor with a copy of a bootstrap draw.
+    Every ordered pair counts with the probability that the first fails and the second survives; no patient is paired
+    with themselves or with a copy in a bootstrap draw.
     """
     weight = np.outer(1.0 - truth, truth) * sample.ranked()
     np.fill_diagonal(weight, 0.0)
@@ -225,8 +225,8 @@ def calibration_curve(
 def net_benefit(sample: Sample, probability: Floats, horizon: float, thresholds: Floats) -> Floats:
     """(D + 1, T) net benefit of acting on the patients whose risk, 1 - probability, reaches each threshold.
 
-    True and false positives come from the Kaplan-Meier survival of the patients above the threshold. Nobody above it:
-    0. Acting on all: `probability` of 0.
+    True and false positives come from the Kaplan-Meier survival of the patients above the threshold. No patient above
+    it: 0. Acting on all patients: `probability` of 0.
     """
     at = np.array([np.nextafter(horizon, -np.inf)])
     total = sample.counts.sum(1)
@@ -244,10 +244,10 @@ def net_benefit(sample: Sample, probability: Floats, horizon: float, thresholds:
 
 
 def _c_index(sample: Sample, risk: Floats, weight: Floats) -> Floats:
-    """Pairs of an event and a patient who is free of it beyond that time; the first of a pair brings the weight."""
+    """Pairs of an event and a patient free of it beyond that time; the weight is that of the first of a pair."""
     months, event = sample.months, sample.event
     later = months[:, None] < months
-    tied = (months[:, None] == months) & ~event  # censored at the time of the event: lived longer
+    tied = (months[:, None] == months) & ~event  # censored at the time of the event: survived longer
     comparable = (event[:, None] & (later | tied)) * sample.ranked()
     won = ((weight @ (comparable * _order(risk, risk))) * sample.counts).sum(1)
     return _ratio(won, ((weight @ comparable) * sample.counts).sum(1))

@@ -1,0 +1,1 @@
+"""Cases: their tables and life cycle, computation, uploads, results, erasure."""

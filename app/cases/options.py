@@ -1,0 +1,108 @@
+"""A reader's choices for a case: series, corrections, delineation and the components that count as lesions."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from fedpet.imaging.dicom.files import InputLimits
+from fedpet.imaging.suv.overrides import ManualOverride, parse_override
+from inference.record_concordance import RecordConfirmation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fedpet.core.settings import Settings
+    from fedpet.imaging.lesions.lesion import ThresholdMethod
+
+
+@dataclass(frozen=True)
+class CaseOptions:
+    """A reader's choices; the defaults are those of fedpet.
+
+    Attributes:
+        corrections: of values in the PET's headers.
+        pet_series, ct_series: number of the series in the list of those found; None lets fedpet choose.
+        method: how hot components are found.
+        include, exclude: components switched by the reader.
+        mask: lesions drawn by a reader (NIfTI, DICOM SEG or RTSTRUCT), used instead of a delineation.
+        rois: names of the segments or contours of `mask` to use; () for those that are lesions.
+        organs: segmentation of the organs (DICOM SEG, NIfTI or a folder of masks), used instead of the rules.
+        organ_names: names of the labels of a NIfTI image of organs.
+        segmenter: what finds the organs; None for rules (the network that is shipped is not better on every organ).
+        confirmation: of a record that contradicts the images.
+        model: digest of the bundle that is to answer; "" for that of the answer there is, or the one in force.
+    """
+
+    corrections: tuple[ManualOverride, ...] = ()
+    pet_series: int | None = None
+    ct_series: int | None = None
+    method: ThresholdMethod = "suv4"
+    include: tuple[int, ...] = ()
+    exclude: tuple[int, ...] = ()
+    mask: Path | None = None
+    rois: tuple[str, ...] = ()
+    organs: Path | None = None
+    organ_names: Path | None = None
+    segmenter: Literal["learned", "totalsegmentator", "rules"] | None = None
+    confirmation: RecordConfirmation | None = None
+    model: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The choices as JSON-compatible data, for the database."""
+        return {
+            "corrections": [
+                {
+                    "name": one.name,
+                    "value": one.value if isinstance(one.value, float | int) else one.value.isoformat(),
+                    "reason": one.reason,
+                    "by": one.by,
+                }
+                for one in self.corrections
+            ],
+            "pet_series": self.pet_series,
+            "ct_series": self.ct_series,
+            "method": self.method,
+            "include": list(self.include),
+            "exclude": list(self.exclude),
+            "mask": self.mask and str(self.mask),
+            "rois": list(self.rois),
+            "organs": self.organs and str(self.organs),
+            "organ_names": self.organ_names and str(self.organ_names),
+            "segmenter": self.segmenter,
+            "confirmation": None if self.confirmation is None else asdict(self.confirmation),
+            "model": self.model,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read the data of `to_json`; missing choices keep their defaults.
+
+        Raises:
+            OverrideError: a correction is not valid.
+        """
+        corrections = tuple(
+            parse_override(one["name"], str(one["value"]), reason=one["reason"], by=one["by"])
+            for one in data.get("corrections", ())
+        )
+        return cls(
+            corrections=corrections,
+            pet_series=data.get("pet_series"),
+            ct_series=data.get("ct_series"),
+            method=data.get("method", "suv4"),
+            include=tuple(data.get("include", ())),
+            exclude=tuple(data.get("exclude", ())),
+            mask=Path(data["mask"]) if data.get("mask") else None,
+            rois=tuple(data.get("rois", ())),
+            organs=Path(data["organs"]) if data.get("organs") else None,
+            organ_names=Path(data["organ_names"]) if data.get("organ_names") else None,
+            segmenter=data.get("segmenter"),
+            confirmation=RecordConfirmation(**data["confirmation"]) if data.get("confirmation") else None,
+            model=data.get("model", ""),
+        )
+
+
+def input_limits(settings: Settings) -> InputLimits:
+    """How many files and bytes a study may have."""
+    return InputLimits(max_files=settings.max_files, max_bytes=settings.max_upload_mb * 2**20)

@@ -1,0 +1,372 @@
+"""`fedpet inspect`, `quantify` and `predict`: what is done with one study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from app.cli.console import REFUSED, messages, progress_bar, reported, say, write_json
+from app.cli.options import (
+    HeaderOptions,
+    Json,
+    LesionOptions,
+    OrganOptions,
+    Study,
+    case_options,
+    expand_options,
+    operator,
+)
+from explain.methods import MethodName
+from fedpet.core.errors import OutputError
+from fedpet.core.messages import Message, translate_message
+from fedpet.core.progress import sub_progress
+from fedpet.core.settings import load_settings
+from fedpet.imaging.lesions.lesion import ThresholdMethod
+from fedpet.imaging.suv.normalization import Normalization
+
+if TYPE_CHECKING:
+    from app.cases.options import CaseOptions
+    from app.cases.pipeline import CaseResult
+    from fedpet.core.messages import Language
+    from fedpet.core.settings import Settings
+    from fedpet.imaging.analysis import StudyAnalysis
+    from inference.bundle.storage import Bundle
+    from inference.record_concordance import RecordConcordance
+
+Threshold = Annotated[
+    ThresholdMethod, typer.Option("--method", help="How hot components are found, where no lesions are given.")
+]
+Within = Annotated[
+    ThresholdMethod | None,
+    typer.Option(
+        "--method", help="How hot components are found (suv4 by default), or --lesions are cut to what is hot in them."
+    ),
+]
+
+
+@expand_options
+def inspect(
+    study: Study,
+    clinical: Annotated[Path | None, typer.Option(exists=True, help="Clinical record to compare with.")] = None,
+    *,
+    headers: HeaderOptions,
+    json: Json = False,
+) -> None:
+    """Say which series a study holds, which are used, what the SUV rests on, and whether a record fits the images."""
+    from app.cases.options import input_limits
+    from fedpet.imaging.loading import inspect_study
+
+    with reported(as_json=json):
+        settings = load_settings()
+        language: Language = "en" if json else settings.language
+        report = inspect_study(
+            study,
+            pseudonym_key=settings.pseudonym_key(),
+            limits=input_limits(settings),
+            corrections=headers.corrections(),
+            pet_series=headers.pet_series,
+            ct_series=headers.ct_series,
+            language=language,
+        )
+        if "patient" in report:
+            report["concordance"] = _compared(report["patient"], clinical, settings, language)
+    if json:
+        write_json(report)
+    else:
+        _show_inspection(report)
+    if "refused" in report:
+        raise typer.Exit(REFUSED)
+
+
+def _compared(images: dict[str, Any], clinical: Path | None, settings: Settings, language: Language) -> dict[str, Any]:
+    """What the images state of the patient against a record; without one, against nothing."""
+    from fedpet.clinical.reading import read_record, record_from_mapping
+    from fedpet.imaging.study import PatientFacts
+    from inference.record_concordance import compare_record, complete_record
+
+    facts = PatientFacts(**{**images, "pet_dates": tuple(images["pet_dates"])})
+    read = read_record(clinical) if clinical else record_from_mapping({})
+    reference = read.reference(settings.pseudonym_key())
+    found = compare_record(complete_record(read.record, reference, facts), reference, facts)
+    say, check = translate_message(language), found.check()
+    items = [
+        {
+            "item": item.name,
+            "verdict": item.verdict.value,
+            "record": item.record and say(item.record),
+            "images": item.images and say(item.images),
+        }
+        for item in found.items
+    ]
+    return {"check": {"name": check.name, "level": check.level.value, "reason": say(check.reason)}, "items": items}
+
+
+@expand_options
+def quantify(
+    study: Study,
+    method: Within = None,
+    *,
+    lesions: LesionOptions,
+    organs: OrganOptions,
+    normalization: Annotated[Normalization, typer.Option(help="SUV by body weight, lean mass or surface.")] = "bw",
+    headers: HeaderOptions,
+    json: Json = False,
+) -> None:
+    """Measure lesions: those a reader drew, or the hot components that are not physiological uptake."""
+    from app.cases.pipeline import analyse, read_study
+
+    with reported(as_json=json):
+        options = case_options(headers, lesions, method, organs)
+        analysis = analyse(read_study(study, load_settings(), options=options, require="suv"), options)
+        report = _measured(analysis, options, normalization, method)
+    if json:
+        write_json(report)
+    else:
+        _show_quantities(report)
+
+
+def _measured(
+    analysis: StudyAnalysis, options: CaseOptions, normalization: Normalization, method: ThresholdMethod | None
+) -> dict[str, Any]:
+    """What was measured in a study, as plain data."""
+    from app.cases.result_json import mask_json, plain
+    from fedpet.imaging.quantification import measure_table, quantify_study
+    from fedpet.imaging.study import CheckStatus
+
+    study, mask = analysis.study, analysis.mask
+    measured = quantify_study(
+        analysis,
+        normalization=normalization,
+        lesions=None if mask is None else mask.labels,
+        method=method,
+        include=options.include,
+        exclude=options.exclude,
+    )
+    found = measured.delineation
+    in_suvbw = measured.quantities if normalization == "bw" else None
+    table = measure_table(analysis, measured.labels, quantities=in_suvbw)
+    quantities = asdict(measured.quantities)
+    rows = quantities.pop("lesions")
+    return {
+        "method": quantities.pop("method"),
+        "normalization": normalization,
+        "unit": measured.pet.unit,
+        "lesions": rows,
+        "total": {"n": len(rows), **quantities},
+        "table": table.to_json(),
+        "threshold": found and found.threshold,
+        "components": found and plain(found.components),
+        "organs": _organ_source(analysis),
+        "references": plain(measured.references),
+        "mask": mask_json(analysis),
+        "checks": {check.name: check.level.value for check in analysis.checks},
+        "remarks": [plain(check) for check in analysis.checks if check.level is not CheckStatus.PASS],
+        "corrections": plain(study.corrections),
+    }
+
+
+def _organ_source(analysis: StudyAnalysis) -> dict[str, Any] | None:
+    """What found the organs on which the decisions rest."""
+    if analysis.anatomy is None:
+        return None
+    organs = analysis.anatomy.organs
+    filled_in = sorted(organs.filled_in)
+    return {
+        "source": organs.source.value,
+        "detail": organs.detail,
+        "text": str(organs.source.sentence),
+        "filled_in_by_rules": filled_in,
+    }
+
+
+def _show_inspection(report: dict[str, Any]) -> None:
+    columns = ("id", "modality", "description", "instances", "chosen", "reason")
+    _show_table("Series", columns, report["series"])
+    for key, value in (report.get("pet") or {}).items():
+        messages.print(f"{key}: {value}", highlight=False, markup=False)
+    if paths := report.get("suv_witness"):
+        rows = [one | {"factor": f"{one['factor']:.4g}", "deviation": f"{one['deviation']:+.1%}"} for one in paths]
+        _show_table("SUV factor by each path", ("path", "factor", "deviation", "used", "counts", "remark"), rows)
+    for check in report.get("checks", []):
+        messages.print(f"{check['level']:>4}  {check['name']}: {check['reason']}", highlight=False, markup=False)
+    if compared := report.get("concordance"):
+        _show_table(
+            "Record and images",
+            ("item", "verdict", "record", "images"),
+            [{k: v or "–" for k, v in one.items()} for one in compared["items"]],
+        )
+    for one in report.get("corrections", []):
+        change = f"corrected {one['name']}: {one['old']} -> {one['new']} ({one['reason']})"
+        messages.print(change, style="yellow", highlight=False, markup=False)
+    if refused := report.get("refused") or report.get("refused_for_prediction"):
+        sentence = " ".join(refused[part] for part in ("found", "needed", "advice"))
+        messages.print(sentence, style="red", highlight=False, markup=False)
+
+
+def _show_quantities(report: dict[str, Any]) -> None:
+    translate = translate_message(load_settings().language)
+    for check in report["remarks"]:
+        line = f"{check['level']:>4}  {check['name']}: {translate(Message.from_json(check['reason']))}"
+        messages.print(line, style="red" if check["level"] == "fail" else None, highlight=False, markup=False)
+    columns = ("id", "region", "suv_max", "suv_mean", "suv_peak", "mtv_ml", "tlg")
+    _show_table(f"{report['method']} ({report['unit']})", columns, report["lesions"])
+    total = ", ".join(f"{key} {_figure(value)}" for key, value in report["total"].items())
+    messages.print(f"total: {total}", highlight=False, markup=False)
+    if report["organs"]:
+        messages.print(report["organs"]["text"], highlight=False, markup=False)
+    if doubtful := [one for one in report["components"] or () if one["to_confirm"]]:
+        rows = [one | {"reason": one["reason"]["text"]} for one in doubtful]
+        _show_table("To be confirmed", ("id", "included", "place", "suv_max", "volume_ml", "score", "reason"), rows)
+    if left_out := [one for one in report["components"] or () if not one["included"]]:
+        rows = [one | {"reason": one["reason"]["text"]} for one in left_out]
+        _show_table("Not counted", ("id", "place", "suv_max", "volume_ml", "reason"), rows)
+
+
+def _show_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    table = Table(title=title)
+    for heading in columns:
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(*(Text(_figure(row[column])) for column in columns))
+    messages.print(table)
+
+
+def _figure(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+@expand_options
+def predict(
+    study: Study,
+    clinical: Annotated[Path, typer.Option(exists=True, help="Clinical record: JSON, or CSV with one row.")],
+    out: Annotated[Path, typer.Option(help="Folder for the result, the images and the report.")],
+    model: Annotated[Path | None, typer.Option(help="Model bundle; the one in force by default.")] = None,
+    lang: Annotated[Literal["fr", "en"] | None, typer.Option(help="Language of the report.")] = None,
+    explain: Annotated[bool, typer.Option("--explain/--no-explain", help="Compute the saliency map.")] = True,
+    explain_method: Annotated[
+        MethodName | None, typer.Option(help="How the answer is explained; by default as suits the model.")
+    ] = None,
+    dicom: Annotated[bool, typer.Option("--dicom/--no-dicom", help="Write what a PACS stores, in `dicom`.")] = False,
+    method: Threshold = "suv4",
+    confirm_record: Annotated[
+        str, typer.Option(help="Why the record is right although it contradicts the images; kept with the result.")
+    ] = "",
+    *,
+    lesions: LesionOptions,
+    organs: OrganOptions,
+    headers: HeaderOptions,
+    json: Json = False,
+) -> None:
+    """Predict progression-free survival from a study and a clinical record, explain it and write the report."""
+    from app.cases.model_choice import bundle_in
+    from app.cases.pipeline import analyse, compute_case, read_study, write_objects, write_reports
+    from app.cases.result_json import result_json
+    from fedpet.clinical.reading import read_record
+    from inference.record_concordance import RecordConfirmation, join_record
+
+    with reported(as_json=json):
+        _require_unused(out)
+        settings = load_settings()
+        language = lang or settings.language
+        read = read_record(clinical)
+        for warning in read.warnings:
+            say(warning, language, style="yellow")
+        options = case_options(headers, lesions, method, organs)
+        bundle = bundle_in(model, settings)
+        with progress_bar(language) as progress:
+            loaded = read_study(study, settings, options=options, progress=sub_progress(progress, 0.0, 0.3))
+            confirmation = RecordConfirmation(confirm_record, operator()) if confirm_record.strip() else None
+            reference = read.reference(settings.pseudonym_key())
+            joined = join_record(analyse(loaded, options), read.record, reference, confirmation=confirmation)
+            if joined.concordance.confirmed:
+                _record_confirmation(joined.concordance, bundle)
+            result = compute_case(
+                joined,
+                bundle=bundle,
+                out=out,
+                settings=settings,
+                language=language,
+                options=options,
+                explain=explain,
+                method=explain_method,
+                progress=sub_progress(progress, 0.3, 0.9),
+            )
+            progress(0.9, Message("Writing the reports"))
+            pdf = out / "report.pdf"
+            content, _ = write_reports(result, bundle, settings, paths={language: pdf})
+            if dicom:
+                write_objects(content, study, settings, pdf=pdf, out=out / "dicom", language=language)
+            progress(1.0, Message("Done"))
+    if json:
+        write_json(
+            result_json(result.analysis, result.record, result.prediction, result.explanation, result.concordance)
+        )
+    else:
+        _show_prediction(result, language)
+
+
+def _require_unused(out: Path) -> None:
+    """A second case in one folder would leave files of the first beside its own.
+
+    Raises:
+        OutputError: the folder holds a result.
+    """
+    if (out / "result.json").exists():
+        raise OutputError(
+            found=Message("The folder already holds the result of a case."),
+            needed=Message("A folder without one."),
+            advice=Message("Choose another --out, or move the older result away."),
+        )
+
+
+def _record_confirmation(concordance: RecordConcordance, bundle: Bundle) -> None:
+    """Leave a line in the audit trail: which items contradict, who confirmed them and why."""
+    from app.cli.audit import audit_trail
+
+    given = concordance.confirmation
+    if given is not None:
+        items = [item.name for item in concordance.contradictions]
+        detail = {"contradictions": items, "reason": given.reason}
+        audit_trail().record(given.by, "record.confirmed", model=bundle.digest, detail=detail)
+
+
+def _show_prediction(result: CaseResult, language: Language) -> None:
+    from reports.labels import ENDPOINTS, VERDICTS
+
+    prediction = result.prediction
+    if prediction.model.synthetic:
+        say(Message("SYNTHETIC MODEL: it predicts nothing about real patients."), language, style="bold red")
+    if result.concordance is not None and result.concordance.contradictions:
+        say(result.concordance.check().reason, language, style="bold yellow")
+    if prediction.abstained is not None:
+        say(Message("The model abstains. {why}", why=prediction.abstained), language)
+    for one in prediction.endpoints:
+        interval = Message(
+            "{endpoint}: {p:.0%} ({level:.0%} interval {low:.0%} to {high:.0%}; cohort {cohort:.0%}): {answer}",
+            endpoint=ENDPOINTS[one.name],
+            answer=VERDICTS[one.verdict] if one.verdict else "–",
+            p=one.probability,
+            level=prediction.interval_level,
+            low=one.lower,
+            high=one.upper,
+            cohort=one.base_rate,
+        )
+        say(interval, language)
+    quantities = prediction.quantities
+    measured = Message(
+        "{n} lesions, TMTV {tmtv:.1f} ml, SUVmax {suv:.1f} ({method}); computed on {provider}",
+        n=len(quantities.lesions),
+        tmtv=quantities.tmtv_ml,
+        suv=quantities.suv_max,
+        method=quantities.method,
+        provider=prediction.model.provider,
+    )
+    say(measured, language)
+    for name in sorted(path.name for path in result.folder.iterdir()):
+        messages.print(f"  {result.folder / name}", highlight=False, markup=False)

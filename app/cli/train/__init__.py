@@ -1,0 +1,1 @@
+"""`fedpet train`: the federation, its nodes, and what happens while it trains."""

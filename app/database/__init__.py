@@ -1,0 +1,1 @@
+"""The connection to the database and the base of its tables."""

@@ -1,0 +1,1 @@
+"""Studies that come from a PACS or a folder and results that go back."""

@@ -1,0 +1,1 @@
+"""Processes beside the server that compute a case or transfer a study."""

@@ -1,0 +1,1 @@
+"""The protocols of a PACS: DIMSE and DICOMweb, query, transfer, storage."""

@@ -1,0 +1,124 @@
+"""The two charts of an answer, as Vega-Lite specifications."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fedpet.core.messages import Message
+from inference.encoding import term_label
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from app.cases.stored_result import StoredCurve
+    from app.screens.layout.localization import Localization
+
+_MAIN = "#0b5c7d"
+_RAISES = "#c2410c"
+_LOWERS = "#0b5c7d"  # with _RAISES: distinct also without red-green vision
+_LARGEST = 11
+_PADDING = {"left": 0, "right": 4, "top": 6, "bottom": 0}
+
+
+def survival_chart(curve: StoredCurve, base_rate: float, loc: Localization) -> dict[str, Any]:
+    """Progression-free survival with its interval, and the cohort's value at 12 months."""
+    _ = loc.text
+    sign = " %" if loc.language == "fr" else "%"
+    rows = [
+        {"month": month, "probability": p, "lower": low, "upper": high}
+        for month, p, low, high in zip(curve.months, curve.probability, curve.lower, curve.upper, strict=True)
+    ]
+    x = {
+        "field": "month",
+        "type": "quantitative",
+        "title": _("Months from the first dose"),
+        "axis": {"values": list(range(0, 61, 6)), "grid": False},
+    }
+    y = {
+        "field": "probability",
+        "type": "quantitative",
+        "title": _("Progression-free"),
+        "scale": {"domain": [0, 1]},
+        "axis": {"labelExpr": f"format(datum.value * 100, '.0f') + '{sign}'", "values": [0, 0.25, 0.5, 0.75, 1]},
+    }
+    band = {
+        "mark": {"type": "area", "color": _MAIN, "opacity": 0.22},
+        "encoding": {"x": x, "y": {**y, "field": "lower"}, "y2": {"field": "upper"}},
+    }
+    line = {"mark": {"type": "line", "color": _MAIN, "strokeWidth": 2.5}, "encoding": {"x": x, "y": y}}
+    year = {"values": [{"month": 12, "probability": base_rate}]}
+    rule = {"data": year, "mark": {"type": "rule", "strokeDash": [4, 4], "color": "#44525f"}, "encoding": {"x": x}}
+    point = {
+        "data": year,
+        "mark": {"type": "point", "shape": "diamond", "filled": True, "size": 90, "color": "#1c2733"},
+        "encoding": {"x": x, "y": y},
+    }
+    return {"data": {"values": rows}, "layer": [band, rule, line, point], "height": 215, "padding": _PADDING}
+
+
+def waterfall_chart(
+    contributions: Mapping[str, float], loc: Localization, *, labels: Mapping[str, Message] | None = None
+) -> dict[str, Any]:
+    """The additive terms of the risk score one after the other, from the reference patient (0) to this patient.
+
+    The largest come first, the small ones are summed. Sign, word and place say what each does; the colour repeats it.
+    `labels` names terms that are not the model's own.
+    """
+    _ = loc.text
+    rows = _steps(contributions, labels or {}, loc)
+    lowest, highest = (choose(x for row in rows for x in (row["start"], row["end"])) for choose in (min, max))
+    comma = "," if loc.language == "fr" else "."
+    room = highest - lowest or 1.0  # for the words, in a column at the right of all bars and of zero
+    x = {
+        "field": "start",
+        "type": "quantitative",
+        "title": _("Risk score, log hazard"),
+        "scale": {"domain": [lowest, highest + room], "nice": False},
+        "axis": {"grid": False, "tickCount": 6, "labelExpr": f"replace(datum.label, '.', '{comma}')"},
+    }
+    y = {
+        "field": "term",
+        "type": "nominal",
+        "sort": None,
+        "title": None,
+        "axis": {"labelLimit": 290, "labelOverlap": False, "labelColor": "#1c2733", "domain": False, "ticks": False},
+    }
+    colours = {"domain": ["raises", "lowers", "total"], "range": [_RAISES, _LOWERS, "#44525f"]}
+    bar = {
+        "mark": {"type": "bar", "height": 15, "cornerRadius": 1},
+        "encoding": {"x": x, "x2": {"field": "end"}, "y": y,
+                     "color": {"field": "kind", "type": "nominal", "scale": colours, "legend": None}},
+    }  # fmt: skip
+    words = {
+        "mark": {"type": "text", "align": "left", "dx": 5, "color": "#1c2733"},
+        "encoding": {"x": {"datum": highest}, "y": y, "text": {"field": "text", "type": "nominal"}},
+    }
+    zero = {
+        "data": {"values": [{"start": 0.0}]},
+        "mark": {"type": "rule", "strokeDash": [3, 3], "color": "#44525f"},
+        "encoding": {"x": x},
+    }
+    height = 25 * len(rows) + 45
+    return {"data": {"values": rows}, "layer": [zero, bar, words], "height": height, "padding": _PADDING}
+
+
+def _steps(
+    contributions: Mapping[str, float], labels: Mapping[str, Message], loc: Localization
+) -> list[dict[str, Any]]:
+    """The rows of the waterfall; each begins where the one before ends."""
+    ordered = sorted(((name, x) for name, x in contributions.items() if x), key=lambda item: (-abs(item[1]), item[0]))
+    terms = [(loc.translate(labels.get(name) or term_label(name)), value) for name, value in ordered[:_LARGEST]]
+    if rest := [value for _, value in ordered[_LARGEST:]]:
+        terms.append((loc.translate(Message("Other terms ({count})", count=len(rest))), sum(rest)))
+    rows, reached = [], 0.0
+    for label, value in terms:
+        words = loc.text("raises the risk") if value > 0 else loc.text("lowers the risk")
+        rows.append(_bar(label, reached, reached + value, f"{loc.signed(value)} {words}"))
+        reached += value
+    total = _bar(loc.text("This patient, against the reference patient"), 0.0, reached, loc.signed(reached))
+    return [*rows, total | {"kind": "total"}]
+
+
+def _bar(term: str, start: float, end: float, text: str) -> dict[str, Any]:
+    kind = "raises" if end > start else "lowers"
+    return {"term": term, "start": start, "end": end, "kind": kind, "text": text}

@@ -1,0 +1,125 @@
+"""What an answer rests on: the terms of its score, its lesions one by one, and what is known without the model."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app.screens.case.charts import waterfall_chart
+from app.screens.layout.tables import table, table_of
+from fedpet.core.messages import Message
+from fedpet.imaging.anatomy.regions import REGIONS
+from reports.clinical_markers import markers
+
+if TYPE_CHECKING:
+    from app.cases.stored_result import StoredCounterfactual, StoredResult, StoredTerm
+    from app.screens.layout.localization import Localization
+
+_NO_CHANGE = 0.005  # of a probability: less is shown as no change
+
+
+def draw_contributions(result: StoredResult, loc: Localization) -> None:
+    """Draw what each part of the patient does to the answer, then what the risk score is made of."""
+    _ = loc.text
+    explained = result.explanation
+    terms = () if explained is None else explained.terms
+    if not result.prediction.contributions:
+        st.caption(_("The model did not answer: there is nothing to explain."))
+        return
+    if terms:
+        _draw_effects(terms, loc)
+    by_part = bool(terms) and explained is not None and not explained.failed
+    values = {one.name: one.score for one in terms} if by_part else result.prediction.contributions
+    labels = {one.name: one.label for one in terms}
+    st.vega_lite_chart(spec=waterfall_chart(values, loc, labels=labels), key="contributions")
+    st.caption(
+        _(
+            "Additive terms of the risk score before calibration, from the reference patient (0, dashed) to this one. "
+            "They describe the model, not causes of the disease."
+        )
+    )
+
+
+def _draw_effects(terms: tuple[StoredTerm, ...], loc: Localization) -> None:
+    """A table of the measured effects, the largest first."""
+    _ = loc.text
+    measured = sorted((one for one in terms if one.points is not None), key=lambda one: -abs(one.points or 0.0))
+    shown = [one for one in measured if abs(one.points or 0.0) >= _NO_CHANGE]
+    st.caption(
+        _(
+            "Answer with this part of the patient minus the answer without it: a lesion left out, a variable as in the "
+            "reference patient. Measured on the model one by one; they need not add up, and they are not causes."
+        )
+    )
+    head = (_("Part of the patient"), _("Points at 12 months"))
+    rows = ((loc.translate(one.label), loc.signed(100 * (one.points or 0.0), 0)) for one in shown)
+    table(head, rows, label=_("What each part does to the answer"))
+    if rest := len(measured) - len(shown):
+        st.caption(loc.translate(Message("{n} others change the answer by less than half a point each.", n=rest)))
+
+
+def draw_what_if(result: StoredResult, loc: Localization) -> None:
+    """Draw the lesions: their part in the influence map, and the answer were each absent."""
+    _ = loc.text
+    excluded = [str(one.id) for one in result.prediction.components if one.switched and not one.included]
+    if excluded:
+        words = Message(
+            "Excluded by the reader: {numbers}. The model answers without them.", numbers=", ".join(excluded)
+        )
+        st.info(loc.translate(words), icon=":material/filter_alt_off:")
+    if not result.what_if:
+        st.caption(_("No lesion was taken out: the model did not answer, or there is none."))
+        return
+    head = (_("Lesion"), _("Region"), "MTV (ml)", _("Influence"), _("12 months without it"), _("Change"))
+    rows = (_row(one, result, loc) for one in result.what_if)
+    table_of(head, rows, label=_("What if a lesion were absent"))
+    if any(one.abstained for one in result.what_if):
+        st.caption(_("† The model would abstain for such a patient, who is unlike those it learned from."))
+    st.caption(
+        _(
+            "The lesion was taken out of what the model reads (its row of the lesion table, or its uptake in the PET), "
+            "and the model answered again. This shows the weight of the lesion in the model, not what its treatment "
+            "would bring the patient."
+        )
+    )
+
+
+def _row(one: StoredCounterfactual, result: StoredResult, loc: Localization) -> str:
+    _ = loc.text
+    lesion = result.prediction.quantities.lesion(one.lesion)
+    share = result.lesion_share(lesion.id) if lesion else None
+    cells = (
+        str(one.lesion) if lesion else _("all lesions"),
+        loc.translate(REGIONS[lesion.region]) if lesion else "",
+        loc.number(lesion.mtv_ml) if lesion else "",
+        "–" if share is None else loc.percent(share),
+        loc.percent(one.probability) + (" †" if one.abstained else ""),
+        _change(one.change, loc),
+    )
+    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+
+
+def _change(change: float, loc: Localization) -> str:
+    """In points of per cent, with the word for its direction."""
+    if abs(change) < _NO_CHANGE:
+        return loc.text("no change")
+    points = loc.signed(100 * change, 0)
+    better, worse = Message("{points} points, better", points=points), Message("{points} points, worse", points=points)
+    return loc.translate(better if change > 0 else worse)
+
+
+def draw_comparators(result: StoredResult, loc: Localization) -> None:
+    """Draw the established markers of the patient, known without the model."""
+    known = markers(result.clinical_record, result.prediction.quantities.tmtv_ml)
+    rows = "".join(
+        f"<tr><th>{escape(loc.translate(one.name))}</th><td>{escape(loc.translate(one.value))}</td>"
+        f"<td class='fp-muted'>{escape(_source(one.reference, loc))}</td></tr>"
+        for one in known
+    )
+    st.html(f"<table class='fp'>{rows}</table>")
+
+
+def _source(reference: Message | str, loc: Localization) -> str:
+    return reference if isinstance(reference, str) else loc.translate(reference)

@@ -1,0 +1,1 @@
+"""What every screen shares: frame, language, tables, sign-in, style."""

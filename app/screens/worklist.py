@@ -1,0 +1,174 @@
+"""The list of cases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app.cases.lifecycle import STATUS_LABELS
+from app.cases.store import Search
+from app.cases.tables import BUSY, Status
+from app.screens import quarantine
+from app.screens.layout.frame import (
+    CASE,
+    RISK,
+    errors_shown,
+    is_synthetic,
+    show_status,
+    signed_in,
+    synthetic_banner,
+)
+from app.screens.layout.localization import localization
+from app.services import services
+from fedpet.core.messages import Message
+
+if TYPE_CHECKING:
+    from streamlit.navigation.page import StreamlitPage
+
+    from app.cases.tables import Case
+    from app.screens.layout.localization import Localization
+
+_WIDTHS = (1.5, 2.2, 1.3, 1.3, 1.5, 1.5, 1.0)
+_PAGE = 20
+_REFRESH_SECONDS = 2.0
+_STOPPED = frozenset({Status.REFUSED, Status.FAILED})
+
+
+def draw(*, new_case: StreamlitPage, case: StreamlitPage) -> None:
+    """Draw the cases, newest first, each with a button that opens it."""
+    loc = localization()
+    _ = loc.text
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.title(_("Cases"), anchor=False)
+        if st.button(_("New case"), type="primary", icon=":material/add:"):
+            st.switch_page(new_case)
+    quarantine.draw_notice(loc)
+    store = services().store
+    if not store.count(Search(only=signed_in().only)):
+        st.info(_("No case yet. Start with “New case”: a PET/CT study and a clinical record."))
+        return
+    search = _search(loc)
+    count = store.count(search)
+    if not count:
+        st.info(_("No case fits. Change the search or the statuses."))
+        return
+    number = _page(count, loc)
+    busy = any(one.status in BUSY for one in store.find(search, limit=_PAGE, offset=_PAGE * (number - 1)))
+
+    @st.fragment(run_every=_REFRESH_SECONDS if busy else None)
+    def rows() -> None:
+        shown = store.find(search, limit=_PAGE, offset=_PAGE * (number - 1))
+        if any(map(is_synthetic, shown)):
+            synthetic_banner(loc)
+        with st.container(gap=None, key="worklist"):
+            _draw_heading(loc)
+            for one in shown:
+                with st.container(gap=None):
+                    _draw_row(one, loc, case=case)
+
+    rows()
+
+
+def _search(loc: Localization) -> Search:
+    """What the user searches, among the cases that they may see."""
+    _ = loc.text
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        words = st.text_input(_("Search"), placeholder=_("pseudonym, date of the examination or number"), width=320)
+        mine = st.toggle(_("My cases only"), width="content")
+    statuses = st.pills(
+        _("Status"),
+        list(Status),
+        format_func=lambda status: loc.translate(STATUS_LABELS[status]),
+        selection_mode="multi",
+    )
+    me = signed_in()
+    return Search(words=words, statuses=tuple(statuses), owner=me.name if mine else None, only=me.only)
+
+
+def _page(count: int, loc: Localization) -> int:
+    """The page of the list that the user chose, from 1."""
+    pages = -(-count // _PAGE)
+    if pages == 1:
+        return 1
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        number: int = st.selectbox(loc.text("Page"), range(1, pages + 1), width=110, key=f"worklist_page_{pages}")
+        first, last = _PAGE * (number - 1) + 1, min(_PAGE * number, count)
+        st.caption(
+            loc.translate(
+                Message(
+                    "Cases {first} to {last} of {count}",
+                    first=first,
+                    last=last,
+                    count=loc.number(count, 0),
+                )
+            )
+        )
+    return number
+
+
+def _draw_heading(loc: Localization) -> None:
+    _ = loc.text
+    headings = (
+        _("Created"),
+        _("Pseudonym"),
+        _("PET/CT of"),
+        _("Status"),
+        _("Progression-free at 12 months"),
+        _("Risk group"),
+        "",
+    )
+    for column, heading in zip(st.columns(_WIDTHS, vertical_alignment="bottom", wrap=False), headings, strict=True):
+        column.caption(heading)
+
+
+def _draw_row(one: Case, loc: Localization, *, case: StreamlitPage) -> None:
+    _ = loc.text
+    columns = st.columns(_WIDTHS, vertical_alignment="center", wrap=False)
+    columns[0].write(loc.moment(one.created))
+    columns[1].write(f"`{one.pseudonym}`" if one.pseudonym else _origin(one, loc))
+    columns[2].write(loc.day(one.study_date))
+    with columns[3]:
+        show_status(one.status, loc)
+    probability, group = _answer(one, loc)
+    columns[4].write(probability)
+    columns[5].write(group)
+    if columns[6].button(_("Open"), key=f"open_{one.id}", width="stretch"):
+        st.switch_page(case, query_params={CASE: one.id})
+    if one.status in BUSY:
+        st.progress(one.fraction, loc.translate(one.sentence) if one.sentence else None)
+    elif one.status in _STOPPED and one.sentence is not None:
+        _draw_stopped(one, loc.translate(one.sentence), loc)
+
+
+def _draw_stopped(case: Case, reason: str, loc: Localization) -> None:
+    """Why a case stopped, and a button to try again."""
+    with st.container(horizontal=True, vertical_alignment="center", key=f"why_{case.id}"):
+        st.caption(f":material/error: {reason}")
+        if case.status is Status.FAILED and st.button(loc.text("Try again"), key=f"again_{case.id}"):
+            with errors_shown(loc):
+                services().workflow.start_check(case.id)
+                st.rerun()
+
+
+def _origin(case: Case, loc: Localization) -> str:
+    """What tells a case apart before its pseudonym is known: its number, its PACS, its files."""
+    kind, _, pacs = case.origin.partition(":")
+    parts = [loc.translate(Message("no. {number}", number=case.id[:8]))]
+    if kind == "pacs" and pacs:
+        parts.append(loc.translate(Message("from the PACS {name}", name=pacs)))
+    if "files" in case.received:
+        parts.append(loc.translate(Message("files: {count}", count=loc.number(case.received["files"], 0))))
+        parts.append(loc.size(case.received["bytes"]))
+    return ", ".join(parts)
+
+
+def _answer(case: Case, loc: Localization) -> tuple[str, str]:
+    """Probability and risk group, or that the model abstained."""
+    result = case.stored_result
+    if result is None:
+        return "–", "–"
+    prediction, main = result.prediction, result.prediction.endpoint("pfs_12m")
+    if main is None or prediction.risk_group is None:
+        return loc.translate(Message("abstention")), "–"
+    return loc.percent(main.probability), loc.translate(RISK[prediction.risk_group][0])

@@ -1,0 +1,1 @@
+"""The web server: routes, guards of requests, deployment."""

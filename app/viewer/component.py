@@ -1,0 +1,116 @@
+"""The image viewer: a Streamlit component on 2D canvases, and the volumes it reads."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from explain.figures.panels import LETTERS
+from fedpet.core.messages import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_folder = resources.files("app.viewer") / "frontend"
+_MODULES = (
+    *("dom", "volume", "colours", "plane", "panel", "measures", "projection"),
+    *("loading", "controls", "lesions", "viewer"),
+)
+_LINKS = re.compile(r"^import .*\n|^export (?!default)", re.MULTILINE)
+
+
+def script() -> str:
+    """The modules of the viewer as one script, since Streamlit takes one; each comes after those that it imports."""
+    return "\n".join(_LINKS.sub("", (_folder / f"{name}.js").read_text(encoding="utf-8")) for name in _MODULES)
+
+
+_component = st.components.v2.component(
+    "fedpet_viewer", js=script(), css=(_folder / "viewer.css").read_text(encoding="utf-8")
+)
+
+LABELS: Mapping[str, Message] = {
+    "viewer": Message("PET/CT images"),
+    "mode": Message("Images shown"),
+    "mode_fused": Message("Fusion"),
+    "mode_pet": Message("PET"),
+    "mode_ct": Message("CT"),
+    "mode_grid": Message("3 × 3"),
+    "fused": Message("Fusion"),
+    "pet": Message("PET"),
+    "ct": Message("CT"),
+    "axial": Message("Axial"),
+    "coronal": Message("Coronal"),
+    "sagittal": Message("Sagittal"),
+    "projection": Message("Maximum intensity projection"),
+    "angle": Message("Angle of the projection"),
+    "play": Message("Turn"),
+    "pause": Message("Stop"),
+    "window": Message("CT window"),
+    "window_soft": Message("soft tissue"),
+    "window_lung": Message("lung"),
+    "window_bone": Message("bone"),
+    "window_liver": Message("liver"),
+    "window_brain": Message("brain"),
+    "palette": Message("PET colours"),
+    "palette_grey": Message("inverted grey"),
+    "palette_hot": Message("hot"),
+    "from": Message("from"),
+    "to": Message("to"),
+    "opacity": Message("PET opacity"),
+    "influence": Message("Influence map"),
+    "saliency_opacity": Message("Opacity"),
+    "saliency_threshold": Message("Influence from"),
+    "contours": Message("Lesion contours"),
+    "excluded": Message("Uptake not counted"),
+    "reset": Message("Reset the view"),
+    "measure": Message("Measure a distance"),
+    "distances": Message("Distances"),
+    "remove": Message("Remove"),
+    "position": Message("Position"),
+    "hu": Message("HU"),
+    **{f"side_{side}": letter for side, letter in LETTERS.items()},
+    "saliency": Message("Influence"),
+    "lesion": Message("Lesion"),
+    "lesions": Message("Lesions"),
+    "no_lesion": Message("No lesion was delineated."),
+    "show": Message("Show on the images"),
+    "counts": Message("Counts"),
+    "method": Message("Delineation"),
+    "apply": Message("Apply and compute again"),
+    "changed": Message("Changed:"),
+    "new_list": Message("Another delineation makes a new list: what was switched by hand is lost."),
+    "legend_pet": Message("PET, fused"),
+    "legend_raises": Message("raises the predicted risk"),
+    "legend_lowers": Message("lowers the predicted risk"),
+    "loading": Message("Loading the images"),
+    "failed": Message("The images could not be loaded. Reload the page."),
+    "help": Message("How to use the viewer"),
+    "mouse": Message(
+        "Mouse: click or drag to move the crosshair, wheel to change the slice, Ctrl + wheel to zoom, right button to "
+        "move the image, double click to reset. To measure a distance, press its button, then click twice."
+    ),
+    "keys": Message(
+        "Keyboard: arrows move the crosshair (Shift: five voxels), Page up and Page down change the slice, + and − "
+        "zoom, 0 resets. M twice measures a distance from one place of the crosshair to another, Delete removes the "
+        "last one."
+    ),
+}
+
+
+def show_viewer(key: str, **data: Any) -> dict[str, Any] | None:
+    """Mount the viewer.
+
+    Args:
+        key: of the component on its page.
+        data: see docs/app.md.
+
+    Returns:
+        What a reader applied in the list of lesions: `method`, `flipped`, the numbers of the components that were
+        switched on or off, and `shown`, the digest of what was displayed. It comes from the browser and must be
+        checked. None where nothing was applied.
+    """
+    choice: dict[str, Any] | None = _component(key=key, data=data, on_choice_change=lambda: None).choice
+    return choice

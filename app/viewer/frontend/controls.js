@@ -1,0 +1,100 @@
+// The controls above the images, and the legend and help below them.
+
+import { WINDOWS } from './colours.js'
+import { element, write } from './dom.js'
+
+export class Controls {
+  constructor (viewer) {
+    this.viewer = viewer
+    this.ranges = {}
+    const { labels } = viewer.data
+    const reset = element('button', { type: 'button' }, labels.reset)
+    reset.addEventListener('click', () => viewer.resetView())
+    this.root = element('div', { className: 'controls' }, this.modes(),
+      ...(viewer.has('ct') ? [this.choice('window', labels.window, Object.keys(WINDOWS).map((name) => [name, labels[`window_${name}`]]))] : []),
+      this.choice('palette', labels.palette, [['grey', labels.palette_grey], ['hot', labels.palette_hot]]),
+      ...this.uptake(),
+      ...(viewer.has('ct') ? [this.range('opacity', labels.opacity, 0, 1, 0.05, 2)] : []),
+      ...this.influence(),
+      ...(viewer.has('lesions') ? [this.tick('contours', labels.contours)] : []),
+      ...(viewer.data.lesions.rows.some((row) => !row.included) ? [this.tick('excluded', labels.excluded)] : []),
+      viewer.measures.button, reset)
+  }
+
+  modes () {
+    const { viewer } = this
+    const buttons = viewer.modes.map((mode) => {
+      const button = element('button', { type: 'button' }, viewer.data.labels[`mode_${mode}`])
+      button.addEventListener('click', () => { viewer.settings.mode = mode; this.showMode(); viewer.applyMode() })
+      return button
+    })
+    this.showMode = () => buttons.forEach((button, i) => { button.ariaPressed = String(viewer.modes[i] === viewer.settings.mode) })
+    this.showMode()
+    return element('div', { className: 'modes', role: 'group', ariaLabel: viewer.data.labels.mode }, ...buttons)
+  }
+
+  // The range of the PET, in its own units where there is no SUV.
+  uptake () {
+    const { labels, quantity, highest } = this.viewer.data
+    const [low, high, step, digits] = quantity === 'SUV' ? [5, 25, 0.1, 1] : [highest / 2, highest, highest / 200, 0]
+    return [
+      this.range('low', `${quantity} ${labels.from}`, 0, low, step, digits),
+      this.range('high', `${quantity} ${labels.to}`, high * 0.08, high, 5 * step, digits)]
+  }
+
+  influence () {
+    const { labels, influence } = this.viewer.data
+    if (!influence) return []
+    const verdict = element('p', { className: `verdict ${influence.shown ? 'pass' : 'fail'}` }, influence.verdict)
+    const ranges = this.viewer.has('saliency')
+      ? [this.range('saliency', labels.saliency_opacity, 0, 1, 0.05, 2), this.range('threshold', labels.saliency_threshold, 0, 0.9, 0.05, 2)]
+      : []
+    return [element('fieldset', {}, element('legend', {}, labels.influence), ...ranges, verdict)]
+  }
+
+  choice (name, label, options) {
+    const { settings } = this.viewer
+    const select = element('select', { name }, ...options.map(([value, text]) => element('option', { value, selected: value === settings[name] }, text)))
+    select.addEventListener('change', () => { settings[name] = select.value; this.viewer.showPalette(); this.viewer.redraw() })
+    return element('label', {}, element('span', {}, label), select)
+  }
+
+  tick (name, label) {
+    const box = element('input', { type: 'checkbox', name, checked: this.viewer.settings[name] })
+    box.addEventListener('change', () => { this.viewer.settings[name] = box.checked; this.viewer.marked() })
+    return element('label', { className: 'tick' }, box, label)
+  }
+
+  range (name, label, min, max, step, digits) {
+    const { settings } = this.viewer
+    const value = element('output', {})
+    const input = element('input', { type: 'range', name, min, max, step, value: settings[name] })
+    const show = () => write(value, this.viewer.number(settings[name], digits))
+    this.ranges[name] = (wanted) => { settings[name] = wanted; input.value = wanted; show() }
+    input.addEventListener('input', () => {
+      settings[name] = Number(input.value)
+      // the range keeps some width
+      if (name === 'low' && settings.high < settings.low + step) this.ranges.high(settings.low + 5 * step)
+      if (name === 'high' && settings.low > settings.high - step) this.ranges.low(Math.max(0, settings.high - 5 * step))
+      show()
+      this.viewer.redraw()
+    })
+    show()
+    return element('label', {}, element('span', {}, label, ' ', value), input)
+  }
+}
+
+export function legend (viewer) {
+  const { labels } = viewer.data
+  const entry = (name, text) => element('span', {}, element('i', { className: `bar ${name}` }), text)
+  const pet = viewer.has('ct') ? entry('hot', labels.legend_pet) : entry(viewer.settings.palette, labels.pet)
+  viewer.showPalette = () => { if (!viewer.has('ct')) pet.firstChild.className = `bar ${viewer.settings.palette}` }
+  const items = [pet]
+  if (viewer.has('saliency')) items.push(entry('raises', labels.legend_raises), entry('lowers', labels.legend_lowers))
+  if (viewer.data.lesions.rows.some((row) => !row.included)) items.push(entry('dashed', labels.excluded))
+  return element('p', { className: 'legend' }, ...items)
+}
+
+export function help ({ data: { labels } }) {
+  return element('details', {}, element('summary', {}, labels.help), element('p', {}, labels.mouse), element('p', {}, labels.keys))
+}

@@ -1,0 +1,158 @@
+// One plane of one layer: its canvas, what is drawn on it, and what the mouse and the keyboard do there.
+
+import { GREYS, PALETTES, overlay } from './colours.js'
+import { element, write } from './dom.js'
+
+const RIM = 'rgba(0, 0, 0, 0.55)', NOT_COUNTED = '#9aa7b0'
+const CROSSHAIR = 'rgba(80, 255, 140, 0.85)', GAP = 9
+
+export class Panel {
+  constructor (viewer, plane, layer) {
+    Object.assign(this, { viewer, plane, layer })
+    const { labels } = viewer.data
+    this.canvas = element('canvas', { tabIndex: 0, role: 'application' })
+    this.canvas.setAttribute('aria-label', `${labels[plane.name]} – ${labels[layer]}. ${labels.keys}`)
+    this.context = this.canvas.getContext('2d', { alpha: false, willReadFrequently: true })
+    this.position = element('span', { className: 'mark position' })
+    const marks = ['left', 'right', 'top', 'bottom'].map((side) =>
+      element('span', { className: `mark ${side}`, ariaHidden: 'true' }, labels[`side_${plane[side]}`]))
+    this.root = element('div', { className: `panel ${plane.name} ${layer}` }, this.canvas,
+      element('span', { className: 'mark title' }, `${labels[plane.name]} · ${labels[layer]}`), this.position, ...marks)
+    this.canvas.addEventListener('keydown', (event) => this.press(event))
+    this.listen()
+  }
+
+  listen () {
+    const { canvas, viewer, plane } = this
+    let drag = null
+    canvas.addEventListener('contextmenu', (event) => event.preventDefault())
+    canvas.addEventListener('pointerdown', (event) => {
+      canvas.setPointerCapture(event.pointerId)
+      canvas.focus({ preventScroll: true })
+      event.preventDefault()
+      const pans = event.button !== 0 || event.shiftKey
+      if (!pans && viewer.measures.on) { viewer.measures.put(plane, this.pointAt(event)); return }
+      drag = { pans, x: event.clientX, y: event.clientY }
+      if (!pans) viewer.moveTo(this.pointAt(event))
+    })
+    canvas.addEventListener('pointermove', (event) => {
+      if (viewer.measures.on) viewer.measures.follow(plane, this.pointAt(event))
+      if (!drag) return
+      if (!drag.pans) { viewer.moveTo(this.pointAt(event)); return }
+      const ratio = canvas.width / canvas.clientWidth / plane.scale
+      plane.pan = [plane.pan[0] + (drag.x - event.clientX) * ratio, plane.pan[1] + (drag.y - event.clientY) * ratio * plane.down]
+      Object.assign(drag, { x: event.clientX, y: event.clientY })
+      viewer.redraw()
+    })
+    for (const end of ['pointerup', 'pointercancel']) canvas.addEventListener(end, () => { drag = null })
+    canvas.addEventListener('dblclick', () => { if (!viewer.measures.on) viewer.resetView() })
+    canvas.addEventListener('wheel', (event) => {
+      event.preventDefault()
+      if (event.ctrlKey || event.metaKey) viewer.zoomBy(event.deltaY < 0 ? 1.2 : 1 / 1.2)
+      else viewer.step(plane.w, event.deltaY < 0 ? 1 : -1)
+    }, { passive: false })
+  }
+
+  press (event) {
+    const { viewer, plane } = this
+    const times = event.shiftKey ? 5 : 1
+    const actions = {
+      ArrowLeft: () => viewer.step(plane.u, -times),
+      ArrowRight: () => viewer.step(plane.u, times),
+      ArrowUp: () => viewer.step(plane.v, -times * plane.down),
+      ArrowDown: () => viewer.step(plane.v, times * plane.down),
+      PageUp: () => viewer.step(plane.w, times),
+      PageDown: () => viewer.step(plane.w, -times),
+      '+': () => viewer.zoomBy(1.2),
+      '-': () => viewer.zoomBy(1 / 1.2),
+      0: () => viewer.resetView(),
+      m: () => viewer.measures.put(plane, viewer.point.slice()),
+      Delete: () => viewer.measures.removeLast(),
+      Escape: () => viewer.measures.cancel(),
+    }
+    const action = actions[event.key] ?? actions[event.key.toLowerCase()]
+    if (!action || event.ctrlKey || event.metaKey || event.altKey) return
+    event.preventDefault()
+    action()
+  }
+
+  pointAt (event) {
+    const box = this.canvas.getBoundingClientRect()
+    const { width, height } = this.plane
+    return this.plane.pointAt((event.clientX - box.left) / box.width * width, (event.clientY - box.top) / box.height * height)
+  }
+
+  draw () {
+    const { canvas, context, plane, viewer, layer } = this
+    const { width, height } = plane
+    if (!width || !height) return
+    if (canvas.width !== width || canvas.height !== height) {
+      Object.assign(canvas, { width, height })
+      this.image = context.createImageData(width, height)
+      this.painted = ''
+    }
+    this.paint()
+    const [x, y] = plane.pixel(viewer.point)
+    const drawn = [this.painted, x, y, viewer.marks].join()
+    if (drawn === this.drawn) return
+    this.drawn = drawn
+    context.putImageData(this.image, 0, 0)
+    this.outline()
+    crosshair(context, x, y, width, height)
+    viewer.measures.draw(context, plane)
+    this.root.classList.toggle('light', layer === 'pet' && viewer.settings.palette === 'grey')
+    write(this.position, `${'xyz'[plane.w]} ${viewer.number(viewer.point[plane.w], 0)} mm`)
+  }
+
+  // Colour the levels, where they or the colours changed.
+  paint () {
+    const { plane, layer, viewer: { settings, volumes, fused } } = this
+    const ct = layer !== 'pet' && volumes.ct ? plane.levels('ct') : null
+    const pet = layer === 'ct' ? null : plane.levels('pet')
+    const influence = volumes.saliency && settings.saliency > 0 ? plane.levels('saliency') : null
+    const look = influence && [influence.key, settings.saliency, settings.threshold]
+    const painted = [ct?.key, pet?.key, layer === 'fused' ? settings.opacity : settings.palette, look].join()
+    if (painted === this.painted) return
+    this.painted = painted
+    const pixels = new Uint32Array(this.image.data.buffer)
+    if (ct && pet) colourBoth(pixels, ct.levels, pet.levels, fused)
+    else colour(pixels, (ct ?? pet).levels, ct ? GREYS : PALETTES[layer === 'pet' ? settings.palette : 'hot'])
+    if (influence) overlay(pixels, influence.levels, settings.saliency, settings.threshold)
+  }
+
+  // Lesions in their colours; uptake that is not counted, dashed.
+  outline () {
+    const { context, plane, viewer } = this
+    if (!viewer.settings.contours || !viewer.volumes.lesions) return
+    for (const [id, path] of plane.contours()) {
+      const colour = viewer.colours.get(id)
+      if (!colour && !viewer.settings.excluded) continue
+      context.setLineDash(colour ? [] : [5, 4])
+      // a dark rim keeps every colour visible on hot uptake
+      for (const [width, ink] of [...(colour ? [[3.5, RIM]] : []), [1.5, colour ?? NOT_COUNTED]]) {
+        Object.assign(context, { lineWidth: width, strokeStyle: ink })
+        context.stroke(path)
+      }
+    }
+    context.setLineDash([])
+  }
+}
+
+function colour (pixels, levels, table) {
+  for (let i = 0; i < pixels.length; i++) pixels[i] = table[levels[i]]
+}
+
+function colourBoth (pixels, ct, pet, table) {
+  for (let i = 0; i < pixels.length; i++) pixels[i] = table[ct[i] << 8 | pet[i]]
+}
+
+function crosshair (context, x, y, width, height) {
+  context.lineWidth = 1
+  context.strokeStyle = CROSSHAIR
+  context.beginPath()
+  for (const [x1, y1, x2, y2] of [[0, y, x - GAP, y], [x + GAP, y, width, y], [x, 0, x, y - GAP], [x, y + GAP, x, height]]) {
+    context.moveTo(Math.round(x1) + 0.5, Math.round(y1) + 0.5)
+    context.lineTo(Math.round(x2) + 0.5, Math.round(y2) + 0.5)
+  }
+  context.stroke()
+}

@@ -1,0 +1,281 @@
+// PET/CT viewer on 2D canvases: axial, coronal and sagittal planes of CT, PET and both fused, one crosshair through all,
+// a projection that turns, contours, the influence map and distances. No WebGL and no dependency, so that it runs on any
+// desk. Streamlit mounts it (components, version 2).
+
+import { WINDOWS, fusion } from './colours.js'
+import { Controls, help, legend } from './controls.js'
+import { clamp, element, write } from './dom.js'
+import { Lesions } from './lesions.js'
+import { loadFile, loadSlices, size } from './loading.js'
+import { Measures } from './measures.js'
+import { Panel } from './panel.js'
+import { PLANES, Plane } from './plane.js'
+import { Projection } from './projection.js'
+import { Volume } from './volume.js'
+
+const MAX_ZOOM = 12
+const WHILE_LOADING_MS = 300 // between two drawings of what has come
+const ALOUD_MS = 600 // of rest before the values are read aloud
+const REMEMBER_MS = 300 // of rest before the view is remembered
+const MOVED = 'fedpet-viewer-moved' // sent to the viewers of one page when a linked one moves
+
+class Viewer {
+  constructor (parent, data, kept, send) {
+    Object.assign(this, { data, volumes: kept ?? {}, pending: 0, aloud: 0, remembering: 0, zoom: 1, marks: 0, leaving: new AbortController() })
+    ;[this.low, this.high] = data.body
+    this.point = data.focus.slice()
+    this.modes = this.has('ct') ? ['fused', 'pet', 'ct', 'grid'] : ['pet']
+    this.settings = { mode: this.modes[0], ...data.settings }
+    this.colours = new Map(data.lesions.rows.filter((row) => row.included).map((row) => [row.id, row.colour]))
+    this.numbers = [0, 1, 2].map((digits) => new Intl.NumberFormat(data.locale, { minimumFractionDigits: digits, maximumFractionDigits: digits }))
+    const earlier = recall(this)
+    Object.assign(this.settings, earlier?.settings)
+    this.build(parent, send)
+    if (earlier?.stamp === data.stamp) this.restore(earlier)
+    this.link()
+    this.load(Boolean(kept))
+  }
+
+  has (name) { return this.data.volumes.some((volume) => volume.name === name) }
+  counts (id) { return this.colours.has(id) }
+  number (value, digits) { return Number.isFinite(value) ? this.numbers[digits].format(value) : '–' }
+
+  build (parent, send) {
+    const { labels } = this.data
+    this.planes = Object.keys(PLANES).map((name) => new Plane(this, name))
+    const layers = this.has('ct') ? ['ct', 'pet', 'fused'] : ['pet']
+    this.panels = layers.flatMap((layer) => this.planes.map((plane) => new Panel(this, plane, layer)))
+    this.projection = new Projection(this)
+    this.measures = new Measures(this)
+    this.controls = new Controls(this)
+    this.lesions = new Lesions(this, send)
+    this.status = element('p', { className: 'unseen', role: 'status' })
+    this.loaded = element('progress', { max: 1, value: 0, ariaLabel: labels.loading })
+    this.loadingText = element('span', {}, labels.loading)
+    this.loading = element('p', { className: 'loading' }, this.loadingText, this.loaded)
+    this.screen = element('div', { className: 'screen' }, ...this.panels.map((panel) => panel.root), this.projection.root)
+    this.root = element('section', { className: 'viewer', ariaLabel: labels.viewer }, this.controls.root, this.screen, this.loading,
+      this.buildReadout(), this.measures.root, this.status, legend(this), this.lesions.root, help(this))
+    parent.append(this.root)
+    this.observer = new ResizeObserver(() => this.resize())
+    this.observer.observe(this.screen)
+    window.addEventListener('pagehide', () => remember(this), { signal: this.leaving.signal })
+    this.applyMode()
+  }
+
+  buildReadout () {
+    const { labels, quantity } = this.data
+    const names = [labels.position, ...(this.has('ct') ? [labels.ct] : []), quantity,
+      ...(this.has('saliency') ? [labels.saliency] : []), ...(this.has('lesions') ? [labels.lesion] : [])]
+    this.values = names.map(() => element('span', { className: 'value' }))
+    return element('p', { className: 'readout' }, ...names.map((name, i) => element('span', {}, element('b', {}, name), ' ', this.values[i])))
+  }
+
+  // What was seen before the page was reloaded or changed its language.
+  restore ({ point, zoom, pans, distances }) {
+    if (!this.data.link) this.point = point
+    this.zoom = zoom
+    this.planes.forEach((plane, i) => { plane.pan = pans[i] })
+    this.measures.restore(distances)
+  }
+
+  async load (loaded) {
+    try {
+      if (!loaded) await this.fetchAll()
+      if (this.leaving.signal.aborted) return
+      if (loaded) this.projection.start(this.volumes.mip)
+      this.loading.hidden = true
+      this.redraw()
+      this.root.dataset.ready = 'yes'
+    } catch (error) {
+      if (this.leaving.signal.aborted) return
+      write(this.loadingText, `${this.data.labels.failed} (${error.message})`)
+      this.root.dataset.ready = 'failed'
+    }
+  }
+
+  // PET, lesions and projection first: with them the images can be read; then the CT, from the crosshair outwards.
+  async fetchAll () {
+    const { volumes, mip, base } = this.data
+    const total = volumes.reduce((sum, volume) => sum + size(volume), mip.frames * mip.width * mip.height)
+    const { signal } = this.leaving
+    let done = 0, drawn = 0
+    const arrived = (bytes) => {
+      done += bytes
+      this.loaded.value = done / total
+      if (performance.now() - drawn < WHILE_LOADING_MS) return
+      drawn = performance.now()
+      this.redraw()
+    }
+    const fetchOne = async (description) => {
+      const volume = new Volume(description)
+      this.volumes[description.name] = volume
+      const url = `${base}/${description.name}.bin`
+      if (description.dtype === 'runs') volume.takeRuns(await loadFile(url, { signal, arrived }))
+      else await loadSlices(volume, url, { signal, arrived, nearest: () => (this.point[2] - volume.origin[2]) / volume.spacing[2] })
+    }
+    const named = (...names) => volumes.filter((volume) => names.includes(volume.name))
+    await Promise.all([
+      ...named('pet', 'lesions').map(fetchOne),
+      loadFile(`${base}/mip.bin`, { signal, arrived }).then((buffer) => { this.volumes.mip = buffer; this.projection.start(buffer) })])
+    this.root.dataset.ready = 'pet'
+    this.redraw()
+    for (const volume of named('ct', 'saliency')) await fetchOne(volume)
+  }
+
+  // How stored values become levels.
+  shown (name) {
+    const { scale } = this.volumes[name]
+    if (name === 'saliency') return { gain: 127 * scale, bias: 128, outside: 128 }
+    const [low, high] = name === 'ct' ? WINDOWS[this.settings.window] : [this.settings.low, this.settings.high]
+    return { gain: 255 * scale / (high - low), bias: -255 * low / (high - low), outside: 0 }
+  }
+
+  get fused () {
+    const { opacity } = this.settings
+    if (this.fusion?.opacity !== opacity) this.fusion = { opacity, table: fusion(opacity) }
+    return this.fusion.table
+  }
+
+  applyMode () {
+    const { mode } = this.settings
+    this.screen.dataset.mode = mode
+    for (const panel of this.panels) panel.root.hidden = mode !== 'grid' && panel.layer !== mode
+    this.resize()
+  }
+
+  resize () {
+    const ratio = Math.min(window.devicePixelRatio || 1, 1.5)
+    const pixels = (canvas) => ({ width: Math.round(canvas.clientWidth * ratio), height: Math.round(canvas.clientHeight * ratio) })
+    for (const panel of this.panels) if (!panel.root.hidden) Object.assign(panel.plane, pixels(panel.canvas))
+    Object.assign(this.projection.canvas, pixels(this.projection.canvas))
+    this.redraw()
+  }
+
+  resetView () {
+    this.zoom = 1
+    for (const plane of this.planes) plane.pan = [0, 0]
+    this.redraw()
+  }
+
+  // Around the crosshair.
+  zoomBy (factor) {
+    const zoom = clamp(this.zoom * factor, 1, MAX_ZOOM)
+    if (zoom === 1) { this.resetView(); return }
+    for (const plane of this.planes) {
+      const middle = plane.middle
+      plane.pan = [plane.u, plane.v].map((axis, side) => plane.pan[side] + (this.point[axis] - middle[side]) * (1 - this.zoom / zoom))
+    }
+    this.zoom = zoom
+    this.redraw()
+  }
+
+  step (axis, count) {
+    const { pet } = this.volumes
+    if (!pet) return
+    const point = this.point.slice()
+    point[axis] += count * pet.spacing[axis]
+    this.moveTo(point)
+  }
+
+  moveTo (point, followed = false) {
+    const { pet } = this.volumes
+    if (!pet) return
+    this.point = point.map((value, axis) => clamp(value, pet.origin[axis], pet.origin[axis] + pet.spacing[axis] * (pet.size[axis] - 1)))
+    for (const plane of this.planes) plane.reveal()
+    if (this.data.link && !followed) document.dispatchEvent(new CustomEvent(MOVED, { detail: this }))
+    this.redraw()
+  }
+
+  // Follow the other viewers of the page whose `link` has the same name; `shift` (mm) takes our points to theirs.
+  link () {
+    const { link } = this.data
+    if (!link) return
+    document.addEventListener(MOVED, ({ detail: other }) => {
+      if (other === this || other.data.link.name !== link.name) return
+      this.moveTo(other.point.map((value, axis) => value + other.data.link.shift[axis] - link.shift[axis]), true)
+    }, { signal: this.leaving.signal })
+  }
+
+  // Something drawn over the images changed.
+  marked () {
+    this.marks++
+    this.redraw()
+  }
+
+  redraw () {
+    if (this.pending || !this.volumes.pet) return
+    this.pending = requestAnimationFrame(() => {
+      this.pending = 0
+      const start = performance.now()
+      for (const panel of this.panels) if (!panel.root.hidden && (panel.layer !== 'ct' || this.volumes.ct)) panel.draw()
+      this.projection.draw()
+      this.showValues()
+      clearTimeout(this.remembering)
+      this.remembering = setTimeout(() => remember(this), REMEMBER_MS)
+      this.root.dispatchEvent(new CustomEvent('redrawn', { detail: performance.now() - start }))
+    })
+  }
+
+  // The values under the crosshair.
+  showValues () {
+    const { labels, quantity } = this.data
+    const at = (name) => this.volumes[name]?.at(this.point) ?? NaN
+    const lesion = at('lesions')
+    const place = [['L', 'R'], ['P', 'A'], ['H', 'F']].map(([plus, minus], axis) =>
+      `${labels[`side_${this.point[axis] < 0 ? minus : plus}`]} ${this.number(Math.abs(this.point[axis]), 0)}`)
+    const values = [`${place.join('  ')} mm`]
+    if (this.has('ct')) values.push(`${this.number(at('ct'), 0)} ${labels.hu}`)
+    values.push(this.number(at('pet'), quantity === 'SUV' ? 2 : 0))
+    if (this.has('saliency')) values.push(this.number(at('saliency'), 2))
+    if (this.has('lesions')) values.push(lesion > 0 ? this.counts(lesion) ? String(lesion) : `(${lesion})` : '–')
+    values.forEach((value, i) => write(this.values[i], value))
+    this.lesions.mark(lesion)
+    clearTimeout(this.aloud)
+    this.aloud = setTimeout(() => write(this.status, [...this.root.querySelectorAll('.readout > span')].map((part) => part.textContent).join(', ')), ALOUD_MS)
+  }
+
+  destroy () {
+    remember(this)
+    this.leaving.abort()
+    cancelAnimationFrame(this.pending)
+    for (const timer of [this.aloud, this.remembering]) clearTimeout(timer)
+    this.projection.destroy()
+    this.observer.disconnect()
+    this.root.remove()
+  }
+}
+
+// The view of a case stays in this tab (no longer), under the random identifier of the case.
+const place = ({ data }) => `fedpet-view ${data.base} ${data.link?.name ?? ''}`
+
+function remember (viewer) {
+  const { data: { stamp, quantity }, settings, point, zoom, planes, measures } = viewer
+  if (!viewer.volumes.pet) return
+  try {
+    sessionStorage.setItem(place(viewer), JSON.stringify({ stamp, quantity, settings, point, zoom, pans: planes.map((plane) => plane.pan), distances: measures.list }))
+  } catch {} // full or forbidden: the view is then not remembered
+}
+
+function recall (viewer) {
+  try {
+    const view = JSON.parse(sessionStorage.getItem(place(viewer)))
+    return view?.quantity === viewer.data.quantity && viewer.modes.includes(view.settings.mode) ? view : null
+  } catch { return null }
+}
+
+const viewers = new WeakMap()
+
+export default function ({ parentElement, data, setTriggerValue }) {
+  const open = viewers.get(parentElement)
+  if (open && JSON.stringify(open.data) === JSON.stringify(data)) return
+  open?.destroy()
+  const same = open?.data.base === data.base && open.data.stamp === data.stamp
+  const kept = same && open.root.dataset.ready === 'yes' ? open.volumes : null
+  const viewer = new Viewer(parentElement, data, kept, (choice) => setTriggerValue('choice', choice))
+  viewers.set(parentElement, viewer)
+  return () => {
+    if (viewers.get(parentElement) === viewer) viewers.delete(parentElement)
+    viewer.destroy()
+  }
+}

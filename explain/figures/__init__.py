@@ -1,0 +1,1 @@
+"""Figures of a case: projections, fused slices, saliency panels."""

@@ -1,0 +1,1 @@
+"""What every package uses: errors, messages in French and English, progress, settings, journal."""

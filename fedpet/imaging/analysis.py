@@ -1,0 +1,106 @@
+"""What is computed from a loaded study: its anatomy and all its quality checks, each once and when first needed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
+from fedpet.imaging.quality.checks import image_checks
+from fedpet.imaging.quality.mask_fit import assess_mask_fit
+from fedpet.imaging.study import CheckStatus
+
+if TYPE_CHECKING:
+    from fedpet.imaging.anatomy.organ_segmentation import OrganSegmenter
+    from fedpet.imaging.anatomy.reference_uptake import OrganReferences
+    from fedpet.imaging.lesions.masks import ReaderMask
+    from fedpet.imaging.quality.mask_fit import MaskFit
+    from fedpet.imaging.study import PetCtStudy, QualityCheck
+
+
+@dataclass(frozen=True, eq=False)
+class StudyAnalysis:
+    """A study with what is computed from its images.
+
+    Each part is computed when it is first read, and once for each object: reading only the images costs nothing, and
+    functions that need a part take the analysis instead of the study.
+
+    Attributes:
+        study: the study.
+        mask: lesions that a reader drew on the study (`fedpet.imaging.lesions.masks.read_mask`); its checks are among
+            those of the study.
+        segmenter: finds the organs (a trained network, or a segmentation that exists); None for rules.
+    """
+
+    study: PetCtStudy
+    mask: ReaderMask | None = None
+    segmenter: OrganSegmenter | None = None
+
+    @classmethod
+    def of(cls, study: PetCtStudy | StudyAnalysis) -> StudyAnalysis:
+        """The analysis of a study; an analysis as it is, with all that it has computed."""
+        return study if isinstance(study, StudyAnalysis) else cls(study)
+
+    @cached_property
+    def anatomy(self) -> PatientAnatomy | None:
+        """Body, organs and landmarks; None where the study holds no CT."""
+        return None if self.study.ct is None else PatientAnatomy(self.study.pet, self.study.ct, self.segmenter)
+
+    @cached_property
+    def checks(self) -> tuple[QualityCheck, ...]:
+        """All quality checks: the SUV, what the images show, what else the headers show."""
+        study = self.study
+        images = image_checks(
+            study.pet,
+            self.anatomy,
+            ct_frame_assumed=study.ct_frame_assumed,
+            ct_problem=study.ct_problem,
+            weight_kg=study.pet_facts.weight_kg,
+            height_m=study.pet_facts.height_m,
+        )
+        return (*study.header_checks[:1], *images, *study.header_checks[1:], *self.mask_checks)
+
+    @cached_property
+    def images_digest(self) -> str:
+        """SHA-256 over the voxels and positions of PET and CT and the pseudonym, hexadecimal."""
+        digest = hashlib.sha256(self.study.pseudonym.encode())
+        for volume in (self.study.pet, self.study.ct):
+            if volume is not None:
+                digest.update(repr((volume.array.shape, str(volume.array.dtype), volume.unit)).encode())
+                digest.update(volume.affine.tobytes())
+                digest.update(np.ascontiguousarray(volume.array).data)
+        return digest.hexdigest()
+
+    @cached_property
+    def mask_fit(self) -> MaskFit | None:
+        """How well the reader's mask lies on uptake; None without a lesion in it, or without SUV."""
+        measured = self.mask is not None and self.study.pet.unit != "stored"
+        return assess_mask_fit(self.mask.labels, self.study.pet) if self.mask and measured else None
+
+    def with_check(self, check: QualityCheck) -> StudyAnalysis:
+        """The same analysis with one more check, in place of one of its name; what was computed is shared."""
+        others = (one for one in self.study.header_checks if one.name != check.name)
+        changed = replace(self, study=replace(self.study, header_checks=(*others, check)))
+        vars(changed)["anatomy"] = self.anatomy
+        return changed
+
+    @property
+    def failed_checks(self) -> tuple[QualityCheck, ...]:
+        """The checks that failed."""
+        return tuple(check for check in self.checks if check.level is CheckStatus.FAIL)
+
+    @property
+    def references(self) -> OrganReferences | None:
+        """Uptake of healthy organs; None where the study holds no CT."""
+        return None if self.anatomy is None else self.anatomy.references
+
+    @property
+    def mask_checks(self) -> tuple[QualityCheck, ...]:
+        """Whether the reader's mask was read whole, where it lies, whether it fits; none without a mask."""
+        if self.mask is None:
+            return ()
+        return (*self.mask.checks, *(() if self.mask_fit is None else (self.mask_fit.check(),)))

@@ -1,0 +1,122 @@
+"""The anatomy of one patient, found from a PET and its CT: one object that every later step is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedpet.imaging.anatomy.aligned_images import align_images
+from fedpet.imaging.anatomy.body import segment_body
+from fedpet.imaging.anatomy.landmarks import find_landmarks
+from fedpet.imaging.anatomy.reference_uptake import (
+    liver_sphere,
+    marrow_voxels,
+    measure_reference_uptake,
+    spleen_voxels,
+)
+from fedpet.imaging.anatomy.region_features import RegionFeatureExtractor
+from fedpet.imaging.anatomy.rules.head_and_spine import find_vertebrae
+from fedpet.imaging.anatomy.rules.organs import segment_by_rules
+from fedpet.imaging.resampling import Grid, resample
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fedpet.core.messages import Message
+    from fedpet.imaging.anatomy.aligned_images import AlignedImages
+    from fedpet.imaging.anatomy.body import BodySegmentation
+    from fedpet.imaging.anatomy.landmarks import Landmarks
+    from fedpet.imaging.anatomy.morphology import Mask
+    from fedpet.imaging.anatomy.organ_segmentation import OrganSegmentation, OrganSegmenter
+    from fedpet.imaging.anatomy.reference_uptake import OrganReferences, ReferenceUptake
+    from fedpet.imaging.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class PatientAnatomy:
+    """What a PET and its CT show of the body.
+
+    Each part is computed when it is first read, and once for each object: pass the object on instead of making another
+    from the same images.
+
+    Attributes:
+        pet: SUVbw, g/ml, any grid; "stored" where there is no SUV, and what is said of uptake then means nothing.
+        ct: HU, any grid.
+        segmenter: finds the organs; None for rules alone.
+    """
+
+    pet: Volume
+    ct: Volume
+    segmenter: OrganSegmenter | None = None
+
+    @cached_property
+    def body(self) -> BodySegmentation:
+        """Body, skeleton and lungs on cubic voxels of 4 mm: the grid of everything here."""
+        return segment_body(self.ct)
+
+    @cached_property
+    def suv(self) -> NDArray[np.floating]:
+        """The PET on the grid of the body, shape (slices, rows, columns); NaN where it does not reach."""
+        return resample(self.pet, Grid.of(self.body.ct), outside=np.nan).array
+
+    @cached_property
+    def images(self) -> AlignedImages:
+        """CT, PET and segmentation, cropped to the columns and rows of the body."""
+        return align_images(self.body, self.suv)
+
+    @cached_property
+    def landmarks(self) -> Landmarks:
+        """Levels at which parts of the body begin or end."""
+        return find_landmarks(self.images)
+
+    @cached_property
+    def organs(self) -> OrganSegmentation:
+        """Organs on the grid of the body; what the segmenter does not know is filled in by rules."""
+        by_rules = segment_by_rules(self.body, self.images, self.landmarks)
+        if self.segmenter is None:
+            return by_rules
+        found = self.segmenter.segment(self.ct, self.pet).on(Grid.of(self.body.ct))
+        return found.completed_by(by_rules)
+
+    @cached_property
+    def marrow(self) -> Mask:
+        """Vertebral bodies, on the grid of the body."""
+        mask = self.organs.mask("marrow") | self.organs.mask("vertebrae")
+        bodies = np.zeros_like(mask)
+        bodies[self.images.box] = find_vertebrae(self.images)
+        return np.asarray(mask & bodies)
+
+    @cached_property
+    def regions(self) -> RegionFeatureExtractor:
+        """What names the region of a lesion."""
+        return RegionFeatureExtractor(self.body, self.organs, self.landmarks)
+
+    @cached_property
+    def liver_sphere(self) -> ReferenceUptake | Message:
+        """Uptake of the liver, healthy or not; or why it could not be measured."""
+        return liver_sphere(self.pet, self.body, self.organs)
+
+    @cached_property
+    def references(self) -> OrganReferences:
+        """Uptake of the healthy organs that lesions are compared with."""
+        return self.measure_references(self.pet)
+
+    def measure_references(self, pet: Volume) -> OrganReferences:
+        """Measure the healthy organs on another image, such as the same PET as SUL.
+
+        Args:
+            pet: SUV of any normalisation, any grid.
+        """
+        return measure_reference_uptake(pet, self.body, self.organs, self.marrow)
+
+    def ratio_voxels(self) -> dict[str, NDArray[np.intp]]:
+        """Where the PET was measured for each ratio of an organ to the liver: (n, 3) indices; none where it was not."""
+        found = {}
+        if self.references.marrow is not None:
+            found["marrow_to_liver"] = marrow_voxels(self.pet, self.body, self.organs, self.marrow)
+        if self.references.spleen is not None:
+            found["spleen_to_liver"] = spleen_voxels(self.pet, self.references.spleen)
+        return found

@@ -1,0 +1,1 @@
+"""Reading DICOM: files, headers, pixels, geometry, choice of series."""

@@ -1,0 +1,1 @@
+"""Headers of DICOM files: their parser, what an attribute says, dates and times, and whose they are."""

@@ -1,0 +1,1 @@
+"""Lesions: thresholds, delineation, given masks, quantities."""

@@ -1,0 +1,1 @@
+"""Hot foci of a PET: found, described, told from physiological uptake, outlined."""

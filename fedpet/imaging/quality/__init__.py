@@ -1,0 +1,1 @@
+"""Quality checks of a study, and pitfalls of FDG PET."""

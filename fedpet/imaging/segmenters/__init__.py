@@ -1,0 +1,1 @@
+"""Organs from elsewhere: DICOM SEG, NIfTI with a label table, TotalSegmentator's files and TotalSegmentator itself."""

@@ -1,0 +1,1 @@
+"""From stored values to SUV: inputs, rules by vendor, timing, tracer, overrides."""

@@ -1,0 +1,79 @@
+"""The answer of a model from its inputs: read from the network's output, or at once from a lesion table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from inference.abstention import table_reason
+from inference.encoding import encode
+from inference.input_contract import BIOMARKERS
+from inference.preprocessing import blank_image
+
+if TYPE_CHECKING:
+    from fedpet.clinical.record import ClinicalRecord
+    from fedpet.core.messages import Message
+    from fedpet.imaging.lesions.lesion_table import LesionTable
+    from inference.bundle.storage import Bundle
+    from inference.engine import Engine, EngineOutput
+    from inference.prediction import EndpointProbability, RiskGroup, SurvivalCurve
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of one patient; the fields are those of `inference.prediction.Prediction`.
+
+    Attributes:
+        endpoints: probabilities (0 to 1) with their intervals.
+        survival: progression-free survival by month.
+        risk_group: third of the training cohort that the score falls into.
+        risk_score: calibrated linear predictor (log hazard scale); higher is worse.
+        contributions: additive terms of the uncalibrated score by input; image biomarkers as "image:<name>".
+        abstained: why the model abstains from a patient with such lesions: the rest is then an extrapolation.
+    """
+
+    endpoints: tuple[EndpointProbability, ...]
+    survival: SurvivalCurve
+    risk_group: RiskGroup
+    risk_score: float
+    contributions: dict[str, float]
+    abstained: Message | None = None
+
+    @classmethod
+    def of(cls, output: EngineOutput, bundle: Bundle, abstained: Message | None = None) -> Answer:
+        """Read the output of the network with the bundle's calibration."""
+        calibration, contract = bundle.calibration, bundle.contract
+        curve = calibration.survival(output.hazard_logits, output.score, contract.month_edges)
+        biomarkers = [f"image:{name}" for name in BIOMARKERS] if len(output.biomarkers) else []
+        names = [*contract.inputs, *biomarkers]
+        return cls(
+            endpoints=calibration.endpoints(curve),
+            survival=curve,
+            risk_group=calibration.risk_group(output.score),
+            risk_score=calibration.score(output.score),
+            contributions={name: float(x) for name, x in zip(names, output.contributions, strict=True)},
+            abstained=abstained,
+        )
+
+
+def answer(
+    bundle: Bundle, engine: Engine, record: ClinicalRecord, table: LesionTable, *, confirmed: bool = False
+) -> Answer:
+    """Answer from a lesion table, in milliseconds: for the lesions as they are, without some, or corrected.
+
+    Images and record are not checked here: `inference.predict.predict` does that.
+
+    Args:
+        bundle: whose contract has quantities of the table and reads no images.
+        engine: open on the same bundle.
+        record: missing variables stay missing.
+        table: `fedpet.imaging.quantification.measure_table`, or `LesionTable.without`.
+        confirmed: that a reader gave or included lesions.
+
+    Raises:
+        ArgumentError: the table was measured by other rules than those of the contract.
+    """
+    contract = bundle.contract
+    clinical = encode(record, contract, table).values
+    output = engine.run(blank_image(contract), clinical)
+    return Answer.of(output, bundle, table_reason(table, clinical, contract, confirmed=confirmed))

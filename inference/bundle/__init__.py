@@ -1,0 +1,1 @@
+"""The bundle of a model: its storage, its card, and the demonstration bundle."""

@@ -1,0 +1,1 @@
+"""DICOM objects of a report: SR, SEG, parametric map, encapsulated PDF."""

@@ -1,0 +1,119 @@
+"""Coded concepts of the DICOM objects: the standard's where it has one, else a private scheme that the object names.
+
+Values and meanings are those of DICOM PS3.16 (context groups 7464, 7466, 7469, 7180, 4031) and SNOMED CT; a test
+compares them with pydicom's dictionary.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from pydicom.sr.coding import Code
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fedpet.core.messages import Language
+    from inference.prediction import EndpointName, RiskGroup
+
+SCHEME: Final = "99FEDPET"
+
+SUV = Code("126401", "DCM", "SUVbw")
+SUV_METHOD = Code("126410", "DCM", "SUV body weight calculation method")
+METABOLIC_VOLUME = Code("126032", "DCM", "Metabolic Volume")
+VOXEL_SUM = Code("126030", "DCM", "Sum of segmented voxel method for volume")
+TOTAL_LESION_GLYCOLYSIS = Code("126033", "DCM", "Total Lesion Glycolysis")
+DISTANCE = Code("121206", "DCM", "Distance")
+NUMBER_OF_LESIONS = Code("246206008", "SCT", "Number of lesions")
+SALIENCY = Code("130404", "DCM", "Saliency")
+
+MAXIMUM = Code("56851009", "SCT", "Maximum")
+MEAN = Code("373098007", "SCT", "Mean")
+PEAK = Code("126031", "DCM", "Peak Value Within ROI")
+TOTAL = Code("255619001", "SCT", "Total")
+
+SUV_UNIT = Code("g/ml{SUVbw}", "UCUM", "Standardized Uptake Value body weight")
+MILLILITRE = Code("ml", "UCUM", "milliliter")
+GRAM = Code("g", "UCUM", "gram")
+MILLIMETRE = Code("mm", "UCUM", "mm")
+MINUTE = Code("min", "UCUM", "minute")
+BECQUEREL = Code("Bq", "UCUM", "Bq")
+RATIO = Code("1", "UCUM", "no units")
+
+LESION = Code("52988006", "SCT", "Lesion")
+ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
+ENTIRE_BODY = Code("38266002", "SCT", "Entire body")
+PET_REPORT = Code("126003", "DCM", "PET Measurement Report")
+PET_CT = Code("443271005", "SCT", "PET/CT FDG imaging of whole body")
+PET_ALONE = Code("44139-4", "LN", "PET whole body")
+QUALITATIVE = Code("C0034375", "UMLS", "Qualitative Evaluations")
+COMMENT = Code("121106", "DCM", "Comment")
+QUALITY_FINDING = Code("111052", "DCM", "Quality Finding")
+ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
+MORPHOLOGICAL_OPERATIONS = Code("123104", "DCM", "Morphological Operations")
+DEVICE = Code("121007", "DCM", "Device")
+
+LIBRARY = Code("111028", "DCM", "Image Library")
+LIBRARY_GROUP = Code("126200", "DCM", "Image Library Group")
+SOURCE = Code("260753009", "SCT", "Source")
+MODALITY = Code("121139", "DCM", "Modality")
+MODALITIES: Mapping[str, Code] = {
+    "PT": Code("PT", "DCM", "Positron emission tomography"),
+    "CT": Code("CT", "DCM", "Computed Tomography"),
+}
+FRAME_OF_REFERENCE = Code("112227", "DCM", "Frame of Reference UID")
+RADIONUCLIDE = Code("89457008", "SCT", "Radionuclide")
+FLUORINE_18 = Code("77004003", "SCT", "^18^Fluorine")
+RADIOPHARMACEUTICAL = Code("349358000", "SCT", "Radiopharmaceutical agent")
+FDG = Code("35321007", "SCT", "Fluorodeoxyglucose F^18^")
+INCUBATION = Code("126203", "DCM", "PET Radionuclide Incubation Time")
+TOTAL_DOSE = Code("123006", "DCM", "Radionuclide Total Dose")
+
+LANGUAGES: Mapping[Language, Code] = {
+    "fr": Code("fr-FR", "RFC5646", "French (France)"),
+    "en": Code("en-GB", "RFC5646", "English (United Kingdom)"),
+}
+
+
+def _own(value: str, meaning: str) -> Code:
+    return Code(value, SCHEME, meaning)
+
+
+ENDPOINTS: Mapping[EndpointName, Code] = {
+    "pfs_12m": _own("pfs_12m", "Probability of progression-free survival >= 12 months"),
+    "dcb_6m": _own("dcb_6m", "Probability of progression-free survival >= 6 months"),
+    "early_failure_3m": _own("early_failure_3m", "Probability of progression or death before 3 months"),
+}
+LOWER = _own("lower", "Lower limit of the interval")
+UPPER = _own("upper", "Upper limit of the interval")
+COHORT = _own("cohort", "Rate in the training cohort")
+INTERVAL_LEVEL = _own("interval_level", "Coverage of the intervals")
+RISK_SCORE = _own("risk_score", "Calibrated log hazard of the model")
+RISK_GROUP = _own("risk_group", "Third of the training cohort by risk")
+RISK_GROUPS: Mapping[RiskGroup, Code] = {
+    "low": Code("62482003", "SCT", "Low"),
+    "intermediate": Code("11896004", "SCT", "Intermediate"),
+    "high": Code("75540009", "SCT", "High"),
+}
+ANSWER = _own("answer", "Answer of the model")
+ANSWERED = _own("answered", "Answered")
+ABSTAINED = _own("abstained", "Abstained")
+ABSTENTION = _own("abstention", "Reason of the abstention")
+MISSING = _own("missing", "Missing inputs of the model")
+BETWEEN_CENTROIDS = _own("centroids", "Between the centroids of two lesions")
+LESION_SHARE = _own("lesion_share", "Share of the explanation of the prediction")
+VERDICT = _own("verdict", "Verdict of the reader on the answer")
+VERDICTS: Mapping[str, Code] = {
+    "accept": _own("accept", "Accepted"),
+    "amend": _own("amend", "Amended"),
+    "reject": _own("reject", "Rejected"),
+}
+READER = _own("reader", "Reader who signed")
+SIGNED = _own("signed", "Date and time of the signature")
+SHOWN = _own("shown_sha256", "SHA-256 of what was displayed to the reader")
+REPORT_HASH = _own("report_sha256", "SHA-256 of the content of the report")
+
+SCHEME_IDENTIFICATION = CodingSchemeIdentificationItem(
+    SCHEME, name="fedpet: predictions and their explanation", responsible_organization="fedpet"
+)

@@ -1,0 +1,87 @@
+"""The lesions as a DICOM Segmentation (PS3.3 A.51): binary, on the PET's frames, one segment a lesion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from highdicom import AlgorithmIdentificationSequence
+from highdicom.color import CIELabColor
+from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
+from highdicom.sr import CodedConcept
+
+import fedpet
+from explain.figures.drawing import lesion_colour
+from fedpet.core.messages import Message
+from fedpet.imaging.anatomy.regions import REGIONS
+from fedpet.imaging.lesions.lesion import GIVEN_MASK
+from reports.dicom import codes
+from reports.dicom.anatomic_sites import SITES
+from reports.dicom.export import deterministic_uid, long_string
+from reports.dicom.frames import frame_order, references
+
+if TYPE_CHECKING:
+    from pydicom.uid import UID
+
+    from fedpet.imaging.lesions.lesion import Lesion
+    from reports.dicom.export import Export
+
+
+def segmentation(export: Export) -> Segmentation | None:
+    """The Segmentation; segment i + 1 is lesion i of the quantities. None where there is no lesion.
+
+    Raises:
+        SliceGeometryError: the source images are not those of the case.
+    """
+    prediction, sources = export.content.prediction, export.sources
+    lesions, labels = prediction.quantities.lesions, prediction.lesion_labels
+    if not lesions:
+        return None
+    segment_of = np.zeros(int(labels.array.max()) + 1, np.uint16)
+    segment_of[[lesion.id for lesion in lesions]] = np.arange(1, len(lesions) + 1)
+    frames = segment_of[labels.array][frame_order(sources.pet, labels)]
+    return Segmentation(
+        source_images=references(sources.pet, labels),
+        pixel_array=frames,
+        segmentation_type=SegmentationTypeValues.BINARY,
+        segment_descriptions=[_segment(number, lesion, export) for number, lesion in enumerate(lesions, start=1)],
+        content_label="LESIONS",
+        content_description=long_string(export.locale.translate(Message("Lesions of the FDG PET"))),
+        **export.instance("lesions", frames.tobytes()),
+    )
+
+
+def _segment(number: int, lesion: Lesion, export: Export) -> SegmentDescription:
+    method = export.content.prediction.quantities.method
+    family = codes.ARTIFICIAL_INTELLIGENCE if "model" in method else codes.MORPHOLOGICAL_OPERATIONS
+    label = Message("Lesion {number}: {region}", number=lesion.id, region=REGIONS[lesion.region])
+    name = long_string(export.locale.translate(label))
+    site, side = SITES.get(lesion.region, (None, None))
+    red, green, blue = (255 * part for part in lesion_colour(lesion.id))
+    segment = SegmentDescription(
+        segment_number=number,
+        segment_label=name,
+        segmented_property_category=codes.ABNORMAL,
+        segmented_property_type=codes.LESION,
+        algorithm_type=SegmentAlgorithmTypeValues.MANUAL
+        if method == GIVEN_MASK
+        else SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=None
+        if method == GIVEN_MASK
+        else AlgorithmIdentificationSequence(f"fedpet {method}", family, fedpet.__version__, source="fedpet"),
+        tracking_uid=_tracking_uid(lesion, export),
+        tracking_id=name,
+        anatomic_regions=None if site is None else [site],
+        display_color=CIELabColor.from_rgb(red, green, blue),
+    )
+    if side is not None:
+        segment.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [CodedConcept.from_code(side)]
+    return segment
+
+
+def _tracking_uid(lesion: Lesion, export: Export) -> UID:
+    """Follows from the PET series and the lesion's hottest voxel: stays when the outline or the numbering changes."""
+    labels, pet = export.content.prediction.lesion_labels.array, export.content.study.pet.array
+    voxels = np.flatnonzero(labels == lesion.id)
+    hottest = int(voxels[np.argmax(pet.ravel()[voxels])])
+    return deterministic_uid("lesion", export.sources.pet[0].SeriesInstanceUID, str(hottest))

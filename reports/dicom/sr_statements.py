@@ -1,0 +1,81 @@
+"""What must be read beside the numbers of the structured report, as sentences in the language of the report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from highdicom.sr import CodeContentItem, DateTimeContentItem, RelationshipTypeValues, TextContentItem
+
+from fedpet.clinical.variables import VARIABLES
+from fedpet.core.messages import Message
+from fedpet.imaging.study import CheckStatus
+from fedpet.imaging.suv.overrides import LABELS
+from reports.dicom import codes
+from reports.labels import CHECKS, LEVELS, RESEARCH_ONLY, SYNTHETIC_MEANS, confirmed_by
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from highdicom.sr import ContentItem
+    from pydicom.sr.coding import Code
+
+    from fedpet.imaging.study import AppliedOverride, QualityCheck
+    from reports.content import ReaderDecision
+    from reports.dicom.export import Export
+
+_CONTAINS = RelationshipTypeValues.CONTAINS
+
+
+def statements(export: Export) -> Iterator[ContentItem]:
+    """Warnings, the abstention, missing inputs, corrections, checks that did not pass, the verdict, the hash."""
+    content, say = export.content, export.locale.translate
+    prediction, explanation = content.prediction, content.explanation
+    yield _text(codes.COMMENT, say(RESEARCH_ONLY))
+    if prediction.model.synthetic:
+        yield _text(codes.COMMENT, say(SYNTHETIC_MEANS))
+    if prediction.abstained is not None:
+        yield _text(codes.ABSTENTION, say(prediction.abstained))
+    if prediction.missing:
+        yield _text(codes.MISSING, ", ".join(say(VARIABLES[name].label) for name in prediction.missing))
+    if explanation is not None and not explanation.reliable:
+        unreliable = Message("Attribution map not reliable: at least one gate failed, so the map is not shown.")
+        yield _text(codes.COMMENT, say(unreliable))
+    yield from (_text(codes.COMMENT, _corrected(one, export)) for one in content.study.corrections)
+    failed = (check for check in content.checks if check.level is not CheckStatus.PASS)
+    yield from (_text(codes.QUALITY_FINDING, _checked(check, export)) for check in failed)
+    if content.concordance is not None and content.concordance.confirmed:
+        yield _text(codes.COMMENT, say(confirmed_by(content.concordance)))
+    if content.verdict is not None:
+        yield from _verdict(content.verdict, export)
+    yield _text(codes.REPORT_HASH, export.digest)
+
+
+def _verdict(verdict: ReaderDecision, export: Export) -> Iterator[ContentItem]:
+    yield CodeContentItem(codes.VERDICT, codes.VERDICTS[verdict.decision], _CONTAINS)
+    if verdict.comment:
+        yield _text(codes.COMMENT, verdict.comment)
+    yield _text(codes.READER, verdict.reader)
+    if verdict.shown:
+        yield _text(codes.SHOWN, verdict.shown)
+    yield DateTimeContentItem(codes.SIGNED, export.moment(verdict.signed), _CONTAINS)
+
+
+def _corrected(correction: AppliedOverride, export: Export) -> str:
+    sentence = Message(
+        "Corrected by a person: {name}, {new} in place of {old}. Reason: {reason}",
+        name=LABELS[correction.name],
+        new=correction.new,
+        old=Message("nothing") if correction.old is None else correction.old,
+        reason=correction.reason,
+    )
+    return export.locale.translate(sentence)
+
+
+def _checked(check: QualityCheck, export: Export) -> str:
+    say = export.locale.translate
+    name = say(CHECKS[check.name]) if check.name in CHECKS else check.name
+    return f"{say(LEVELS[check.level][1])} – {name} – {say(check.reason)}"
+
+
+def _text(name: Code, value: str) -> TextContentItem:
+    return TextContentItem(name, value, _CONTAINS)

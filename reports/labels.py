@@ -1,0 +1,177 @@
+"""The words that people read in place of the identifiers in a case."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fedpet.core.messages import Message
+from fedpet.imaging.study import CheckStatus
+from inference.record_concordance import Agreement, RecordConfirmation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fedpet.imaging.anatomy.reference_uptake import ReferenceOrgan
+    from inference.prediction import ConformalAnswer, EndpointName, RiskGroup
+    from inference.record_concordance import RecordConcordance
+    from reports.content import Decision
+
+RESEARCH_ONLY = Message("RESEARCH USE ONLY – not a medical device – not a therapeutic decision")
+SYNTHETIC = Message("SYNTHETIC MODEL")
+SYNTHETIC_MEANS = Message("SYNTHETIC MODEL: trained on simulated patients, it says nothing about a real patient")
+
+CHECKS: Mapping[str, Message] = {
+    "ct_present": Message("CT present"),
+    "chest_covered": Message("Chest covered"),
+    "pet_extent": Message("Extent of the PET"),
+    "uptake_time": Message("Uptake time"),
+    "dose": Message("Injected activity"),
+    "weight": Message("Body weight"),
+    "slices": Message("Slices"),
+    "alignment": Message("PET/CT alignment"),
+    "suv": Message("SUV computable"),
+    "suv_witness": Message("SUV by other paths"),
+    "suv_plausible": Message("SUV plausible"),
+    "weight_fits": Message("Weight against the body in the images"),
+    "orientation": Message("Orientation"),
+    "sides": Message("Left and right"),
+    "ct_fits": Message("CT of this PET"),
+    "scanned_region": Message("Scanned region"),
+    "suv_scale": Message("Scale of the SUV"),
+    "fasting": Message("Fasting"),
+    "marrow_stimulation": Message("Marrow and spleen"),
+    "tracer": Message("Tracer"),
+    "arms": Message("Arms"),
+    "contrast_ct": Message("Contrast medium"),
+    "effusion": Message("Effusion"),
+    "extravasation": Message("Extravasation"),
+    "brown_fat": Message("Brown fat"),
+    "compression": Message("Compression"),
+    "record_fits": Message("Record of this patient"),
+    "mask_read": Message("Mask read whole"),
+    "mask_position": Message("Position of the mask"),
+    "mask_fit": Message("Mask against uptake"),
+    "other_patients": Message("Images of another patient"),
+}
+
+AGREEMENTS: Mapping[Agreement, tuple[str, Message]] = {
+    Agreement.DIFFER: ("✗", Message("differs")),
+    Agreement.AGREE: ("✓", Message("agrees")),
+    Agreement.NOT_STATED: ("–", Message("not compared")),
+}
+
+LEVELS: Mapping[CheckStatus, tuple[str, Message]] = {
+    CheckStatus.FAIL: ("✗", Message("Fail")),
+    CheckStatus.WARN: ("▲", Message("Warning")),
+    CheckStatus.PASS: ("✓", Message("Pass")),
+}  # worst first
+
+ENDPOINTS: Mapping[EndpointName, Message] = {
+    "pfs_12m": Message("No progression and alive at 12 months"),
+    "dcb_6m": Message("No progression and alive at 6 months (durable benefit)"),
+    "early_failure_3m": Message("Progression or death within 3 months"),
+}
+
+RISK_GROUPS: Mapping[RiskGroup, Message] = {
+    "low": Message("lower third"),
+    "intermediate": Message("middle third"),
+    "high": Message("upper third"),
+}
+
+VERDICTS: Mapping[ConformalAnswer, Message] = {
+    "free": Message("no progression"),
+    "progression": Message("progression or death"),
+    "indeterminate": Message("indeterminate"),
+}
+
+LIPI: tuple[Message, ...] = (
+    Message("0 points: good prognosis"),
+    Message("1 point: intermediate prognosis"),
+    Message("2 points: poor prognosis"),
+)
+
+DECISIONS: Mapping[Decision, tuple[str, Message]] = {
+    "accept": ("✓", Message("Answer accepted by the reader.")),
+    "amend": ("▲", Message("Answer AMENDED by the reader.")),
+    "reject": ("✗", Message("Answer REJECTED by the reader.")),
+}
+
+DECISIONS_WITHOUT_ANSWER: Mapping[Decision, tuple[str, Message]] = {  # the model abstained
+    "accept": ("✓", Message("Measurements accepted by the reader; the model gave no answer.")),
+    "amend": ("▲", Message("Measurements AMENDED by the reader; the model gave no answer.")),
+    "reject": ("✗", Message("Measurements REJECTED by the reader; the model gave no answer.")),
+}
+
+FACTOR_RULES: Mapping[str, Message] = {
+    "bqml_start": Message("Bq/ml; dose decayed from the injection to the start of the scan"),
+    "bqml_admin": Message("Bq/ml at the injection; dose not decayed"),
+    "bqml_none_per_slice": Message("Bq/ml; each slice corrected for its own decay"),
+    "cnts_suv_scale_factor": Message("counts; SUV factor of the manufacturer"),
+    "cnts_activity_scale_factor": Message("counts; activity factor of the manufacturer"),
+    "gml_bw": Message("SUV of body weight as the scanner stored it"),
+    "gml_lbm": Message("SUV of lean body mass as stored, converted to body weight"),
+    "gml_lbm_james128": Message("SUV of lean body mass (James) as stored, converted to body weight"),
+    "gml_lbm_janma": Message("SUV of lean body mass (Janmahasatian) as stored, converted to body weight"),
+    "gml_ibw": Message("SUV of ideal weight as stored, converted to body weight"),
+    "cm2ml_bsa": Message("SUV of body surface as stored, converted to body weight"),
+}
+
+REFERENCE_TIMES: Mapping[str, Message] = {
+    "decay_correction_datetime": Message("time given for the decay correction"),
+    "series_time": Message("start of the series"),
+    "ge_private_scan_datetime": Message("scan time in a private field (GE)"),
+    "siemens_private_decay_correction_datetime": Message("time of decay correction in a private field (Siemens)"),
+    "earliest_acquisition": Message("earliest slice"),
+    "back_computed": Message("computed back from the frame reference time"),
+    "acquisition_time_per_slice": Message("acquisition time of each slice"),
+    "corrected": Message("corrected by a person"),
+    "not needed": Message("not needed: no decay is computed"),
+}
+
+ORGANS: Mapping[ReferenceOrgan, Message] = {
+    "liver": Message("Liver, SUVmean ± SD"),
+    "blood_pool": Message("Blood pool, SUVmean ± SD"),
+    "spleen": Message("Spleen, SUVmean ± SD"),
+    "marrow": Message("Bone marrow, SUVmean ± SD"),
+}
+
+REFERENCE_METHODS: Mapping[str, Message] = {
+    "sphere_3cm_right_lobe": Message("sphere of 3 cm in the right lobe (PERCIST)"),
+    "cylinder_1x2cm_descending_aorta": Message("1 × 2 cm of the descending aorta (PERCIST)"),
+    "sphere_2cm": Message("sphere of 2 cm"),
+    "vertebral_bodies_trimmed": Message("vertebral bodies, border and hot voxels left out"),
+}
+
+
+_FDG = frozenset({"35321007", "C-B1031"})  # fluorodeoxyglucose F-18 (SNOMED CT, and as SRT once wrote it)
+
+
+def radiopharmaceutical(name: str, code: str) -> Message:
+    """The radiopharmaceutical of a PET.
+
+    Args:
+        name: as the headers write it.
+        code: its code value in the headers; "" where there is none.
+    """
+    if code in _FDG:
+        return Message("Fluorodeoxyglucose (18F), FDG")
+    return Message("{name}", name=name) if name else Message("not stated")
+
+
+def meaning_of_answer(level: str) -> Message:
+    """What the answer of a conformal set guarantees; `level` is written in per cent."""
+    return Message(
+        "Answer: holds what happens in {level} of patients; indeterminate: the model does not separate the two"
+        " outcomes.",
+        level=level,
+    )
+
+
+def confirmed_by(concordance: RecordConcordance) -> Message:
+    """Who confirmed a record that contradicts the images, and why; only of one that was confirmed."""
+    given = concordance.confirmation or RecordConfirmation("")
+    return Message(
+        "The record was confirmed against the images by {by}. Reason: {reason}",
+        by=given.by or Message("not stated"),
+        reason=given.reason,
+    )

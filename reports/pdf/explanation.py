@@ -1,0 +1,139 @@
+"""The explanation: attribution and its sanity checks, terms of the score, established markers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reportlab.lib.units import mm
+from reportlab.platypus import KeepTogether, Spacer
+
+from explain.figures.case_figures import saliency_figure
+from fedpet.core.messages import Message
+from fedpet.imaging.study import CheckStatus
+from inference.encoding import term_label
+from reports.clinical_markers import markers
+from reports.labels import LEVELS
+from reports.pdf.charts import bars
+from reports.pdf.images import embed_image
+from reports.pdf.style import VERMILION, WIDTH, Heading, columns, grid, panel, paragraph
+from reports.pdf.tagging import Figure
+
+if TYPE_CHECKING:
+    from reportlab.platypus import Flowable
+
+    from explain.explanation import Explanation
+    from reports.content import ReportContent
+    from reports.locale import Locale
+
+_SHOWN = 8  # terms in the chart; the others are summed
+_CHART = 105 * mm
+_NO_CHANGE = 0.005  # of a probability: less is no effect
+
+
+def explanation(content: ReportContent, locale: Locale) -> list[Flowable]:
+    """The attribution where every sanity check passed, the checks, and the terms of the score."""
+    _ = locale.text
+    if content.prediction.abstained is not None:
+        return []
+    found, heading = content.explanation, Heading(_("Explanation"))
+    shown = (
+        [paragraph(_("No attribution map was computed."), "body")] if found is None else _map(content, found, locale)
+    )
+    parts: list[Flowable] = [KeepTogether([heading, *shown, Spacer(0, 2 * mm)])]
+    if found is not None and found.terms:
+        parts.insert(0, KeepTogether(_effects(found, locale)))
+    terms = _terms(content, locale)
+    values = "; ".join(f"{name}: {locale.decimal(value, 2, sign=True)}" for name, value in terms)
+    chart = Figure(bars(terms, locale, width=_CHART), values)
+    key = _("A positive term raises the risk. Log-hazard scale, before calibration, against the reference patient.")
+    right = [] if found is None else _gates(found, locale)
+    beside = columns([[chart, paragraph(key, "quiet")], "", right], [_CHART, 5 * mm, WIDTH - _CHART - 5 * mm])
+    return [*parts, KeepTogether([Heading(_("Terms of the score")), beside])]
+
+
+def _effects(found: Explanation, locale: Locale) -> list[Flowable]:
+    """What each part of the patient does to the answer, as measured, in two columns: lesions and organs, the record."""
+    _ = locale.text
+    measured = sorted((one for one in found.terms if one.points is not None), key=lambda one: -abs(one.points or 0.0))
+    record = [one for one in measured if one.name.startswith("variable:")]
+    sides = ((_("Lesions and organs"), [one for one in measured if one not in record]), (_("Record"), record))
+    tables: list[Flowable] = []
+    for title, part in sides:
+        rows = [[title, _("Points")]]
+        rows += [
+            [locale.translate(one.label), locale.decimal(100 * (one.points or 0.0), 0, sign=True)]
+            for one in part[:_SHOWN]
+            if abs(one.points or 0.0) >= _NO_CHANGE
+        ]
+        tables.append(grid(rows, [70 * mm, 16 * mm], numbers_from=1))
+    meaning = _(
+        "Points: the probability of being progression-free at 12 months with this part of the patient, minus that"
+        " without it (a lesion left out, a variable as in the reference patient). Measured one by one: they"
+        " need not add up, and they are not causes. Effects below half a point are left out."
+    )
+    beside = columns([tables[0], "", tables[1]], [86 * mm, 8 * mm, 86 * mm])
+    return [Heading(_("What each part does to the answer")), paragraph(meaning, "quiet"), beside]
+
+
+def _map(content: ReportContent, found: Explanation, locale: Locale) -> list[Flowable]:
+    _ = locale.text
+    if not found.reliable:
+        warning = _("Attribution map not reliable: at least one gate failed, so the map is not shown.")
+        why = [paragraph(locale.translate(gate.reason), "small") for gate in found.gates if not gate.passed]
+        return [panel([paragraph(f"✗ {warning}", "strong"), *why], WIDTH, edge=VERMILION)]
+    figure = saliency_figure(content.study, content.prediction.lesion_labels, found, language=locale.language)
+    outside = Message(
+        "Influential areas, not causes. {outside} of the attribution lies outside the lesions. Method: {method}. "
+        "Printed in grey, the map shows strength, not direction.",
+        outside=locale.percent(found.lesion_share.get(0, 0.0)),
+        method=found.description or found.method,
+    )
+    caption = locale.translate(outside)
+    return [paragraph(caption, "strong"), embed_image(figure, caption, width=WIDTH, height=68 * mm)]
+
+
+def _gates(found: Explanation, locale: Locale) -> list[Flowable]:
+    _ = locale.text
+    error = Message(
+        "Completeness error: {error}.", error=locale.decimal(100 * found.completeness_error, 2) + locale.percent_sign
+    )
+    verdicts: list[Flowable] = [paragraph(_("Gates of the attribution map"), "strong"), Spacer(0, 1 * mm)]
+    for gate in found.gates:
+        mark, word = LEVELS[CheckStatus.PASS if gate.passed else CheckStatus.FAIL]
+        verdicts.append(
+            paragraph(
+                f"{mark} {locale.translate(word)} – {locale.translate(gate.reason)}",
+                "small" if gate.passed else "small_strong",
+            )
+        )
+        verdicts.append(Spacer(0, 0.8 * mm))
+    return [*verdicts, paragraph(locale.translate(error), "quiet")]
+
+
+def _terms(content: ReportContent, locale: Locale) -> list[tuple[str, float]]:
+    """The largest terms by size, and the sum of the others; terms that are exactly 0 are left out."""
+    found = content.explanation
+    by_part = found.terms if found is not None and found.reliable else ()
+    values = {one.name: one.score for one in by_part} or content.prediction.contributions
+    labels = {one.name: one.label for one in by_part}
+    ordered = sorted(values.items(), key=lambda term: (-abs(term[1]), term[0]))
+    shown = [
+        (locale.translate(labels.get(name) or term_label(name)), value) for name, value in ordered[:_SHOWN] if value
+    ]
+    if rest := [value for _name, value in ordered[_SHOWN:] if value]:
+        other = Message("Other terms ({count})", count=len(rest))
+        shown.append((locale.translate(other), sum(rest)))
+    return shown
+
+
+def comparators(content: ReportContent, locale: Locale) -> list[Flowable]:
+    """LIPI, GRIm, PD-L1 and TMTV: markers that do not depend on the model."""
+    _ = locale.text
+    rows = [[_("Comparator"), _("This patient"), _("Reference")]]
+    rows += [
+        [locale.translate(one.name), locale.translate(one.value), one.reference if isinstance(one.reference, str)
+         else locale.translate(one.reference)]
+        for one in markers(content.record, content.prediction.quantities.tmtv_ml)
+    ]  # fmt: skip
+    table = grid(rows, [74 * mm, 68 * mm, 38 * mm])
+    return [Heading(_("Established markers, without the model")), table]

@@ -1,0 +1,65 @@
+"""Every sentence of the code has its French, and the catalogues hold nothing else."""
+
+import ast
+import string
+
+import pytest
+from babel.messages.pofile import read_po
+
+from fedpet.core.messages import Message, gettext_for, translate_message
+from tests.support import ROOT
+
+_SPEAKERS = {"Message", "_", "loc.text", "localization().text"}
+CATALOGUES = {
+    "app": "app",
+    "clinical": "fedpet/clinical",
+    "core": "fedpet/core",
+    "explain": "explain",
+    "imaging": "fedpet/imaging",
+    "inference": "inference",
+    "reports": "reports",
+    "training": "training",
+}
+
+
+def _placeholders(template):
+    return {(name, spec) for _, name, spec, _ in string.Formatter().parse(template) if name is not None}
+
+
+def _sentences(folder):
+    """What the package says through `Message`, `_` or `Localization.text`, also inside f-strings and conditions."""
+    found = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and call.args and ast.unparse(call.func) in _SPEAKERS:
+                first = call.args[0]
+                choices = [first.body, first.orelse] if isinstance(first, ast.IfExp) else [first]
+                found |= {c.value for c in choices if isinstance(c, ast.Constant) and isinstance(c.value, str)}
+    return found
+
+
+@pytest.mark.parametrize("name", CATALOGUES)
+def test_catalogue_is_complete_and_has_nothing_stale(name):
+    path = ROOT / "fedpet" / "core" / "locale" / "fr" / "LC_MESSAGES" / f"{name}.po"
+    with path.open("rb") as file:
+        french = {entry.id: entry.string for entry in read_po(file, locale="fr") if entry.id}
+    assert set(french) == _sentences(CATALOGUES[name])
+    assert [msgid for msgid, text in french.items() if not text] == []
+    for msgid, text in french.items():
+        assert _placeholders(text) == _placeholders(msgid), msgid
+
+
+def test_a_message_is_said_in_both_languages_with_its_values():
+    message = Message("The file {name} is missing.", name="model.onnx")
+    assert str(message) == "The file model.onnx is missing."
+    assert translate_message("fr")(message) == "Le fichier model.onnx est absent."
+
+
+def test_a_message_inside_a_message_is_translated_too():
+    inner = Message("Albumin")
+    assert translate_message("fr")(Message("{term}: missing", term=inner)) == "Albumine : manquant"
+    assert Message.from_json(Message("{term}: missing", term=inner).to_json()) == Message("{term}: missing", term=inner)
+
+
+def test_english_is_the_source():
+    assert gettext_for("en")("Albumin") == "Albumin"

@@ -1,0 +1,354 @@
+"""A federation of hospitals by the documented commands alone; nodes of `train node create` require masks."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import stat
+import subprocess
+import sys
+import time
+import tomllib
+from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from inference.bundle.storage import Bundle
+from inference.input_contract import InputContract
+from inference.registry import REPORT_FORMAT
+from inference.report_signature import signer_of
+from tests.support import ROOT
+from training.bundle.held_out import evaluate_bundle
+from training.coordinator.processes import FederationProcesses
+from training.coordinator.train import statistics_task
+from training.data.node_data import read_node
+from training.task.carried import ALL_SITES
+from training.task.egress import EGRESS, RECEIVED
+from training.task.method import UNPROTECTED_METHOD, FederatedMethod
+from training.task.registration import TAGS
+from training.task.task import TrainingTask
+
+pytestmark = [pytest.mark.federation, pytest.mark.timeout(1800)]  # about 150 CPU seconds, most of them imports
+SITES = {"nice": 40, "lyon": 30, "dijon": 20}
+HELD_OUT = {"nice": 24, "lyon": 12, "dijon": 8}  # only nice has enough for a table of its own
+
+
+@pytest.fixture(scope="module")
+def rehearsal(tmp_path_factory, training_nodes):
+    """`make rehearsal` on small node data."""
+    root = tmp_path_factory.mktemp("rehearsal")
+    contract = training_nodes.small_contract()
+    for number, (site, cases) in enumerate(SITES.items()):
+        training_nodes.write_node(root / "data" / site, contract, cases, seed=cases, as_records=True)
+        training_nodes.write_node(
+            root / "data" / "held-out" / site, contract, HELD_OUT[site], seed=90 + number, as_records=True, first=1000
+        )
+    contract.write(root / "data" / "contract.json")
+    command = root / "fedpet"
+    said = root / "commands.log"
+    command.write_text(f'#!/bin/sh\necho "$*" >>"{said}"\nexec "{sys.executable}" -m app.cli "$@"\n')
+    command.chmod(command.stat().st_mode | stat.S_IXUSR)
+    environment = {
+        **os.environ,
+        "DATA": str(root / "data"),
+        "ROUNDS": "2",
+        "FEDPET": str(command),
+        "PYTHONPATH": str(ROOT),
+        "FEDPET_LANGUAGE": "en",
+    }
+    done = subprocess.run(
+        ["bash", str(ROOT / "scripts" / "rehearsal.sh"), str(root / "work")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return SimpleNamespace(work=root / "work", done=done, environment=environment, command=command, said=said)
+
+
+def run(rehearsal, *words):
+    environment = {**rehearsal.environment, "FEDPET_HOME": str(rehearsal.work / "home")}
+    return subprocess.run(
+        [str(rehearsal.command), *map(str, words)],
+        env=environment,
+        cwd=rehearsal.work,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_nodes_that_require_masks_yield_a_calibrated_bundle(rehearsal):
+    """Fed-BioMed's own final validation was refused by them (FB318), and the bundle had no calibration."""
+    card = Bundle.load(rehearsal.work / "bundle").card
+    assert card["federation"]["secure_aggregation"] is True
+    final = card["validation"]["model"]["final_by_node"]
+    assert {site: one["patients"] for site, one in final.items()} == {ALL_SITES: 14}  # not dijon's 4
+    assert len(card["validation"]["model"]["loss_by_round"]) == 3
+    assert card["clinical_statistics"]
+    for log in (rehearsal.work / "nodes").glob("*/node.log"):
+        text = log.read_text()
+        assert "FB318" not in text
+        assert "force_secure_aggregation = True" in (log.parent / "etc" / "config.ini").read_text()
+    assert {"Final validation: 14 patients of 2 sites"} <= {
+        line.partition(",")[0].partition(" ")[2].strip() for line in rehearsal.done.stderr.splitlines()
+    }
+
+
+def test_the_plan_was_there_to_be_read_before_its_approval(rehearsal):
+    for site in SITES:
+        listed = json.loads((rehearsal.work / f"plans-{site}.json").read_text())
+        (plan,) = listed["plans"]
+        assert (plan["status"], plan["installed"]) == ("New", True)
+        assert "class FedPetPlan" in plan["text"]
+
+
+def test_the_model_is_promoted_by_the_signed_report_of_its_federation(rehearsal):
+    bundle = Bundle.load(rehearsal.work / "bundle")
+    report = json.loads((rehearsal.work / "evaluation" / "report.json").read_text())
+    assert (report["format"], report["bundle"], report["patients"]) == (REPORT_FORMAT, bundle.digest, 44)
+    assert report["sites"] == HELD_OUT
+    identity = json.loads((rehearsal.work / "identity.json").read_text())
+    assert signer_of(report) == identity["certificate_sha256"] == bundle.card["coordinator_sha256"]
+    listed = json.loads(run(rehearsal, "model", "list", "--json").stdout)["models"]
+    assert [one["digest"] for one in listed if one["in_force"]] == [bundle.digest]
+
+
+def test_the_masked_evaluation_says_what_the_patients_one_by_one_say(rehearsal):
+    """The sums under masks against the same bundle on the same patients, read here."""
+    bundle = Bundle.load(rehearsal.work / "bundle")
+    report = json.loads((rehearsal.work / "evaluation" / "report.json").read_text())
+    folders = [rehearsal.work.parent / "data" / "held-out" / site for site in SITES]
+    direct = evaluate_bundle(bundle, [read_node(folder, bundle.contract) for folder in folders])
+    binned, single = report["concordance"]["value"], direct["observed_c_index"]["model"]
+    assert report["concordance"]["lower"] < binned < report["concordance"]["upper"]
+    assert 0.5 < binned < single + 0.03  # after two rounds most scores are in two bins of 0.5
+    assert report["events"] == sum(read_node(folder, bundle.contract).events for folder in folders)
+    year = report["calibration"]["pfs_12m"]
+    assert year["predicted"] == pytest.approx(direct["calibration_pfs_12m"]["mean_predicted"], abs=0.06)
+    assert 0 <= year["observed"]["lower"] <= year["observed"]["value"] <= year["observed"]["upper"] <= 1
+    assert set(report["by_centre"]) == {"nice"}  # the others are in the sum only
+    assert report["by_centre"]["nice"]["patients"] == 24
+
+
+@pytest.fixture(scope="module")
+def resumed(rehearsal):
+    """The rounds are done; no node runs any more. Only the export is missing."""
+    bundle = rehearsal.work / "bundle"
+    bundle.rename(rehearsal.work / "bundle-before")
+    again = run(rehearsal, "train", "run", "run.toml", "--resume")
+    assert again.returncode == 0, again.stderr[-2000:]
+    return Bundle.load(rehearsal.work / "bundle-before"), Bundle.load(bundle)
+
+
+def test_resuming_repairs_a_training_that_stopped_at_its_end(resumed):
+    before, after = resumed
+    assert after.weights.read_bytes() == before.weights.read_bytes()
+    assert after.card["validation"] == before.card["validation"]
+
+
+def documented(page):
+    """The commands of a page, as it gives them, without comments."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.DOTALL | re.MULTILINE)
+    lines = [line.split(" # ")[0].strip() for kind, text in fenced if kind in {"", "sh"} for line in text.splitlines()]
+    return [line.removeprefix("fedpet ") for line in lines if line.startswith("fedpet ")]
+
+
+ELSEWHERE = ("cohort ", "train simulate ")  # tests/training/data/test_hospital_guide.py, test_federation.py
+
+
+@pytest.mark.usefixtures("resumed")
+def test_every_command_of_the_guides_runs_to_the_letter(rehearsal):
+    """With this rehearsal's names in the place of those of the guides; what it did not run is run now."""
+    identity = json.loads((rehearsal.work / "identity.json").read_text())
+    data = rehearsal.work.parent / "data"
+    names = {
+        "node": "nodes/nice",
+        "nice": f"{data}/nice",
+        "evaluation/nice": f"{data}/held-out/nice",
+        "10.220.0.2:50051": identity["researcher"],
+        "lung.toml": "run.toml",
+        "DIGEST": Bundle.load(rehearsal.work / "bundle-before").digest,
+        "...": "rehearsal",
+    }
+    said = {line.replace(f" --contract {data}/contract.json", "") for line in rehearsal.said.read_text().splitlines()}
+    lines = [line for page in ("hospital_node.md", "federation.md") for line in documented(page)]
+    assert len(lines) > 18
+    missing = []
+    for line in lines:
+        words = shlex.split(re.sub("[0-9a-f]{64}", identity["certificate_sha256"], line))
+        for place in range(3 if words[:2] == ["train", "node"] else 0, len(words)):
+            if words[place - 1] != "--name":
+                words[place] = names.get(words[place], words[place])
+        if line.startswith(ELSEWHERE) or " ".join(words) in said:
+            continue
+        missing.append(line)
+        if "create" in words:  # a new folder, which the next line names
+            words[words.index("nodes/nice")] = names["node"] = "nodes/limited"
+        done = run(rehearsal, *words)
+        assert done.returncode == 0, (line, done.stderr[-1000:])
+    assert all("epsilon-limit" in line for line in missing), missing
+
+
+def test_a_node_runs_once_and_ends_with_its_command(rehearsal):
+    node = rehearsal.work / "nodes" / "nice"
+    environment = {**rehearsal.environment, "FEDPET_HOME": str(rehearsal.work / "home")}
+    started = subprocess.Popen(
+        [str(rehearsal.command), "train", "node", "start", str(node)], env=environment, stderr=subprocess.DEVNULL
+    )
+    try:
+        _wait(lambda: json.loads(run(rehearsal, "train", "node", "status", node).stdout)["running"])
+        second = run(rehearsal, "train", "node", "start", node)
+        assert (second.returncode, "The node runs already" in second.stderr) == (2, True)
+        (child,) = _children(started.pid)
+    finally:
+        started.send_signal(signal.SIGKILL)
+        started.wait()
+    _wait(lambda: not _alive(child))
+    assert json.loads(run(rehearsal, "train", "node", "status", node).stdout)["running"] is False
+
+
+@pytest.fixture(scope="module")
+def attacked(rehearsal, tmp_path_factory):
+    """The hospitals' nodes again, and a coordinating centre that asks for what tells of single patients."""
+    root = tmp_path_factory.mktemp("attacked")
+    contract = InputContract.read(rehearsal.work.parent / "data" / "contract.json")
+    port = tomllib.loads((rehearsal.work / "run.toml").read_text())["researcher"]["port"]
+    masked = TrainingTask(contract=contract, network="clinical", rounds=1, augment=False, method=FederatedMethod())
+    means = statistics_task(masked)
+    clear = replace(masked, method=UNPROTECTED_METHOD)
+
+    def ask(task, **more):
+        return {"args": {"asked": task.to_args()}, "local_epochs": {"asked": 1}, **more}
+
+    config = {
+        "tags": TAGS,
+        "sites": list(SITES),
+        "minimum": 3,
+        "out": str(root),
+        "round_seconds": 60.0,
+        **ask(means),
+        "attacks": {
+            "statistics": ask(means),
+            "statistics at 0.2036": ask(replace(means, validation_fraction=0.2036)),
+            "loss at 0.03": ask(replace(masked, validation_fraction=0.03)),
+            "two parties": ask(masked, sites=["nice", "lyon"], minimum=2),
+            "clear": ask(clear),
+            "small cells": ask(replace(masked, minimum_cell=1)),
+            "one step": ask(masked, tricks=["step"]),
+            "masks twice": ask(masked, tricks=["masks"]),
+        },
+    }
+    events = []
+    with started(rehearsal, SITES) as commands:
+        federation = FederationProcesses(
+            {}, root / "work", host="localhost", port=port, researcher=rehearsal.work / "researcher"
+        )
+        with federation:
+            federation.run_researcher(config, events.append, module="tests.support.curious_researcher")
+            survived = killed_and_back(rehearsal, federation, commands, {**config, **ask(replace(masked, rounds=3))})
+    told = {event["name"]: event["refused"] for event in events if event["event"] == "attack"}
+    return SimpleNamespace(told=told, survived=survived, results=root)
+
+
+def killed_and_back(rehearsal, federation, commands, config):
+    """Three rounds; dijon's node is killed in the second, and started again when it was missed."""
+    told = []
+
+    def act(event):
+        told.append((time.monotonic(), event))
+        if (event["event"], event.get("round")) == ("round", 1):
+            os.kill(_children(commands["dijon"].pid)[0], signal.SIGKILL)
+            told.append((time.monotonic(), {"event": "killed"}))
+        elif event["event"] == "repeated":
+            commands["dijon"].wait()
+            commands["dijon"] = _start(rehearsal, "dijon")
+
+    more = {"round_seconds": 3600.0, "retries": 3, "wait_seconds": 300.0, "record": True}
+    federation.run_researcher({**{k: v for k, v in config.items() if k != "attacks"}, **more}, act)
+    return told
+
+
+@contextmanager
+def started(rehearsal, sites):
+    """The nodes of the sites, by the documented command."""
+    commands = {site: _start(rehearsal, site) for site in sites}
+    try:
+        yield commands
+    finally:
+        for command in commands.values():
+            command.kill()
+            command.wait()
+
+
+def _start(rehearsal, site):
+    environment = {**rehearsal.environment, "FEDPET_HOME": str(rehearsal.work / "home")}
+    words = [str(rehearsal.command), "train", "node", "start", str(rehearsal.work / "nodes" / site)]
+    return subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL)
+
+
+def test_a_killed_node_is_missed_within_seconds_and_joins_again(attacked):
+    """Its round is repeated, by a round limit of an hour."""
+    kinds = [event["event"] for _, event in attacked.survived]
+    killed = attacked.survived[kinds.index("killed")][0]
+    missed, repeated = attacked.survived[kinds.index("repeated")]
+    assert repeated["reasons"] == {"dijon": "connection lost"}
+    assert repeated["round"] == 2
+    assert missed - killed < 60  # about 12 s on a machine with nothing else to do
+    rounds = [event for _, event in attacked.survived if event["event"] == "round"]
+    assert [event["round"] for event in rounds] == [1, 2, 3]
+    assert set(rounds[-1]["patients"]) == set(SITES)
+
+
+def test_everything_that_leaves_a_site_is_in_the_documented_table(attacked):
+    """Fields of the messages, as they arrived on the wire."""
+    seen = json.loads((attacked.results / RECEIVED).read_text())
+    documented = {(one.message, field) for one in EGRESS for field in one.fields}
+    assert {(message, field) for message, fields in seen.items() for field in fields} <= documented
+    assert {"TrainReply", "SearchReply", "Log"} <= set(seen)
+    text = json.dumps(seen)
+    for site in SITES:
+        assert f"{site}0000" not in text
+
+
+@pytest.mark.parametrize(
+    ("attack", "reason"),
+    [
+        ("statistics at 0.2036", "A validation split of 0.2036"),
+        ("loss at 0.03", "A validation split of 0.03"),
+        ("two parties", "A sum of 2 sites"),
+        ("clear", "Could not configure secure aggregation"),
+        ("small cells", "Tables with cells of 1 patients"),
+        ("one step", "part of the training patients"),
+        ("masks twice", "masks that were used before"),
+    ],
+)
+def test_a_curious_centre_is_refused_with_the_reason(attacked, attack, reason):
+    """Subtracting statistics at two fractions gave a patient's whole record, a loss of one patient the outcome."""
+    assert attacked.told["statistics"] is None
+    assert reason in attacked.told[attack]
+
+
+def _children(pid):
+    import psutil
+
+    return [one.pid for one in psutil.Process(pid).children()]
+
+
+def _alive(pid):
+    import psutil
+
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def _wait(reached, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)

@@ -1,0 +1,158 @@
+"""A survival model fitted by Newton's method on three real nodes: the pooled fit, in clear and under masks."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from fedpet.core.errors import FederationError
+from inference.bundle.storage import Bundle
+from inference.input_contract import default_contract
+from training.coordinator.config import training_config
+from training.coordinator.federation import LocalFederation
+from training.coordinator.processes import FederationProcesses
+from training.coordinator.train import train
+from training.evaluation.in_process_newton import fit_newton
+from training.node.admission import REQUESTS
+from training.node.policy import NodePolicy, write_policy
+from training.task.carried import ALL_SITES
+from training.task.method import Aggregation, FederatedMethod, Privacy
+from training.task.newton_fit import BASELINE, WEIGHTS
+from training.task.registration import TAGS
+from training.task.runs import MODEL
+from training.task.task import TrainingTask, node_facts
+
+pytestmark = pytest.mark.federation
+SITES = {"nice": 60, "lyon": 40, "dijon": 30}
+ROUNDS = 6
+
+
+@dataclass(frozen=True)
+class Running(LocalFederation):
+    """A federation whose processes run already."""
+
+    processes: FederationProcesses | None = None
+
+    def start(self, work):
+        del work
+        return nullcontext(self.processes)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory, training_nodes):
+    """In clear, killed and resumed; then a bundle under masks at nodes with the default policy of a hospital."""
+    root = tmp_path_factory.mktemp("newton")
+    contract = replace(default_contract(), shape=(1, 1, 1))
+    contract.write(root / "contract.json")
+    folders = {site: training_nodes.write_node(root / site, contract, n, seed=n) for site, n in SITES.items()}
+    local = LocalFederation.read(list(folders.values()), contract)
+    clear = TrainingTask(
+        contract=contract,
+        network="table",
+        rounds=ROUNDS,
+        batch_size=64,
+        minimum_cell=5,
+        method=FederatedMethod(aggregation=Aggregation(method="newton"), privacy=Privacy(secure_aggregation="none")),
+    )
+    found = SimpleNamespace(nodes=local.nodes, clear=clear, events=[], out=root / "out", work=root / "work")
+    found.out.mkdir()
+    config = {
+        "tags": TAGS,
+        "sites": list(SITES),
+        "minimum": 3,
+        "out": str(found.out),
+        "round_seconds": 120.0,
+        "args": {"clear": clear.to_args()},
+        "local_epochs": {"clear": 1},
+    }
+    facts = {site: node_facts(node, contract) for site, node in local.nodes.items()}
+    with FederationProcesses(folders, found.work, facts=facts) as federation:
+
+        def stop_after_three(event):
+            if (event["event"], event.get("round")) == ("round", 3):
+                federation.kill("researcher")
+
+        with pytest.raises(FederationError):
+            federation.run_researcher(config, stop_after_three)
+        federation.run_researcher({**config, "resume": True}, found.events.append)
+        for site in SITES:  # from now on as “fedpet train node create” makes them
+            write_policy(found.work / site, NodePolicy())
+        told = training_config(
+            {
+                "name": "risk",
+                "version": "1",
+                "out": root / "bundle",
+                "work": root / "run",
+                "contract": root / "contract.json",
+                "training": {"network": "table", "rounds": ROUNDS, "statistics": False},
+            }
+        )
+        assert told.aggregation.method == "newton"
+        running = Running(local.nodes, local.held_out, federation)
+        found.bundle = Bundle.load(train(told, running, on_event=found.events.append))
+    found.masked = root / "run" / "results"
+    return found
+
+
+def weights(folder, name):
+    parameters = load_file(folder / f"{name}.safetensors")
+    assert set(parameters) == {WEIGHTS, BASELINE}
+    return np.concatenate([parameters[WEIGHTS].numpy().ravel(), parameters[BASELINE].numpy()])
+
+
+def validated(fitted, run):
+    (event,) = [one for one in fitted.events if one["event"] == "validated" and one["run"] == run]
+    return event["validation"]
+
+
+def test_in_clear_and_resumed_it_is_the_fit_in_one_process(fitted):
+    one, fit = fit_newton(fitted.clear, list(fitted.nodes.values()))
+    assert np.abs(weights(fitted.out, "clear") - fit.coefficients).max() < 1e-6
+    assert np.abs(fit.coefficients).max() > 0.3
+    sites = validated(fitted, "clear")
+    assert {site: values["n"] for site, values in sites.items()} == SITES
+    loss = sum(values["loss"] * values["n"] for values in sites.values()) / sum(SITES.values())
+    assert loss == pytest.approx(one.losses[-1], abs=1e-5)
+
+
+def test_under_masks_it_is_the_same_to_1e_4(fitted):
+    """Nobody's ranking changes, so that no AUC does."""
+    clear, masked = weights(fitted.out, "clear"), weights(fitted.masked, MODEL)
+    assert 0 < np.abs(clear - masked).max() < 1e-4
+    inputs = np.stack([case.clinical for node in fitted.nodes.values() for case in node.cases])
+    one, other = (inputs @ values[: inputs.shape[1]] for values in (clear, masked))
+    pairs = (one[:, None] > one) != (other[:, None] > other)
+    assert pairs.mean() < 1e-4
+    assert validated(fitted, MODEL)[ALL_SITES]["n"] == sum(SITES.values())
+
+
+def test_the_nodes_had_the_default_policy(fitted):
+    for site in SITES:
+        lines = [json.loads(line) for line in (fitted.work / site / REQUESTS).read_text().splitlines()]
+        assert [line["network"] for line in lines if line["masks"]].count("table") == ROUNDS + 1
+
+
+def test_the_bundle_s_card_tells_the_fit(fitted):
+    card = fitted.bundle.card
+    risk, history = card["risk_model"], json.loads((fitted.masked / f"{MODEL}.json").read_text())
+    assert (risk["rounds"], risk["sites"], risk["patients"]) == (ROUNDS, 3, sum(SITES.values()))
+    losses = risk["held_out_loss_by_ridge"]
+    assert f"{risk['ridge']:g}" == min(losses, key=losses.get)
+    assert card["data"]["patients"] == sum(SITES.values())
+    assert card["federation"]["nodes"]["nice"] == {"training": 60, "validation": 60}
+    first = risk["hazard_ratios"][0]
+    value, error = history["newton"]["coefficients"][0], history["newton"]["errors"][0]
+    assert (first["input"], first["for"]) == ("age", "9.5 more")
+    assert np.log([first["lower"], first["hazard_ratio"], first["upper"]]) == pytest.approx(
+        [value - 1.96 * error, value, value + 1.96 * error]
+    )
+    assert first["lower"] > 1  # planted: 0.6 a unit
+    text = (fitted.bundle.folder / "card.md").read_text()
+    assert "| Age | 9.5 more |" in text
+    assert text.count("●") == len(risk["hazard_ratios"])

@@ -1,0 +1,176 @@
+"""A site that spoils the model, on four nodes made as `fedpet train node create` makes them: found, named, left out.
+
+The nodes also answer in clear (`--allow-clear`), so that the same ones serve the run without masks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from inference.input_contract import default_contract
+from tests.support import ROOT
+from training.coordinator.choice import stops_early
+from training.coordinator.processes import FederationProcesses
+from training.task.code_digest import code_digest
+from training.task.method import UNPROTECTED_METHOD, Aggregation, FederatedMethod
+from training.task.newton_fit import MINIMUM_ROUNDS
+from training.task.registration import TAGS
+from training.task.task import TrainingTask
+
+pytestmark = [pytest.mark.federation, pytest.mark.timeout(1800)]
+SITES = {"nice": 60, "lyon": 60, "dijon": 60, "caen": 180}
+ROUNDS = {
+    "reversed": 3,
+    "huge": 3,
+    "clear": 3,
+    "newton masked": MINIMUM_ROUNDS,
+    "newton clear": MINIMUM_ROUNDS,
+}
+# By the seed of the task: what caen does in the second round. The others are honest.
+REVERSED, HUGE, NO_NUMBER = 1, 2, 4
+_SPOIL = """
+
+_honest = shared_parameters
+
+
+def shared_parameters(dataset, parameters, round_index, validation):
+    sent = _honest(dataset, parameters, round_index, validation)
+    if round_index != 1 or not dataset.task.trains or dataset.task.newton is not None:
+        return sent
+    change = {
+        1: lambda value: -3.0 - value,
+        2: lambda value: value.sign() * 5.9,
+        4: lambda value: value * float("nan"),
+    }.get(dataset.task.seed, lambda value: value)
+    return {name: value if name == CARRIED else change(value) for name, value in sent.items()}
+"""
+
+# Under Newton's method it sends a Hessian of the wrong sign, from the first round on.
+_WRONG_SIGN = """
+
+_right = answer
+
+
+def answer(*asked):
+    sums = _right(*asked)
+    return {**sums, "hessian": -sums["hessian"]}
+"""
+
+
+@pytest.fixture(scope="module")
+def spoiled(tmp_path_factory, training_nodes):
+    root = tmp_path_factory.mktemp("spoilers")
+    contract = replace(default_contract(), shape=(4, 4, 4))
+    contract.write(root / "contract.json")
+    data = {
+        site: training_nodes.write_node(root / "data" / site, contract, n, seed=n + number, as_records=True)
+        for number, (site, n) in enumerate(SITES.items())
+    }
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    spec = {
+        "nodes": {site: {"path": str(root / "nodes" / site), "data": str(folder)} for site, folder in data.items()},
+        "contract": str(root / "contract.json"),
+        "researcher": f"localhost:{port}",
+        "masked": False,
+    }
+    (root / "spec.json").write_text(json.dumps(spec))
+    here = {**os.environ, "PYTHONPATH": str(ROOT), "FEDPET_HOME": str(root / "home")}
+    made = subprocess.run(
+        [sys.executable, "-m", "tests.support.hospital_nodes", str(root / "spec.json")],
+        env=here, cwd=root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr[-3000:]
+    spoiling = {**here, "PYTHONPATH": os.pathsep.join([str(_other_code(root)), str(ROOT)])}
+    with ExitStack() as stack:
+        for site in SITES:
+            words = [sys.executable, "-m", "app.cli", "train", "node", "start", str(root / "nodes" / site)]
+            environment = spoiling if site == "caen" else here
+            started = subprocess.Popen(words, env=environment, cwd=root, stderr=subprocess.DEVNULL)  # not this checkout
+            stack.callback(started.wait)
+            stack.callback(started.kill)
+        federation = FederationProcesses({}, root / "work", host="localhost", port=port, researcher=root / "centre")
+        with federation:
+            return SimpleNamespace(events=_run_all(federation, contract, root / "out"))
+
+
+def _other_code(root):
+    """The package with a change at caen, which says that its code is the same."""
+    other = root / "other"
+    for package in ("training", "app"):  # the program that starts the node must find the changed one first
+        shutil.copytree(ROOT / package, other / package, ignore=shutil.ignore_patterns("__pycache__"))
+    steps = other / "training" / "node" / "steps.py"
+    steps.write_text(steps.read_text() + _SPOIL)
+    newton = steps.with_name("newton.py")
+    newton.write_text(newton.read_text() + _WRONG_SIGN)
+    digest = other / "training" / "task" / "code_digest.py"
+    digest.write_text(digest.read_text() + f"\n\ndef code_digest(root=None):\n    return {code_digest()!r}\n")
+    return other
+
+
+def _run_all(federation, contract, out):
+    out.mkdir()
+    small = {"network": "clinical", "rounds": 3, "augment": False, "batch_size": 8, "learning_rate": 0.05}
+    masked = TrainingTask(contract=contract, method=FederatedMethod(), **small)
+    tasks = {
+        "reversed": replace(masked, seed=REVERSED),
+        "huge": replace(masked, seed=HUGE),
+        "clear": replace(masked, seed=NO_NUMBER, method=UNPROTECTED_METHOD, minimum_cell=5),
+        "early": replace(masked, rounds=8),
+    }
+    exact = {"rounds": MINIMUM_ROUNDS, "batch_size": 64}
+    for name, method in {"newton masked": FederatedMethod(), "newton clear": UNPROTECTED_METHOD}.items():
+        newton = method.model_copy(update={"aggregation": Aggregation(method="newton")})
+        tasks[name] = replace(masked, method=newton, **exact)
+    config = {"tags": TAGS, "sites": list(SITES), "minimum": 3, "out": str(out), "round_seconds": 300.0, "retries": 2}
+    config["wait_seconds"] = 900.0  # until four nodes have started on a busy machine
+    events = []
+    for name, task in tasks.items():
+        more = {"patience": 1} if name == "early" else {}
+        one = {**config, **more, "args": {name: task.to_args()}, "local_epochs": {name: 1 if "newton" in name else 4}}
+        federation.run_researcher(one, events.append)
+    return events
+
+
+@pytest.mark.parametrize(
+    ("run", "reason"),
+    [
+        ("reversed", "without its update"),
+        ("huge", "parameters that no training can produce"),
+        ("clear", "parameters that no training can produce"),
+        ("newton masked", "without its sums"),
+        ("newton clear", "sums that no patients can have"),
+    ],
+)
+def test_the_site_is_named_and_the_round_repeated_without_it(spoiled, run, reason):
+    named = [event["reasons"] for event in spoiled.events if event["event"] == "repeated" and event["run"] == run]
+    assert [list(reasons) for reasons in named] == [["caen"]]
+    assert reason in named[0]["caen"]
+    rounds = [event for event in spoiled.events if event["event"] == "round" and event["run"] == run]
+    assert rounds[-1]["round"] == ROUNDS[run]
+    assert set(rounds[-1]["patients"]) == set(SITES) - {"caen"}
+    (final,) = [event for event in spoiled.events if event["event"] == "validated" and event["run"] == run]
+    assert "caen" not in final["validation"]
+
+
+def test_a_training_ends_early_when_the_loss_gets_no_smaller(spoiled):
+    """Eight rounds at a rate at which 60 patients a site are learned by heart."""
+    told = [event for event in spoiled.events if event.get("run") == "early"]
+    rounds = [event for event in told if event["event"] == "round"]
+    losses = [one["validation"]["all sites"]["loss"] for one in rounds]
+    best = min(range(1, len(losses)), key=losses.__getitem__)
+    assert len(rounds) < 8
+    assert stops_early(len(rounds), best, 1)
+    assert [event["rounds"] for event in told if event["event"] == "stopped"] == [len(rounds)]
+    assert [event["event"] for event in told][-1] == "validated"

@@ -1,0 +1,92 @@
+"""An exact fit of several centres in one process: as good as the pooled one, better than few rounds of averaging."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from inference.input_contract import default_contract
+from training.bundle.held_out import scores
+from training.data.node_data import read_node
+from training.evaluation.designs import AVERAGED, CLINICAL, FEDERATED, POOLED, QUANTISED
+from training.evaluation.in_process_newton import fit_newton
+from training.evaluation.run import evaluate
+from training.task.method import UNPROTECTED_METHOD, Aggregation
+from training.task.task import TrainingTask
+
+SITES = {"nice": 200, "lyon": 120, "dijon": 80}
+CONFIG = """
+nodes = ["nice", "lyon", "dijon"]
+input_contract = "contract.json"
+designs = ["within_centre"]
+bootstrap = 40
+[model]
+network = "table"
+rounds = 7
+[clinical]
+network = "clinical"
+aggregation = "newton"
+rounds = 7
+[averaged]
+network = "table"
+aggregation = "fedavg"
+rounds = 2
+batch_size = 16
+[leakage]
+permutations = 0
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, training_nodes):
+    root = tmp_path_factory.mktemp("newton")
+    contract = replace(default_contract(), shape=(1, 1, 1))
+    contract.write(root / "contract.json")
+    for site, cases in SITES.items():
+        training_nodes.write_node(root / site, contract, cases, seed=cases)
+    (root / "evaluation.toml").write_text(CONFIG)
+    return root
+
+
+@pytest.fixture(scope="module")
+def task(folder):
+    contract = read_contract(folder)
+    method = UNPROTECTED_METHOD.model_copy(update={"aggregation": Aggregation(method="newton")})
+    return TrainingTask(contract=contract, network="table", rounds=7, batch_size=64, method=method)
+
+
+def read_contract(folder):
+    return replace(default_contract(), shape=(1, 1, 1)).read(folder / "contract.json")
+
+
+def test_the_comparison_has_the_exact_fit_the_pooled_one_and_averaging(folder):
+    evaluate(folder / "evaluation.toml", folder / "out")
+    (design,) = json.loads((folder / "out" / "report.json").read_text())["designs"].values()
+    auc = {name: one["expected_auc"]["value"] for name, one in design["models"].items() if "expected_auc" in one}
+    assert {FEDERATED, POOLED, QUANTISED, AVERAGED, CLINICAL} <= set(auc)
+    assert auc[FEDERATED] == pytest.approx(auc[POOLED], abs=0.02)
+    assert auc[FEDERATED] == pytest.approx(auc[QUANTISED], abs=1e-4)
+    assert auc[FEDERATED] == auc[CLINICAL]  # this contract has no lesions: the baseline reads the same
+    assert auc[AVERAGED] != auc[FEDERATED]
+    assert auc[FEDERATED] > 0.58
+    losses = design["validation_losses"][FEDERATED]
+    assert losses[3] < losses[0]  # on the patients that are fitted
+    assert losses[-1] > losses[3]  # each by the fit without it
+
+
+def test_the_calibration_comes_from_all_patients_out_of_fold(folder, task):
+    nodes = [read_node(folder / site, task.contract) for site in SITES]
+    fitted, fit = fit_newton(task, nodes)
+    assert fitted.calibration is not None
+    assert 0.6 < fitted.calibration.b < 1.3
+    score, _ = scores(fitted.network, [case for node in nodes for case in node.cases])
+    assert np.std(score) > 0.4
+    assert fit.state.remaining < 1e-3
+
+
+def test_a_task_without_an_exact_fit_is_none(task):
+    with pytest.raises(ValueError, match="fedavg"):
+        fit_newton(replace(task, method=UNPROTECTED_METHOD), [])

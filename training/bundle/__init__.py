@@ -1,0 +1,1 @@
+"""From a finished training to a bundle: export, calibration, held-out evaluation, model card."""

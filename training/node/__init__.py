@@ -1,0 +1,1 @@
+"""What runs at a hospital's node: the training plan, its steps, the privacy budget, the node's commands."""

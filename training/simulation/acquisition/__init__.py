@@ -1,0 +1,1 @@
+"""How a simulated patient is scanned: scanner effects, DICOM series, ground truth."""

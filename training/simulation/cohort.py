@@ -1,0 +1,242 @@
+"""The synthetic cohort on disk: DICOM, clinical tables and ground truth, centre by centre.
+
+OUT/cohort.json and, for each centre, OUT/<site>/: dicom/<patient_id>/{PT,CT}/*.dcm, clinical.csv (French column names)
+and truth/ (see `training.simulation.acquisition.ground_truth`). The same arguments give the same bytes, whatever the
+number of workers.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import asdict, dataclass, replace
+from datetime import date, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from fedpet import __version__
+from fedpet.clinical.endpoints import DAYS_PER_MONTH
+from fedpet.clinical.reading import to_french_row
+from fedpet.core.errors import SettingsError
+from fedpet.core.messages import Message
+from fedpet.core.progress import no_progress
+from training.data.node_data import write_json
+from training.data.process_pool import ordered_map
+from training.simulation.acquisition.dicom_series import study_id, write_study
+from training.simulation.acquisition.dicom_writer import Encoding
+from training.simulation.acquisition.ground_truth import patient_truth, write_masks
+from training.simulation.acquisition.scanner import ct_image, pet_image
+from training.simulation.patients.achievable_performance import achievable_performance
+from training.simulation.patients.centres import SITES, SimulatedCentre
+from training.simulation.patients.population import draw_patient
+from training.simulation.patients.risk import DEFAULT_SIGNAL, follow_up
+from training.simulation.phantom.rendering import render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from fedpet.core.progress import Progress
+    from fedpet.imaging.volume import Volume
+    from training.simulation.patients.population import Patient
+    from training.simulation.patients.reference_body import Mm
+    from training.simulation.phantom.rendering import Body
+
+RenderingQuality = Literal["coarse", "standard"]
+AnatomyKind = Literal["schematic", "varied"]
+FORMAT: Final = "fedpet-cohort-1"
+_LEAST_CASES: Final = 3
+_CEILING_PATIENTS: Final = 4000
+
+
+@dataclass(frozen=True)
+class _Quality:
+    spacing_mm: Mm  # of the CT and of the rendering: column, row, slice
+    native_pet: bool  # the centre's own PET voxels; else those of the CT
+    encoding: Encoding
+
+
+_QUALITIES: Final[dict[RenderingQuality, _Quality]] = {
+    "coarse": _Quality((4.0, 4.0, 6.0), native_pet=False, encoding=Encoding(compressed=True, levels=4095)),
+    "standard": _Quality((2.0, 2.0, 3.0), native_pet=True, encoding=Encoding(compressed=False)),
+}
+
+
+@dataclass(frozen=True)
+class SimulatedCase:
+    """One patient to simulate."""
+
+    site: SimulatedCentre
+    number: int
+    seed: int
+    signal: float
+    fidelity: RenderingQuality
+    anatomy: AnatomyKind = "schematic"
+
+    def patient(self) -> Patient:
+        """The patient, drawn; the anatomy decides how the body is painted, and nothing else about him."""
+        drawn = draw_patient(self.site, self.number, seed=self.seed)
+        return replace(drawn, anatomy=replace(drawn.anatomy, varied=self.anatomy == "varied"))
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedScan:
+    """One patient before the scanner (`body`) and after; PET in SUVbw g/ml, CT in HU."""
+
+    patient: Patient
+    body: Body
+    pet: Volume
+    ct: Volume
+    encoding: Encoding
+
+
+def simulate_cohort(
+    *,
+    patients: int,
+    sites: int = len(SITES),
+    seed: int,
+    out: Path,
+    fidelity: RenderingQuality = "standard",
+    signal: float = DEFAULT_SIGNAL,
+    anatomy: AnatomyKind = "schematic",
+    workers: int = 1,
+    progress: Progress = no_progress,
+) -> None:
+    """Simulate a cohort.
+
+    Args:
+        patients: in all, distributed over the centres in their proportions, at least three a centre where possible.
+        sites: how many of the centres, the largest first.
+        seed: of everything.
+        out: folder to write; made if missing.
+        fidelity: "coarse" for training (4 x 4 x 6 mm), "standard" for demonstrations (CT 2 x 2 x 3 mm, PET as the
+            centre reconstructs it).
+        signal: strength of the true risk, see `training.simulation.patients.risk`.
+        anatomy: "schematic", one reference anatomy deformed; "varied", bodies that differ as people do
+            (`training.simulation.phantom.varied`).
+        workers: processes.
+        progress: reports each patient.
+
+    Raises:
+        SettingsError: fewer patients than centres, or a number of centres that does not exist.
+    """
+    counts = distribute(patients, sites)
+    cases = cases_of(counts, seed=seed, signal=signal, fidelity=fidelity, anatomy=anatomy)
+    rows: dict[str, list[dict[str, str]]] = {site.code: [] for site, _ in counts}
+    truths: dict[str, dict[str, Any]] = {site.code: {} for site, _ in counts}
+    simulated = ordered_map(partial(_simulate_case, out=out), cases, workers=workers)
+    for done, (code, row, truth) in enumerate(simulated, start=1):
+        rows[code].append(row)
+        truths[code][row["patient_id"]] = truth
+        progress(done / len(cases), Message("Simulating patients ({done} of {n})", done=done, n=len(cases)))
+    for site, _ in counts:
+        write_table(rows[site.code], out / site.code / "clinical.csv")
+        write_json({"signal": signal, "patients": truths[site.code]}, out / site.code / "truth" / "truth.json")
+    write_summary(out, counts, seed=seed, signal=signal, fidelity=fidelity, anatomy=anatomy)
+
+
+def cases_of(
+    counts: Iterable[tuple[SimulatedCentre, int]],
+    *,
+    seed: int,
+    signal: float,
+    fidelity: RenderingQuality,
+    anatomy: AnatomyKind,
+) -> list[SimulatedCase]:
+    """The patients of all centres."""
+    return [
+        SimulatedCase(site, number, seed, signal, fidelity, anatomy)
+        for site, count in counts
+        for number in range(count)
+    ]
+
+
+def write_summary(
+    out: Path, counts: Iterable[tuple[SimulatedCentre, int]], *, seed: int, signal: float, **further: object
+) -> None:
+    """Write cohort.json: how the cohort was made, and what a model can reach on it (`achievable_performance`)."""
+    summary = {
+        "format": FORMAT,
+        "software": __version__,
+        "seed": seed,
+        "signal": signal,
+        "sites": {site.code: {"name": site.name, "patients": count} for site, count in counts},
+        "ceilings": asdict(achievable_performance(patients=_CEILING_PATIENTS, seed=seed, signal=signal)),
+        **further,
+    }
+    write_json(summary, out / "cohort.json")
+
+
+def distribute(patients: int, sites: int) -> list[tuple[SimulatedCentre, int]]:
+    """Patients of each centre: in the proportions of the centres, the remainders to the largest fractions.
+
+    Raises:
+        SettingsError: fewer patients than centres, or a number of centres that does not exist.
+    """
+    if not 1 <= sites <= len(SITES) or patients < sites:
+        raise SettingsError(
+            found=Message("{patients} patients at {sites} centres.", patients=patients, sites=sites),
+            needed=Message("1 to {most} centres, and at least one patient each.", most=len(SITES)),
+            advice=Message("Request more patients or fewer centres."),
+        )
+    chosen = SITES[:sites]
+    least = min(_LEAST_CASES, patients // sites)
+    spare = patients - least * sites
+    total = sum(site.cases for site in chosen)
+    shares = [spare * site.cases / total for site in chosen]
+    counts = [least + int(share) for share in shares]
+    by_fraction = sorted(range(sites), key=lambda i: (int(shares[i]) - shares[i], i))
+    for i in by_fraction[: patients - sum(counts)]:
+        counts[i] += 1
+    return list(zip(chosen, counts, strict=True))
+
+
+def scan(case: SimulatedCase) -> SimulatedScan:
+    """Draw, render and scan one patient."""
+    patient = case.patient()
+    quality = _QUALITIES[case.fidelity]
+    body = render(patient, quality.spacing_mm)
+    pet = pet_image(body, patient, voxel_mm=case.site.pet.voxel_mm if quality.native_pet else None)
+    return SimulatedScan(patient, body, pet, ct_image(body, patient), quality.encoding)
+
+
+def _simulate_case(case: SimulatedCase, *, out: Path) -> tuple[str, dict[str, str], dict[str, Any]]:
+    """Write one patient's images and masks; return the centre, the table's row and the truth."""
+    one = scan(case)
+    root, patient = out / case.site.code, one.patient
+    write_study(patient, one.pet, one.ct, root / "dicom" / patient.id, seed=case.seed, encoding=one.encoding)
+    lesions = write_masks(patient, one.body, root / "truth" / patient.id)
+    truth = patient_truth(patient, lesions, signal=case.signal)
+    return case.site.code, table_row(patient, signal=case.signal), truth
+
+
+def table_row(patient: Patient, *, signal: float) -> dict[str, str]:
+    """A row of the centre's table: identifier, observed record and the dates of the endpoints."""
+    events = follow_up(patient, signal=signal)
+    pet_day = patient.acquisition.start.date()
+    start = pet_day + timedelta(days=round(patient.record.pet_to_treatment_days or 0))
+
+    def after(months: float | None) -> str:
+        return "" if months is None else _day_after(start, months).isoformat()
+
+    dates = {
+        "date_tep": pet_day.isoformat(),
+        "date_debut_ici": start.isoformat(),
+        "date_progression": after(events.progression),
+        "date_deces": after(events.death),
+        "date_dernieres_nouvelles": after(events.death if events.death is not None else events.last_news),
+    }
+    study = {"id_examen_tep": study_id(patient)}
+    return {"patient_id": patient.id, **to_french_row(patient.observed), **dates, **study}
+
+
+def _day_after(start: date, months: float) -> date:
+    return start + timedelta(days=max(1, round(months * DAYS_PER_MONTH)))
+
+
+def write_table(rows: Iterable[dict[str, str]], path: Path) -> None:
+    """Write the rows of `table_row` as a centre's CSV."""
+    ordered = sorted(rows, key=lambda row: row["patient_id"])
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(ordered[0]), delimiter=";", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(ordered)

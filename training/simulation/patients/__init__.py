@@ -1,0 +1,1 @@
+"""Simulated patients: population, centres, metastases, clinical record and true risk."""

@@ -1,0 +1,1 @@
+"""The simulated body in voxels: outline, bones, organs, tissues, lesions."""

@@ -1,0 +1,55 @@
+"""The validation losses of several sites as one, and how well that one is known."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+
+def pooled_loss(sites: Collection[Mapping[str, float]]) -> float:
+    """Mean validation loss over the patients of all sites; nan where no site validated."""
+    known = [site for site in sites if site.get("loss") is not None]
+    patients = sum(site["n"] for site in known)
+    return sum(site["loss"] * site["n"] for site in known) / patients if patients else float("nan")
+
+
+def loss_error(sites: Collection[Mapping[str, float]]) -> float:
+    """Standard error of `pooled_loss`; nan where no site validated."""
+    known = [site for site in sites if site.get("loss") is not None]
+    patients = sum(site["n"] for site in known)
+    if not patients:
+        return float("nan")
+    square = sum(site["loss_square"] * site["n"] for site in known) / patients
+    return sqrt(max(square - pooled_loss(known) ** 2, 0.0) / patients)
+
+
+def pooled_change(sites: Collection[Mapping[str, float]]) -> tuple[float, float]:
+    """Mean change of the patients' losses since the last aggregate that the sites took, and its standard error.
+
+    nan where no site compared.
+    """
+    known = [site for site in sites if site.get("changed")]
+    patients = sum(site["changed"] for site in known)
+    if not patients:
+        return float("nan"), float("nan")
+    mean, square = (
+        sum(site[name] * site["changed"] for site in known) / patients for name in ("change", "change_square")
+    )
+    return mean, sqrt(max(square - mean**2, 0.0) / patients)
+
+
+def vetoed(sites: Collection[Mapping[str, float]]) -> bool:
+    """Whether more than half of the sites did not take the model (`training.node.veto`)."""
+    return 2 * _total("vetoes", sites) > _total("sites", sites)
+
+
+def worsened(sites: Collection[Mapping[str, float]]) -> bool:
+    """Whether half of the sites or more have a worse model than the one before, beyond what chance explains at each."""
+    return bool(_total("worse", sites)) and 2 * _total("worse", sites) >= _total("sites", sites)
+
+
+def _total(name: str, sites: Collection[Mapping[str, float]]) -> float:
+    return sum(site.get(name, 0.0) for site in sites)
