@@ -482,6 +482,8 @@ def _cross_checks(record: ClinicalRecord) -> list[Message]:
         found.append(Message("White blood cells are fewer than neutrophils and lymphocytes together: please check."))
     if record.smoking == "never" and record.pack_years:
         found.append(Message("Pack-years are given for a never smoker: please check."))
+    if (record.line or 1) > 1 and record.prior_systemic_lines == 0:
+        found.append(Message("No systemic treatment line before, but a second line or later: please check."))
     if record.ldh is not None and record.ldh_uln is None:
         found.append(Message("LDH is given without the laboratory's upper limit: it cannot be used."))
     if record.pet_to_treatment_days is not None and record.pet_to_treatment_days < 0:

@@ -49,6 +49,9 @@ class ClinicalRecord:
         driver_alteration: of EGFR, ALK or ROS1: "yes", "no" or "unknown" where it was not tested.
         pet_to_treatment_days: from the PET to the first dose; negative where the PET came after it.
         glycaemia_mmol_l: at the PET, mmol/L.
+        chemotherapy: given beside the first dose of immunotherapy.
+        prior_systemic_lines: lines of chemotherapy or targeted therapy before immunotherapy, adjuvant ones included.
+        tmb: tumour mutational burden by panel sequencing, mutations per megabase.
     """
 
     age: float | None = None
@@ -82,6 +85,9 @@ class ClinicalRecord:
     driver_alteration: DriverAlteration | None = None
     pet_to_treatment_days: float | None = None
     glycaemia_mmol_l: float | None = None
+    chemotherapy: bool | None = None
+    prior_systemic_lines: int | None = None
+    tmb: float | None = None
 
     def __repr__(self) -> str:
         """The variables that are stated, and how many are not."""

@@ -1,7 +1,8 @@
 """Every field of `ClinicalRecord` with its French column, unit, ranges and labels.
 
 Warn range: a value outside it is kept and reported. Reject range: a value outside it is refused, since it is
-a mistake of unit or of entry rather than a patient. Column names are those of the trial's data dictionary.
+a mistake of unit or of entry rather than a patient. Column names are those of the trial's data dictionary; the last
+three variables, which published scores and a combination with chemotherapy need, are not in it.
 """
 
 from __future__ import annotations
@@ -171,6 +172,17 @@ _ALL = (
         (4, 9),
         (2, 20),
     ),
+    _flag("chemotherapy", "chimiotherapie_associee", Message("Chemotherapy beside immunotherapy")),
+    Variable(
+        "prior_systemic_lines",
+        "lignes_anterieures",
+        "integer",
+        Message("Systemic treatment lines before immunotherapy"),
+        None,
+        (0, 2),
+        (0, 8),
+    ),
+    Variable("tmb", "tmb_mut_mb", "number", Message("Tumour mutational burden"), Message("mut/Mb"), (0, 50), (0, 500)),
 )
 
 VARIABLES: Mapping[str, Variable] = {variable.name: variable for variable in _ALL}

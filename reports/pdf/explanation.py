@@ -127,7 +127,7 @@ def _terms(content: ReportContent, locale: Locale) -> list[tuple[str, float]]:
 
 
 def comparators(content: ReportContent, locale: Locale) -> list[Flowable]:
-    """LIPI, GRIm, PD-L1 and TMTV: markers that do not depend on the model."""
+    """Published scores, PD-L1 and TMTV: markers that do not depend on the model."""
     _ = locale.text
     rows = [[_("Comparator"), _("This patient"), _("Reference")]]
     rows += [

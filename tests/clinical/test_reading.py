@@ -85,6 +85,7 @@ def warnings_of(**values):
         ({"smoking": "never", "pack_years": 10}, "never smoker"),
         ({"ldh": 300}, "without the laboratory's upper limit"),
         ({"pet_to_treatment_days": -3}, "the model refuses"),
+        ({"line": 2, "prior_systemic_lines": 0}, "No systemic treatment line before"),
         ({"age": 95}, "95 years, outside the usual 40 to 90"),
         ({"line": 3}, "outside the usual 1 to 2"),
         ({"couleur": "bleu"}, "“couleur” is not known"),
@@ -106,6 +107,7 @@ def test_warnings(values, fragment):
         {"smoking": "former", "pack_years": 30},
         {"ldh": 300, "ldh_uln": 248},
         {"pet_to_treatment_days": 0, "age": 90},
+        {"line": 1, "prior_systemic_lines": 1},  # adjuvant
         {"patient_id": "x", "centre": "y", "date_deces": "", "delai_injection": "60"},
     ],
 )

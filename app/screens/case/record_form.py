@@ -17,7 +17,7 @@ from fedpet.clinical.value_parsing import read_value
 from fedpet.clinical.variables import VARIABLES
 from fedpet.core.errors import FedpetError, RecordError, TransitionError
 from fedpet.core.messages import Message
-from reports.clinical_markers import NOT_COMPUTABLE, ratios, scores
+from reports.clinical_markers import ratios, scores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +36,10 @@ GROUPS: tuple[tuple[Message, tuple[str, ...]], ...] = (
     ),
     (
         Message("Tumour and treatment"),
-        ("histology", "pdl1_tps", "driver_alteration", "line", "drug", "pet_to_treatment_days"),
+        (
+            *("histology", "pdl1_tps", "tmb", "driver_alteration"),
+            *("line", "drug", "chemotherapy", "prior_systemic_lines", "pet_to_treatment_days"),
+        ),
     ),
     (
         Message("Blood tests"),
@@ -255,7 +258,7 @@ def _draw_scores(record: ClinicalRecord, loc: Localization) -> None:
 
 
 def _muted(marker: PrognosticMarker) -> str:
-    return " class='fp-muted'" if marker.value is NOT_COMPUTABLE else ""
+    return "" if marker.computable else " class='fp-muted'"
 
 
 def _field(form: _Form, variable: Variable, loc: Localization, *, used: bool) -> float | int | str | bool | None:

@@ -214,12 +214,13 @@ def test_scores_follow_the_entries_and_say_what_they_cannot(page, services):
     said = _texts(page)
     assert "3,44" in said  # dNLR 6.2 / 1.8
     assert "6,20" in said  # NLR
-    assert said.count("non calculable") == 2  # LIPI and GRIm lack LDH
+    assert said.count("non calculable") == 7  # LIPI and GRIm lack LDH; ALI, EPSILoN and LORIS more
     _field(page, "ldh").set_value(300.0)
     _field(page, "ldh_uln").set_value(250.0)
     said = _texts(page.run())
     assert "2 points : mauvais pronostic" in said.replace("\xa0", " ")
-    assert said.count("non calculable") == 1  # GRIm lacks albumin
+    assert said.count("non calculable") == 6
+    assert "non calculable, manque : Albuminémie" in said.replace("\xa0", " ")  # GRIm
 
 
 def test_a_value_in_another_unit_is_refused_with_the_way_to_correct_it(page, services):

@@ -130,7 +130,8 @@ def test_inputs_terms_comparators_and_provenance(english, french):
         "✗ Serum albumin missing", "Lesion 1, right lung +0.41", "−0.43",
         "Marrow-to-liver ratio: 0.63 −1", "Neutrophil-to-lymphocyte ratio: 6.9 G/L to 1.5 G/L −6",
         "LIPI (dNLR > 3, LDH above the limit) 1 point: intermediate prognosis", "60%: 50% or more",
-        "NLR 4.60", "dNLR 2.76", "not computable: an input is missing", "Fed-BioMed 6.4.1", "40, FedAvg",
+        "NLR 4.60", "dNLR 2.76", "not computable, missing: Serum albumin",
+        "TMTV > 75 ml and dNLR > 3 1 of 2 unfavourable factors", "Fed-BioMed 6.4.1", "40, FedAvg",
         "AUC, PFS at 12 months 0.781 0.742–0.820",
         "site-8 100", "ab" * 32, "cd" * 32, "ef" * 32, "Tumour board (RCP)", "☐ rejected", "Trained on simulated",
     ):  # fmt: skip

@@ -102,12 +102,17 @@ def derive(history: History, rules: Rules) -> DerivedPatient:
 
 def _derive_treatment(patient: DerivedPatient, history: History, rules: Rules, start: date) -> None:
     """Line, chemotherapy beside it, PET before it."""
-    regimens = _regimens(history, rules, start)
-    origins = tuple(drug.origin for drug in regimens) or patient.values["date_debut_ici"].origins
-    patient.values["ligne"] = Derived(1 + len(regimens), "line", origins)
+    first = patient.values["date_debut_ici"].origins
+    before = _regimens(history, rules, start)
+    recent = [opened for opened, last in before if (start - last).days <= rules.line.before_days]
+    patient.values["ligne"] = Derived(1 + len(recent), "line", tuple(one.origin for one in recent) or first)
+    origins = tuple(opened.origin for opened, _ in before) or first
+    patient.values["lignes_anterieures"] = Derived(len(before), "line", origins)
     window = timedelta(rules.chemotherapy.within_days)
     beside = [one for one in history.of("drug", rules.chemotherapy.codes) if one.day and abs(one.day - start) <= window]
     patient.chemotherapy = bool(beside)
+    origins = tuple(one.origin for one in beside) or first
+    patient.values["chimiotherapie_associee"] = Derived(bool(beside), "chemotherapy", origins)
     if beside and rules.chemotherapy.patients == "leave_out":
         patient.left_out = Message("Chemotherapy beside the first dose.")
     limit = timedelta(rules.pet.before_days)
@@ -121,8 +126,8 @@ def _derive_treatment(patient: DerivedPatient, history: History, rules: Rules, s
         patient.values["id_examen_tep"] = Derived(str(pet.value or ""), "pet", (pet.origin,), pet.day)
 
 
-def _regimens(history: History, rules: Rules, start: date) -> list[Event]:
-    """The first dose of each regimen before the immunotherapy that counts."""
+def _regimens(history: History, rules: Rules, start: date) -> list[tuple[Event, date]]:
+    """The first dose of each regimen before the immunotherapy, and the day of its last one."""
     rule = rules.line
     before = [one for one in history.of("drug", rule.codes) if one.day and one.day < start]
     regimens: list[tuple[Event, set[str], date]] = []  # first dose, drugs, last dose
@@ -136,7 +141,7 @@ def _regimens(history: History, rules: Rules, start: date) -> list[Event]:
                 regimens[-1] = (opened, names, day)
                 continue
         regimens.append((drug, {name}, day))
-    return [opened for opened, _, last in regimens if (start - last).days <= rule.before_days]
+    return [(opened, last) for opened, _, last in regimens]
 
 
 def _derive_person(patient: DerivedPatient, history: History, rules: Rules, start: date) -> None:

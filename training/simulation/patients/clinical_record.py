@@ -30,6 +30,7 @@ _HISTOLOGY: dict[Histology, float] = {"adenocarcinoma": 0.63, "squamous": 0.304,
 _PDL1_BANDS = {"<1": (0, 1), "1-49": (1, 50), "50-74": (50, 75), ">=75": (75, 101)}
 _PDL1_FIRST_LINE = {"50-74": 0.32, ">=75": 0.68}
 _PDL1_LATER = {"<1": 0.46, "1-49": 0.36, "50-74": 0.09, ">=75": 0.09}
+_TMB_MEASURED = 0.3  # of the patients
 _COUNTS = ("leucocytes", "neutrophils", "lymphocytes")  # one blood sample: missing together
 
 
@@ -90,8 +91,13 @@ def draw_record(
         driver_alteration="unknown" if rng.random() < 0.05 else "no",
         pet_to_treatment_days=float(min(max(round(math.exp(rng.normal(math.log(21), 0.5))), 1), 85)),
         glycaemia_mmol_l=round(min(max(rng.normal(5.9, 1.0), 3.9), 8.9), 1),
+        chemotherapy=False,
+        prior_systemic_lines=line - 1,
     )
-    return record, _forget(rng, record, site)
+    others = rng.spawn(1)[0]  # of its own, so that everything else is drawn as before it was there
+    record = replace(record, tmb=_draw_tmb(others, smoking))
+    observed = _forget(rng, record, site)
+    return record, observed if others.random() < _TMB_MEASURED else replace(observed, tmb=None)
 
 
 def _forget(rng: np.random.Generator, record: ClinicalRecord, site: SimulatedCentre) -> ClinicalRecord:
@@ -114,6 +120,11 @@ def _pick(rng: np.random.Generator, shares: dict[_T, float]) -> _T:
 def _draw_pack_years(rng: np.random.Generator, smoking: Smoking) -> float:
     drawn = math.exp(rng.normal(math.log(38), 0.5))
     return 0.0 if smoking == "never" else float(round(min(max(drawn, 2), 150)))
+
+
+def _draw_tmb(rng: np.random.Generator, smoking: Smoking) -> float:
+    """Mutations per megabase: fewer in never smokers; without an effect on the outcome."""
+    return round(min(max(math.exp(rng.normal(math.log(3.5 if smoking == "never" else 7.5), 0.75)), 0.5), 120.0), 1)
 
 
 def _draw_pdl1(rng: np.random.Generator, line: int) -> float:

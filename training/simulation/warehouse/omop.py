@@ -21,8 +21,9 @@ _LOCAL: Final = 2_000_000_000
 _LOINC: Final[Mapping[str, str]] = {
     "ecog_ps": "89247-1", "poids_kg": "29463-7", "taille_cm": "8302-2", "pdl1_tps": "85147-7", "ldh": "14804-9",
     "leucocytes": "6690-2", "neutrophiles": "751-8", "lymphocytes": "731-0", "plaquettes": "777-3",
-    "hemoglobine": "718-7", "albumine": "1751-7", "crp": "1988-5", "glycemie": "15074-8", "egfr": "21639-1",
-    "alk": "78210-2", "ros1": "81704-9", "tabagisme": "72166-2", "paquets_annees": "8664-5", "progression": "97509-4",
+    "hemoglobine": "718-7", "albumine": "1751-7", "crp": "1988-5", "glycemie": "15074-8", "tmb_mut_mb": "94076-7",
+    "egfr": "21639-1", "alk": "78210-2", "ros1": "81704-9", "tabagisme": "72166-2", "paquets_annees": "8664-5",
+    "progression": "97509-4",
 }  # fmt: skip
 _DRUGS: Final = ("L01FF01", "L01FF02", "L01FF05", "L01XA02", "L01BA04")
 _CONCEPTS: Final[Mapping[str, int]] = {code: _LOCAL + number for number, code in enumerate(_LOINC.values(), start=1)}

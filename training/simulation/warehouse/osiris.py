@@ -20,7 +20,9 @@ _TOPOGRAPHY: Final[Mapping[str, str]] = {
     "pleura": "C38.4",
 }  # fmt: skip
 _STATES: Final[Mapping[str, str]] = {"ecog_ps": "PS", "poids_kg": "Poids", "taille_cm": "Taille"}
-_BIOMARKERS: Final[Mapping[str, str]] = {"pdl1_tps": "PD-L1", "egfr": "EGFR", "alk": "ALK", "ros1": "ROS1"}
+_BIOMARKERS: Final[Mapping[str, str]] = {
+    "pdl1_tps": "PD-L1", "tmb_mut_mb": "TMB", "egfr": "EGFR", "alk": "ALK", "ros1": "ROS1",
+}  # fmt: skip
 _OBSERVATIONS: Final = ("tabagisme", "paquets_annees", "epanchement_pleural", "corticoides", "antibiotiques")
 
 

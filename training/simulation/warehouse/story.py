@@ -35,7 +35,7 @@ FIRST_LINE: Final = (("L01XA02", "carboplatine"), ("L01BA04", "pemetrexed"))
 UNITS: Final[Mapping[str, str]] = {
     "taille_cm": "cm", "poids_kg": "kg", "pdl1_tps": "%", "ldh": "U/L", "leucocytes": "G/L", "neutrophiles": "G/L",
     "lymphocytes": "G/L", "plaquettes": "G/L", "hemoglobine": "g/L", "albumine": "g/L", "crp": "mg/L",
-    "glycemie": "mmol/L",
+    "glycemie": "mmol/L", "tmb_mut_mb": "mut/Mb",
 }  # fmt: skip
 _FACTORS: Final[Mapping[str, float]] = {"hemoglobine": 10.0}  # g/dL of the record to g/L of the warehouse
 WORDS: Final = ("tabagisme", "epanchement_pleural", "corticoides", "antibiotiques")

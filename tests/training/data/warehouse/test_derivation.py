@@ -37,27 +37,29 @@ def value(column, *events, **more):
 
 
 @pytest.mark.parametrize(
-    ("drugs", "line"),
+    ("drugs", "line", "before"),
     [
-        ([], 1),
-        ([(-100, "L01XA02"), (-100, "L01BA04"), (-79, "L01XA02"), (-58, "L01BA04")], 2),
-        ([(-100, "L01XA02"), (-95, "L01BA04")], 2),  # a doublet whose second drug came days later
-        ([(-200, "L01XA02"), (-100, "L01BA04")], 3),
-        ([(-200, "L01EB04"), (-90, "L01XA02")], 3),  # a targeted drug is a line
-        ([(-900, "L01XA02")], 1),  # adjuvant
-        ([(0, "L01XA02"), (21, "L01BA04")], 1),  # beside it and after
-        ([(-40, "A04AA01")], 1),  # no anticancer drug
+        ([], 1, 0),
+        ([(-100, "L01XA02"), (-100, "L01BA04"), (-79, "L01XA02"), (-58, "L01BA04")], 2, 1),
+        ([(-100, "L01XA02"), (-95, "L01BA04")], 2, 1),  # a doublet whose second drug came days later
+        ([(-200, "L01XA02"), (-100, "L01BA04")], 3, 2),
+        ([(-200, "L01EB04"), (-90, "L01XA02")], 3, 2),  # a targeted drug is a line
+        ([(-900, "L01XA02")], 1, 1),  # adjuvant
+        ([(0, "L01XA02"), (21, "L01BA04")], 1, 0),  # beside it and after
+        ([(-40, "A04AA01")], 1, 0),  # no anticancer drug
     ],
 )
-def test_line(drugs, line):
-    assert value("ligne", *(event("drug", days, code) for days, code in drugs)) == line
+def test_line(drugs, line, before):
+    found = derived(*(event("drug", days, code) for days, code in drugs))
+    assert (found.values["ligne"].value, found.values["lignes_anterieures"].value) == (line, before)
 
 
 @pytest.mark.parametrize(
     ("days", "code", "beside"), [(0, "L01XA02", True), (15, "L01BA04", True), (60, "L01BA04", False)]
 )
 def test_chemotherapy_beside_it_is_counted_and_can_leave_a_patient_out(days, code, beside, tmp_path):
-    assert derived(event("drug", days, code)).chemotherapy is beside
+    found = derived(event("drug", days, code))
+    assert found.chemotherapy is found.values["chimiotherapie_associee"].value is beside
     path = tmp_path / "rules.toml"
     path.write_text(shipped_rules("osiris").replace('patients = "keep"', 'patients = "leave_out"'), encoding="utf-8")
     left_out = derived(event("drug", days, code), rules=read_rules(path, "osiris")).left_out
@@ -81,6 +83,11 @@ def test_chemotherapy_beside_it_is_counted_and_can_leave_a_patient_out(days, cod
 def test_laboratory_values(rows, expected):
     events = [event("measure", days, "Albumine", value=number, unit=unit) for days, number, unit in rows]
     assert value("albumine", *events) == expected
+
+
+@pytest.mark.parametrize(("days", "unit", "expected"), [(-200, "mut/Mb", 12.0), (20, "mut/Mb", None), (-20, "%", None)])
+def test_tumour_mutational_burden(days, unit, expected):
+    assert value("tmb_mut_mb", event("measure", days, "TMB (panel)", value=12.0, unit=unit)) == expected
 
 
 def test_another_unit_and_a_refused_value_are_said():
@@ -189,7 +196,7 @@ def test_every_shipped_rule_explains_itself_and_every_variable_has_one(form):
 
     direct = {
         "age_immunotherapie", "sexe", "histologie", "ligne", "molecule", "nb_sites_meta", "egfr_alk_ros1",
-        "delai_tep_ici", *rules.metastases.flags,
+        "delai_tep_ici", "chimiotherapie_associee", "lignes_anterieures", *rules.metastases.flags,
     }  # fmt: skip
     assert set(rules.variables) | direct == {variable.french for variable in VARIABLES.values()}
     assert all(len(rules.explanation(f"variables.{name}")) > 20 for name in rules.variables)
