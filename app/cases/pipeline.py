@@ -27,6 +27,7 @@ from fedpet.imaging.segmenters.organ_network import LearnedOrgans
 from fedpet.imaging.segmenters.totalsegmentator import TotalSegmentatorOrgans
 from inference.engine import Engine
 from inference.predict import predict
+from inference.record_concordance import join_record
 from reports.content import report_content
 from reports.content_hash import content_hash
 from reports.pdf.document import write_pdf
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from explain.explanation import Explanation
     from explain.methods import MethodName
+    from fedpet.clinical.reading import ReadRecord
     from fedpet.clinical.record import ClinicalRecord
     from fedpet.core.messages import Language
     from fedpet.core.progress import Progress
@@ -66,6 +68,22 @@ class CaseResult:
     def study(self) -> PetCtStudy:
         """The study that was analysed."""
         return self.analysis.study
+
+
+@dataclass(frozen=True)
+class CaseOutput:
+    """What is written of a case beside its answer.
+
+    Attributes:
+        language: of the report and of words in images.
+        explain, method: whether the answer is explained, and how; None as suits the model.
+        dicom: whether what a PACS stores is written, too.
+    """
+
+    language: Language
+    explain: bool = True
+    method: MethodName | None = None
+    dicom: bool = False
 
 
 def read_study(
@@ -152,6 +170,46 @@ def compute_case(
     result = CaseResult(analysis, record, prediction, explanation, out, joined.concordance)
     progress(0.9, Message("Writing images"))
     _write(result, language)
+    return result
+
+
+def predict_study(
+    source: Path,
+    read: ReadRecord,
+    *,
+    bundle: Bundle,
+    out: Path,
+    settings: Settings,
+    wanted: CaseOutput,
+    options: CaseOptions = CaseOptions(),  # noqa: B008  frozen: the reader chose nothing
+    progress: Progress = no_progress,
+) -> CaseResult:
+    """From the files of a study and its record to a folder with answer, explanation, report and what a PACS stores.
+
+    Raises:
+        FedpetError: images or record cannot be used, or contradict each other and `options` confirm nothing; nothing
+            is written.
+    """
+    loaded = read_study(source, settings, options=options, progress=sub_progress(progress, 0.0, 0.3))
+    reference = read.reference(settings.pseudonym_key())
+    joined = join_record(analyse(loaded, options), read.record, reference, confirmation=options.confirmation)
+    result = compute_case(
+        joined,
+        bundle=bundle,
+        out=out,
+        settings=settings,
+        language=wanted.language,
+        options=options,
+        explain=wanted.explain,
+        method=wanted.method,
+        progress=sub_progress(progress, 0.3, 0.9),
+    )
+    progress(0.9, Message("Writing the reports"))
+    pdf = out / "report.pdf"
+    content, _ = write_reports(result, bundle, settings, paths={wanted.language: pdf})
+    if wanted.dicom:
+        write_objects(content, source, settings, pdf=pdf, out=out / "dicom", language=wanted.language)
+    progress(1.0, Message("Done"))
     return result
 
 

@@ -17,6 +17,7 @@ _COMMANDS = {  # name -> module:attribute, a function or a `typer.Typer`; in the
     "inspect": "app.cli.study:inspect",
     "quantify": "app.cli.study:quantify",
     "predict": "app.cli.study:predict",
+    "batch": "app.cli.batch.command:batch",
     "deidentify": "app.cli.deidentify:deidentify",
     "app": "app.cli.serve:serve_app",
     "doctor": "app.cli.doctor:doctor",
@@ -31,7 +32,7 @@ _COMMANDS = {  # name -> module:attribute, a function or a `typer.Typer`; in the
 }
 
 
-_IDENTIFIED = frozenset({"inspect", "quantify", "predict", "deidentify", "app", "pacs", "report", "cohort"})
+_IDENTIFIED = frozenset({"inspect", "quantify", "predict", "batch", "deidentify", "app", "pacs", "report", "cohort"})
 
 
 class _Commands(UserDict[str, Any]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,7 +25,6 @@ from app.cli.options import (
 from explain.methods import MethodName
 from fedpet.core.errors import OutputError
 from fedpet.core.messages import Message, translate_message
-from fedpet.core.progress import sub_progress
 from fedpet.core.settings import load_settings
 from fedpet.imaging.lesions.lesion import ThresholdMethod
 from fedpet.imaging.suv.normalization import Normalization
@@ -265,10 +264,10 @@ def predict(
 ) -> None:
     """Predict progression-free survival from a study and a clinical record, explain it and write the report."""
     from app.cases.model_choice import bundle_in
-    from app.cases.pipeline import analyse, compute_case, read_study, write_objects, write_reports
+    from app.cases.pipeline import CaseOutput, predict_study
     from app.cases.result_json import result_json
     from fedpet.clinical.reading import read_record
-    from inference.record_concordance import RecordConfirmation, join_record
+    from inference.record_concordance import RecordConfirmation
 
     with reported(as_json=json):
         _require_unused(out)
@@ -277,32 +276,21 @@ def predict(
         read = read_record(clinical)
         for warning in read.warnings:
             say(warning, language, style="yellow")
-        options = case_options(headers, lesions, method, organs)
+        confirmation = RecordConfirmation(confirm_record, operator()) if confirm_record.strip() else None
         bundle = bundle_in(model, settings)
         with progress_bar(language) as progress:
-            loaded = read_study(study, settings, options=options, progress=sub_progress(progress, 0.0, 0.3))
-            confirmation = RecordConfirmation(confirm_record, operator()) if confirm_record.strip() else None
-            reference = read.reference(settings.pseudonym_key())
-            joined = join_record(analyse(loaded, options), read.record, reference, confirmation=confirmation)
-            if joined.concordance.confirmed:
-                _record_confirmation(joined.concordance, bundle)
-            result = compute_case(
-                joined,
+            result = predict_study(
+                study,
+                read,
                 bundle=bundle,
                 out=out,
                 settings=settings,
-                language=language,
-                options=options,
-                explain=explain,
-                method=explain_method,
-                progress=sub_progress(progress, 0.3, 0.9),
+                wanted=CaseOutput(language, explain=explain, method=explain_method, dicom=dicom),
+                options=replace(case_options(headers, lesions, method, organs), confirmation=confirmation),
+                progress=progress,
             )
-            progress(0.9, Message("Writing the reports"))
-            pdf = out / "report.pdf"
-            content, _ = write_reports(result, bundle, settings, paths={language: pdf})
-            if dicom:
-                write_objects(content, study, settings, pdf=pdf, out=out / "dicom", language=language)
-            progress(1.0, Message("Done"))
+        if result.concordance is not None and result.concordance.confirmed:
+            _record_confirmation(result.concordance, bundle)
     if json:
         write_json(
             result_json(result.analysis, result.record, result.prediction, result.explanation, result.concordance)

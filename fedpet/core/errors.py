@@ -34,6 +34,7 @@
     │   └── ErasureError              something of an erased case or patient is still there
     ├── SignInError                   what the provider said of a user cannot be used
     ├── ReportError                   a file that is no report of fedpet
+    ├── WorklistError                 a list of studies without studies, or with paths that do not exist
     ├── OutputError                   a folder that cannot take a result: not empty, or not writable
     └── SettingsError                 configuration that cannot be used
 
@@ -202,6 +203,10 @@ class SignInError(FedpetError):
 
 class ReportError(FedpetError):
     """A file to be verified that is no report of fedpet."""
+
+
+class WorklistError(FedpetError):
+    """A list of studies holds none, or names files that do not exist."""
 
 
 class OutputError(FedpetError):

@@ -1,0 +1,1 @@
+"""`fedpet batch`: many studies with their records, on all cores."""
