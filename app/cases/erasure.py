@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from app.cases.remains import Patient, remove_remains
+from app.cases.remains import Patient, find_waiting_since, remove_remains
 from app.cases.store import require_shown
 from app.cases.tables import digest_of
 from fedpet.core.errors import ErasureError, SettingsError, TransitionError
@@ -32,9 +33,34 @@ if TYPE_CHECKING:
     from app.cases.workflow import Workflow
 
 
-def find_expired(store: Store, days: int) -> Sequence[Case]:
-    """The cases created more than so many days ago, oldest first; none where `days` is 0, which keeps all."""
-    return store.find_created_before(datetime.now(UTC) - timedelta(days=days)) if days else ()
+@dataclass(frozen=True)
+class Expired:
+    """What is older than the retention.
+
+    Attributes:
+        cases: created before it, oldest first.
+        waiting: folders of studies outside the cases (half received, quarantined, fetched) to which nothing was added
+            since.
+    """
+
+    cases: Sequence[Case] = ()
+    waiting: Sequence[Path] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.cases or self.waiting)
+
+    @property
+    def digest(self) -> str:
+        """Digest of what is displayed of it."""
+        return digest_of([digest_of_cases(self.cases), [one.name for one in self.waiting]])
+
+
+def find_expired(store: Store, days: int) -> Expired:
+    """What is more than so many days old; nothing where `days` is 0, which keeps all."""
+    if not days:
+        return Expired()
+    before = datetime.now(UTC) - timedelta(days=days)
+    return Expired(store.find_created_before(before), find_waiting_since(store.home, before))
 
 
 def digest_of_cases(cases: Sequence[Case]) -> str:
@@ -43,17 +69,17 @@ def digest_of_cases(cases: Sequence[Case]) -> str:
 
 
 def purge(workflow: Workflow, days: int, folder: Path, *, actor: str, shown: str | None = None) -> Path | None:
-    """Erase the cases older than so many days.
+    """Erase the cases older than so many days, and studies that waited as long in inbox and quarantine.
 
     Args:
         workflow: of the cases.
         days: age; 0 keeps all.
         folder: for the proof.
         actor: user who erases them.
-        shown: `digest_of_cases` of those that were displayed; None where nothing was.
+        shown: digest of the `Expired` that was displayed; None where nothing was.
 
     Returns:
-        The file of the proof; None where no case is as old.
+        The file of the proof; None where nothing is as old.
 
     Raises:
         ErasureError: something is still there; the proof, which is written all the same, says what.
@@ -61,9 +87,9 @@ def purge(workflow: Workflow, days: int, folder: Path, *, actor: str, shown: str
         SettingsError: the clock of this machine jumped; nothing is erased.
     """
     _require_clock(workflow)
-    cases = find_expired(workflow.store, days)
-    require_shown(shown, digest_of_cases(cases))
-    return _erase(workflow, cases, folder, actor=actor, what="retention", reason=f"older than {days} days")
+    expired = find_expired(workflow.store, days)
+    require_shown(shown, expired.digest)
+    return _erase(workflow, expired, folder, actor=actor, what="retention", reason=f"older than {days} days")
 
 
 def _require_clock(workflow: Workflow) -> None:
@@ -107,12 +133,12 @@ def erase_patient(
     """
     cases = workflow.store.find_by_patient(pseudonym)
     require_shown(shown, digest_of_cases(cases))
-    return _erase(workflow, cases, folder, actor=actor, what="patient", reason=reason, pseudonym=pseudonym)
+    return _erase(workflow, Expired(cases), folder, actor=actor, what="patient", reason=reason, pseudonym=pseudonym)
 
 
 def _erase(
     workflow: Workflow,
-    cases: Sequence[Case],
+    old: Expired,
     folder: Path,
     *,
     actor: str,
@@ -123,7 +149,7 @@ def _erase(
     erased: list[dict[str, Any]] = []
     left: list[str] = []
     failed: list[str] = []
-    for case in cases:
+    for case in old.cases:
         try:
             entry = workflow.erase(case.id, actor=actor, reason=reason)
         except TransitionError:  # it is being computed
@@ -135,8 +161,8 @@ def _erase(
         counts = {name: entry.detail[name] for name in ("files", "bytes", "sha256")}
         erased.append({"case": case.id, **counts, "audit_entry": entry.number, "audit_digest": entry.digest})
     everything = pseudonym if not (left or failed) else ""
-    remains = remove_remains(workflow.store, Patient(everything, [one["case"] for one in erased]))
-    if not cases and not remains["removed"]:
+    remains = remove_remains(workflow.store, Patient(everything, [one["case"] for one in erased]), old.waiting)
+    if not old and not remains["removed"]:
         return None
     proof = {
         "what": what,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from pydicom import dcmread
@@ -22,7 +23,7 @@ from fedpet.imaging.dicom.headers.patient_module import PatientModule, examinati
 from fedpet.imaging.dicom.headers.unvalidated import values_as_written
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from app.cases.store import Store
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 INBOX: Final = "pacs/inbox"  # in `home`: studies that arrive
 QUARANTINE: Final = "pacs/quarantine"  # objects that contradict what is there
 FETCHED: Final = "pacs/fetched"  # studies on their way from a PACS
+_STATES: Final = {"state.json", "quarantine.json"}
 _IDENTITY: Final = ["PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID"]
 _UNREADABLE: Final = (
     InvalidDicomError,
@@ -57,12 +59,29 @@ class Patient:
     cases: Collection[str]
 
 
-def remove_remains(store: Store, patient: Patient) -> dict[str, Any]:
+def find_waiting_since(home: Path, before: datetime) -> list[Path]:
+    """Folders of studies half received, quarantined or fetched, of which no file was written since a moment."""
+    return [folder for folder in _waiting(home) if _waits_since(folder, before)]
+
+
+def _waits_since(folder: Path, before: datetime) -> bool:
+    files = list(_files(folder))
+    if all(path.name in _STATES for path in files):  # remembers a study that became a case
+        return False
+    try:
+        newest = max(path.stat().st_mtime for path in files)
+    except FileNotFoundError:  # it is being moved
+        return False
+    return datetime.fromtimestamp(newest, UTC) < before
+
+
+def remove_remains(store: Store, patient: Patient, expired: Sequence[Path] = ()) -> dict[str, Any]:
     """Remove what is left of a patient outside the cases, then search for it.
 
     Args:
         store: of the cases, from which those of the patient were erased.
         patient: whose remains.
+        expired: folders of studies that are removed for their age (`find_waiting_since`).
 
     Returns:
         For the proof: "removed" folders, what was "searched" (files, by place), and "found", places where something of
@@ -73,8 +92,11 @@ def remove_remains(store: Store, patient: Patient) -> dict[str, Any]:
     """
     sweep_scratch(store.home)
     key = read_or_create_key(store.home / "pseudonym.key")
-    folders = [one for place in (INBOX, QUARANTINE, FETCHED) for one in _entries(store.home / place)]
-    removed = [folder for folder in folders if any(_belongs(path, patient, key) for path in _files(folder))]
+    removed = [
+        folder
+        for folder in _waiting(store.home)
+        if folder in expired or any(_belongs(path, patient, key) for path in _files(folder))
+    ]
     for folder in removed:
         gone = folder.with_name(f".erased-{folder.name}")  # in one step, also while a receiver writes into it
         folder.rename(gone)
@@ -93,7 +115,7 @@ def remove_remains(store: Store, patient: Patient) -> dict[str, Any]:
 
 def _belongs(path: Path, patient: Patient, key: bytes) -> bool:
     """Whether a file is an image of the patient, or the state of a study of which an erased case was made."""
-    if path.name in {"state.json", "quarantine.json"}:
+    if path.name in _STATES:
         try:
             return json.loads(path.read_text("utf-8")).get("case", "") in patient.cases
         except ValueError:
@@ -121,5 +143,7 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
-def _entries(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+def _waiting(home: Path) -> list[Path]:
+    """Folders of single studies outside the cases."""
+    places = [home / place for place in (INBOX, QUARANTINE, FETCHED)]
+    return sorted(path for place in places if place.is_dir() for path in place.iterdir() if path.is_dir())

@@ -24,10 +24,10 @@ Json = Annotated[bool, typer.Option("--json", help="Write only JSON to standard 
 @commands.command()
 def purge(
     days: Annotated[int | None, typer.Option(min=1, help="Age in days; by default the setting retention_days.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many cases would be erased.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be erased.")] = False,
     json: Json = False,
 ) -> None:
-    """Erase the cases older than the retention; nothing where it is 0."""
+    """Erase what is older than the retention, studies in inbox and quarantine too; nothing where it is 0."""
     from app.cases.erasure import find_expired
     from app.cases.erasure import purge as erase
 
@@ -35,8 +35,11 @@ def purge(
         opened = _services()
         age = opened.settings.retention_days if days is None else days
         if dry_run:
-            count = len(find_expired(opened.store, age))
-            write_json({"cases": count}) if json else say(Message("Cases that would be erased: {n}.", n=count))
+            old = find_expired(opened.store, age)
+            counts = {"cases": len(old.cases), "waiting_studies": len(old.waiting)}
+            words = Message("Cases that would be erased: {cases}. Studies in inbox or quarantine: {waiting_studies}.",
+                            **counts)  # fmt: skip
+            write_json(counts) if json else say(words)
             return
         proof = erase(opened.workflow, age, opened.proofs, actor=operator())
     _report(proof, as_json=json)

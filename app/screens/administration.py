@@ -91,14 +91,18 @@ def _draw_retention(loc: Localization) -> None:
         st.info(_("Cases stay until somebody erases them (setting retention_days = 0)."))
         return
     old = find_expired(site.store, days)
-    st.write(loc.translate(Message("Cases are kept {days} days; {n} are older.", days=days, n=len(old))))
+    st.write(loc.translate(Message("Cases are kept {days} days; {n} are older.", days=days, n=len(old.cases))))
+    if old.waiting:
+        sentence = Message("Studies in inbox or quarantine to which nothing was added for as long: {n}.",
+                           n=len(old.waiting))  # fmt: skip
+        st.write(loc.translate(sentence))
 
     @st.dialog(_("Erase the cases that are too old?"))
     def confirm() -> None:
         st.write(_("The cases, their images and their reports are erased. This cannot be undone."))
         if st.button(_("Erase for good"), type="primary"):
             with errors_shown(loc):
-                _show_proof(purge(site.workflow, days, site.proofs, actor=user(), shown=digest_of_cases(old)), loc)
+                _show_proof(purge(site.workflow, days, site.proofs, actor=user(), shown=old.digest), loc)
 
     if old and st.button(_("Erase what is too old"), icon=":material/auto_delete:"):
         confirm()

@@ -522,7 +522,7 @@ def test_the_commands_purge_erase_and_list(services, settings, monkeypatch):
         done = CliRunner().invoke(main, list(words))
         return done.exit_code, json.loads(done.stdout) if done.stdout else None
 
-    assert run("cases", "purge", "--dry-run", "--json") == (0, {"cases": 1})
+    assert run("cases", "purge", "--dry-run", "--json") == (0, {"cases": 1, "waiting_studies": 0})
     assert run("cases", "purge", "--json")[1]["what"] == "retention"
     assert run("cases", "purge", "--json") == (0, {"cases": 0})
     assert run("cases", "erase", "P-1", "--json") == (2, {"cases": 0})

@@ -4,19 +4,20 @@ import hashlib
 import json
 import os
 import sqlite3
+import time
 from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from app.cases.erasure import erase_patient, purge
+from app.cases.erasure import erase_patient, find_expired, purge
 from app.cases.remains import FETCHED, INBOX, QUARANTINE
 from app.cases.tables import Status
 from app.exchange.inbox import Inbox
 from app.pacs.object_store import parse
 from app.services import open_services
-from fedpet.core.errors import ErasureError, SettingsError
+from fedpet.core.errors import ErasureError, OutdatedError, SettingsError
 from fedpet.core.pseudonyms import pseudonym
 from fedpet.core.settings import Settings
 from fedpet.imaging.dicom.files import InputLimits
@@ -92,6 +93,29 @@ def test_a_half_received_study_is_erased_although_there_is_no_case(services, ima
     erase = [services.workflow, pseudonym(MARKED, key), services.proofs]
     assert json.loads(erase_patient(*erase, actor="chief", reason="asked").read_text())["elsewhere"]["removed"] == 1
     assert erase_patient(*erase, actor="chief", reason="asked") is None
+
+
+def test_what_waited_longer_than_the_retention_is_erased_with_its_proof(services, images):
+    home, day = services.settings.folder, 86_400
+    for number, (place, age) in enumerate([(QUARANTINE, 31), (INBOX, 31), (FETCHED, 31), (QUARANTINE, 29)]):
+        folder = home / place / f"study-{number}"
+        folder.mkdir(parents=True)
+        (folder / "000000").write_bytes(images[0][number % 3])
+        os.utime(folder / "000000", (time.time() - age * day,) * 2)
+    remembered = home / INBOX / "became-a-case" / "state.json"
+    remembered.parent.mkdir()
+    remembered.write_text('{"case": "1"}')
+    os.utime(remembered, (0, 0))
+    old = find_expired(services.store, 30)
+    assert (len(old.cases), len(old.waiting)) == (0, 3)
+    with pytest.raises(OutdatedError):
+        purge(services.workflow, 30, services.proofs, actor="chief", shown=find_expired(services.store, 1000).digest)
+    path = purge(services.workflow, 30, services.proofs, actor="chief", shown=old.digest)
+    assert json.loads(path.read_text())["elsewhere"]["removed"] == 3
+    assert [one.parent.name for one in (home / "pacs").rglob("000000")] == ["study-3"]
+    assert remembered.is_file()
+    assert purge(services.workflow, 30, services.proofs, actor="chief") is None
+    assert not find_expired(services.store, 0)
 
 
 def test_a_file_that_cannot_be_removed_makes_the_erasure_fail_and_the_case_stays(services, monkeypatch):
