@@ -384,6 +384,20 @@ def split(
     return tuple(sorted(order[count:])), tuple(sorted(order[:count]))
 
 
+def require_patients(count: int, minimum: int) -> None:
+    """Refuse a task with too few patients.
+
+    Raises:
+        NodeDataError: there are fewer than the minimum.
+    """
+    if count < minimum:
+        raise NodeDataError(
+            found=Message("A node has {count} patients for the task.", count=count),
+            needed=Message("At least {count}.", count=minimum),
+            advice=Message("Leave this node out, or give it more patients."),
+        )
+
+
 def _require_format(site: str, found: str) -> None:
     if found != FORMAT:
         raise NodeDataError(

@@ -30,10 +30,13 @@ class Lost(Generic[_Item]):
 
 
 def end_with(parent: int) -> None:
-    """Let the kernel end this process (SIGTERM) when its parent with this process id ends (Linux only)."""
+    """Let the kernel kill this process when its parent with this process id ends (Linux only).
+
+    SIGKILL, for a library's handler of SIGTERM may hang (Fed-BioMed's did once).
+    """
     if sys.platform != "linux":
         return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the call
         os._exit(1)
 

@@ -19,14 +19,12 @@ from typing import IO, TYPE_CHECKING, Any
 import fedpet
 from fedpet.core.errors import FederationError, NodeDataError
 from fedpet.core.messages import Message
-from training.data.node_data import built_in_contract, read_node, read_rows, split
+from training.data.node_data import built_in_contract, read_node, read_rows, require_patients, split
 from training.data.plausibility import require_plausible
 from training.node import fedbiomed_node as internals
 from training.node.admission import RequestLog
 from training.node.policy import DELTA, NodePolicy, read_policy, write_policy
-from training.node.privacy_budget import EpsilonLimit, PrivacyLedger
 from training.node.process import PARENT_VARIABLE
-from training.node.steps import require_patients
 from training.task.code_digest import code_digest
 from training.task.registration import EVALUATION_TAGS, TAGS, node_name
 from training.task.task import node_facts
@@ -213,6 +211,8 @@ def set_budget(folder: Path, epsilon: float, delta: float = DELTA) -> dict[str, 
     Raises:
         FederationError: the folder is no node, the limit is invalid, or the ledger is damaged.
     """
+    from training.node.privacy_budget import EpsilonLimit, PrivacyLedger
+
     _require_node(folder)
     PrivacyLedger(folder).set_limit(EpsilonLimit(epsilon, delta))
     return _budget(folder)
@@ -230,6 +230,8 @@ def policy(folder: Path) -> NodePolicy:
 
 
 def _budget(folder: Path) -> dict[str, Any]:
+    from training.node.privacy_budget import PrivacyLedger
+
     account = PrivacyLedger(folder).read()
     spent = account.epsilon()
     return {

@@ -4,7 +4,8 @@ As a program (`python -m training.node.fedbiomed_node SPEC.json`) it provisions 
 module and `training.coordinator.fedbiomed_researcher` are the only ones that use private names of Fed-BioMed (measured
 on 6.4.1); `tests/training/node/test_fedbiomed_names.py` pins them, so that an upgrade fails loudly.
 
-Fed-BioMed has one database connector a process: a process can work on one node only.
+Fed-BioMed has one database connector a process: a process can work on one node only. Its modules are imported where
+they are used: the plan alone takes seconds, which most commands of a node do without.
 """
 
 from __future__ import annotations
@@ -19,17 +20,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedbiomed.node import round as node_round
-from fedbiomed.node.config import NodeComponent, NodeConfig
-from fedbiomed.node.dataset_manager import DatasetManager
-from fedbiomed.node.training_plan_security_manager import TrainingPlanSecurityManager
-
 from training.node.admission import CurrentRequest, RoundRequest
 from training.node.policy import OPEN_POLICY, write_policy
-from training.node.training_plan import FedPetPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from fedbiomed.node.config import NodeConfig
+    from fedbiomed.node.dataset_manager import DatasetManager
+    from fedbiomed.node.round import Round
+    from fedbiomed.node.training_plan_security_manager import TrainingPlanSecurityManager
 
 _SECURITY = {
     "training_plan_approval": "True",
@@ -51,6 +51,8 @@ def start_command(folder: Path, *, gpu: bool = False, gpu_number: int | None = N
 
 def create(folder: Path, name: str, host: str, port: int, *, force_masks: bool) -> None:
     """Create the component of a node: its identity, its certificate, and only those features that fedpet needs."""
+    from fedbiomed.node.config import NodeComponent
+
     config = NodeComponent().initiate(root=str(folder), alias=name)
     for key, value in {**_SECURITY, "force_secure_aggregation": str(force_masks)}.items():
         config.set("security", key, value)
@@ -61,6 +63,8 @@ def create(folder: Path, name: str, host: str, port: int, *, force_masks: bool) 
 
 def watch_requests() -> None:
     """Let this process, a node, know of every round who takes part and by which masks (`CurrentRequest`)."""
+    from fedbiomed.node import round as node_round
+
     secagg, run = node_round.SecaggRound, node_round.Round.run_model_training
 
     class WatchedSecagg(secagg):  # type: ignore[misc, valid-type]  # Fed-BioMed publishes no types
@@ -77,7 +81,7 @@ def watch_requests() -> None:
             else:
                 CurrentRequest.set(replace(node, masks=""))
 
-    def run_watched(self: node_round.Round, *args: Any, **kwargs: Any) -> object:
+    def run_watched(self: Round, *args: Any, **kwargs: Any) -> object:
         tags = tuple(self.dataset_entry["tags"])
         asked = RoundRequest(self._node_id, masks=str(self._round), tags=tags, experiment=self.experiment_id)
         CurrentRequest.set(asked)  # completed by WatchedSecagg
@@ -89,7 +93,7 @@ def watch_requests() -> None:
 
 def settings(folder: Path) -> dict[str, str]:
     """Name, id, researcher's address and security switches of a node."""
-    config = NodeConfig(root=str(folder))
+    config = _config(folder)
     keys = ("training_plan_approval", "force_secure_aggregation", "allow_federated_analytics", "allow_preproc")
     return {
         "name": config.get("default", "name"),
@@ -110,7 +114,7 @@ def register_data(folder: Path, data: Path, name: str, tags: list[str], facts: M
         tags: under which the researcher looks for it.
         facts: what the node describes of it to the researcher.
     """
-    manager = DatasetManager(path=_database(folder))
+    manager = _datasets(folder)
     known = None
     for one in offered(folder, tags):
         known = one["dataset_id"]
@@ -127,7 +131,7 @@ def register_data(folder: Path, data: Path, name: str, tags: list[str], facts: M
 
 def offered(folder: Path, tags: list[str]) -> list[dict[str, Any]]:
     """The data that a node offers under the tags."""
-    datasets = DatasetManager(path=_database(folder)).list_my_datasets(verbose=False)
+    datasets = _datasets(folder).list_my_datasets(verbose=False)
     return [one for one in datasets if sorted(one["tags"]) == sorted(tags)]
 
 
@@ -140,6 +144,8 @@ def plans(folder: Path) -> list[dict[str, Any]]:
 
 def installed_plan() -> str:
     """The text of the plan of this installation, as the researcher will send it."""
+    from training.node.training_plan import FedPetPlan
+
     text: str = FedPetPlan().source()
     return text
 
@@ -163,8 +169,22 @@ def approve(folder: Path, plan_id: str) -> None:
     _plans(folder).approve_training_plan(plan_id)
 
 
+def _config(folder: Path) -> NodeConfig:
+    from fedbiomed.node.config import NodeConfig
+
+    return NodeConfig(root=str(folder))
+
+
+def _datasets(folder: Path) -> DatasetManager:
+    from fedbiomed.node.dataset_manager import DatasetManager
+
+    return DatasetManager(path=_database(folder))
+
+
 def _plans(folder: Path) -> TrainingPlanSecurityManager:
-    config = NodeConfig(root=str(folder))
+    from fedbiomed.node.training_plan_security_manager import TrainingPlanSecurityManager
+
+    config = _config(folder)
     return TrainingPlanSecurityManager(
         db=_database(folder),
         node_id=config.get("default", "id"),
@@ -175,7 +195,7 @@ def _plans(folder: Path) -> TrainingPlanSecurityManager:
 
 
 def _database(folder: Path) -> str:
-    config = NodeConfig(root=str(folder))
+    config = _config(folder)
     return os.path.normpath(Path(config.root, "etc", config.get("default", "db")))
 
 

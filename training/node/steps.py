@@ -14,10 +14,10 @@ from fedbiomed.common.optimizers import Optimizer
 from fedbiomed.common.optimizers.declearn import ScaffoldClientModule
 from torch.utils.data import Dataset, Subset
 
-from fedpet.core.errors import FederationError, NodeDataError
+from fedpet.core.errors import FederationError
 from fedpet.core.messages import Message
 from inference.network import ENSEMBLE, used_inputs
-from training.data.node_data import read_node, split
+from training.data.node_data import read_node, require_patients, split
 from training.node.admission import CurrentRequest, admit, folder_of_this_process
 from training.node.newton import out_of_fold_output, site_folds, site_reply
 from training.node.privacy_budget import BudgetGuard
@@ -110,20 +110,6 @@ def patients_of(
     training, validation = split(case_ids, rules.validation_fraction, rules.validation_seed)
     everybody = tuple(range(len(case_ids)))
     return (everybody, everybody) if task.newton is not None or task.evaluated else (training, validation)
-
-
-def require_patients(count: int, minimum: int) -> None:
-    """Refuse a task with too few patients.
-
-    Raises:
-        NodeDataError: there are fewer than the minimum.
-    """
-    if count < minimum:
-        raise NodeDataError(
-            found=Message("A node has {count} patients for the task.", count=count),
-            needed=Message("At least {count}.", count=minimum),
-            advice=Message("Leave this node out, or give it more patients."),
-        )
 
 
 def _inputs(image: NDArray[np.float32], case: NodeCase) -> Batch:

@@ -6,10 +6,10 @@ References: Gensheimer & Narasimhan, PeerJ 2019 (discrete-time survival with net
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
-from monai.losses import DiceLoss
 from torch.nn import functional
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _CROSS_ENTROPY_WEIGHT = 10.0  # lesions fill about 0.1 % of the voxels: brings the mean to the scale of Dice
 _SMALLEST_SHARE = 1e-5  # of the volume: bounds the weight of a concept's own voxels
-_dice = DiceLoss(reduction="none", smooth_nr=1.0, smooth_dr=1.0)
 
 
 def interval_targets(months: Tensor, event: Tensor, edges: Sequence[float]) -> tuple[Tensor, Tensor]:
@@ -84,7 +83,7 @@ def concept_loss(maps: Tensor, fractions: Tensor, supervised: Tensor, *, by_pati
     """
     weight = supervised.to(maps.dtype)
     share = fractions.flatten(2).mean(2)
-    dice = _dice(maps, fractions).reshape(weight.shape) * (share > 0)  # an absent concept has no overlap
+    dice = _dice()(maps, fractions).reshape(weight.shape) * (share > 0)  # an absent concept has no overlap
     per_concept = dice + _CROSS_ENTROPY_WEIGHT * _cross_entropy(maps, fractions, (share + _SMALLEST_SHARE).rsqrt())
     total, pairs = (weight * per_concept).sum(1), weight.sum(1)
     mean: Tensor = (total / pairs.clamp(min=1.0)).mean() if by_patient else total.sum() / pairs.sum().clamp(min=1.0)
@@ -114,3 +113,10 @@ def score_ridge(network: nn.Module) -> Tensor:
 
 def _is_score_term(name: str) -> bool:
     return name in {"image_head.weight", "head.clinical.weight"}
+
+
+@cache
+def _dice() -> nn.Module:
+    from monai.losses import DiceLoss  # noqa: PLC0415  takes seconds to import; models without maps do without
+
+    return DiceLoss(reduction="none", smooth_nr=1.0, smooth_dr=1.0)

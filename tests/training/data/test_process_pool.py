@@ -25,11 +25,12 @@ def test_results_keep_their_order_and_a_killed_process_costs_only_its_item():
 
 
 WAITING = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from training.data.process_pool import ordered_map
 
 def wait(folder):
+    signal.signal(signal.SIGTERM, lambda *_: time.sleep(120))  # as a library may have it
     Path(folder, str(os.getpid())).touch()
     time.sleep(120)
 
