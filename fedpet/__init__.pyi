@@ -1,5 +1,6 @@
 from explain.attribution import explain_prediction as explain
 from fedpet.clinical.reading import read_record
+from fedpet.clinical.scores import published_scores
 from fedpet.imaging.loading import load_study
 from fedpet.imaging.quantification import quantify_study as quantify
 from inference.bundle.storage import load_model
@@ -13,6 +14,7 @@ __all__ = [
     "load_model",
     "load_study",
     "predict",
+    "published_scores",
     "quantify",
     "read_record",
     "write_report",

@@ -7,7 +7,8 @@ plus the baseline of the interval. Every parameter is trained by gradient; there
 so that federated averaging and secure aggregation cover the whole model.
 
 "table" is the same survival model without images and maps: its score is linear in all inputs of the contract, those
-measured on the lesions among them. "clinical" is the mandatory baseline: the same with the record's inputs only.
+measured on the lesions among them. "clinical" is the mandatory baseline: the same with the record's inputs only;
+"tmtv_clinical" is the one to beat with images: TMTV of the lesion table beside the record.
 
 "ensemble" averages several trained networks of one kind; the mean of additive scores is additive.
 """
@@ -215,9 +216,11 @@ class EvidenceNetwork(nn.Module):
 class TableNetwork(nn.Module):
     """All inputs of the contract -> risk score -> discrete-time hazards."""
 
+    name = "table"  # in the registry
+
     def __init__(self, contract: InputContract) -> None:
         super().__init__()
-        self.used = used_inputs("table", contract)
+        self.used = used_inputs(self.name, contract)
         self.head = SurvivalHead(contract)
 
     def forward(self, image: Tensor, clinical: Tensor) -> NetworkOutput:
@@ -233,14 +236,26 @@ class TableNetwork(nn.Module):
 class ClinicalNetwork(TableNetwork):
     """The baseline: the inputs of the record only; those measured on the lesions do not count."""
 
-    def __init__(self, contract: InputContract) -> None:
-        super().__init__(contract)
-        self.used = used_inputs("clinical", contract)
+    name = "clinical"
+
+
+class TmtvClinicalNetwork(TableNetwork):
+    """The inputs of the record and TMTV; nothing else that is measured on the lesions counts."""
+
+    name = "tmtv_clinical"
+
+
+# of the lesion table, what a network reads that does not read all of it
+_QUANTITIES_READ: Mapping[str, frozenset[str]] = {
+    "clinical": frozenset(),
+    "tmtv_clinical": frozenset({f"{LESION_PREFIX}tmtv_ml"}),
+}
 
 
 def used_inputs(network: str, contract: InputContract) -> tuple[bool, ...]:
-    """Which of the contract's inputs a network's score depends on: for "clinical" those of the record, else all."""
-    return tuple(network != "clinical" or LESION_PREFIX not in name for name in contract.inputs)
+    """Which of the contract's inputs a network's score depends on: those of the record, and of the lesion table."""
+    read = _QUANTITIES_READ.get(network)
+    return tuple(read is None or LESION_PREFIX not in name or name in read for name in contract.inputs)
 
 
 class _Terms(nn.Linear):
@@ -304,11 +319,12 @@ def _mean(suv: Tensor, weight: Tensor) -> Tensor:
 
 
 ENSEMBLE = "ensemble"
-IMAGELESS = frozenset({"table", "clinical"})  # networks that read no image
+IMAGELESS = frozenset({"table", "clinical", "tmtv_clinical"})  # networks that read no image
 _REGISTRY: Mapping[str, Callable[..., nn.Module]] = {
     "evidence": EvidenceNetwork,
     "table": TableNetwork,
     "clinical": ClinicalNetwork,
+    "tmtv_clinical": TmtvClinicalNetwork,
     ENSEMBLE: EnsembleNetwork,
 }
 

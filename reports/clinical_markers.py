@@ -20,18 +20,6 @@ _GRIM_GROUPS = {"low": Message("low risk"), "high": Message("high risk")}
 _ALI_LOW = 18.0
 _RATIOS = ("nlr", "dnlr")
 _OF_RECORD = ("lipi", "grim", "ali", "epsilon", "loris", "loris_without_tmb", "loris_pan_cancer")
-_NAMES: Mapping[str, Message] = {
-    "nlr": Message("NLR"),
-    "dnlr": Message("dNLR"),
-    "lipi": Message("LIPI (dNLR > 3, LDH above the limit)"),
-    "grim": Message("GRIm (NLR > 6, LDH above the limit, albumin < 35 g/L)"),
-    "ali": Message("ALI (BMI × albumin / NLR)"),
-    "epsilon": Message("EPSILoN (ECOG, smoking, liver, LDH ≥ 400 U/L, NLR ≥ 4)"),
-    "seban": Message("TMTV > 75 ml and dNLR > 3"),
-    "loris": Message("LORIS for NSCLC"),
-    "loris_without_tmb": Message("LORIS for NSCLC without TMB"),
-    "loris_pan_cancer": Message("LORIS, pan-cancer"),
-}
 _REFERENCES: Mapping[str, Message] = {
     "loris_without_tmb": Message("refit on the data of Chang 2024, not published"),
 }
@@ -78,7 +66,7 @@ def _marker(name: str, record: ClinicalRecord, tmtv_ml: float | None) -> Prognos
     score = SCORES[name]
     value = score.compute(record, tmtv_ml)
     said = _not_computable(missing_inputs(score, record, tmtv_ml)) if value is None else _value(name, value)
-    return PrognosticMarker(_NAMES[name], said, _REFERENCES.get(name, score.reference), computable=value is not None)
+    return PrognosticMarker(score.label, said, _REFERENCES.get(name, score.reference), computable=value is not None)
 
 
 def _not_computable(missing: Iterable[str]) -> Message:

@@ -16,7 +16,10 @@ from reports.verification import verify_report
 from tests.support import ROOT
 from tests.test_packages import PACKAGES
 
-NAMES = ["__version__", "explain", "load_model", "load_study", "predict", "quantify", "read_record", "write_report"]
+NAMES = [
+    "__version__", "explain", "load_model", "load_study", "predict", "published_scores", "quantify", "read_record",
+    "write_report",
+]  # fmt: skip
 
 
 def test_the_names_are_these():

@@ -5,7 +5,7 @@ the sample itself, and a metric returns one value for each draw. Two models on o
 Censoring weights are estimated anew in every draw. A risk is higher for a worse patient.
 
 References: Uno et al., J Am Stat Assoc 2007 (AUC) and Stat Med 2011 (C-index); Graf et al., Stat Med 1999 (Brier
-score); Vickers et al., BMC Med Inform Decis Mak 2008 (decision curves with censoring).
+score); Vickers et al., BMC Med Inform Decis Mak 2008 (decision curves with censoring); DeLong et al., Biometrics 1988.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.special import expit, logit
-from scipy.stats import beta
+from scipy.stats import beta, norm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,6 +137,39 @@ class Sample:
         known = free | self.event
         weight = np.divide(self.counts, followed, out=np.zeros_like(self.counts), where=known & (followed > 0))
         return free, weight
+
+
+@dataclass(frozen=True)
+class DeLong:
+    """Two correlated AUCs of the same patients, compared by DeLong's test.
+
+    Attributes:
+        patients: with a known outcome.
+        difference: AUC of the first risk less that of the second.
+        error: standard error of the difference.
+        p: two-sided; 1 where neither risk ranks anybody otherwise than the other.
+    """
+
+    patients: int
+    difference: float
+    error: float
+    p: float
+
+
+def delong(failed: Flags, first: Floats, second: Floats) -> DeLong | None:
+    """DeLong's test of two risks, (n,) each, on patients whose outcome is known; None with fewer than two on a side.
+
+    The outcome is yes or no: who was censored before the horizon must be left out, so that nobody is weighted.
+    """
+    if min(int(failed.sum()), int((~failed).sum())) < 2:
+        return None
+    orders = [_order(risk[failed], risk[~failed]) for risk in (first, second)]
+    gain = orders[0] - orders[1]
+    above, below = gain.mean(1), gain.mean(0)  # structural components of failures and of survivors
+    variance = above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below)
+    difference, error = float(gain.mean()), float(np.sqrt(variance))
+    p = float(2 * norm.sf(abs(difference) / error)) if error > 0 else float(difference == 0)
+    return DeLong(len(failed), difference, error, p)
 
 
 def auc(sample: Sample, risk: Floats, horizon: float) -> Floats:

@@ -12,6 +12,8 @@ from math import exp
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
+from fedpet.core.messages import Message
+
 if TYPE_CHECKING:
     from fedpet.clinical.record import ClinicalRecord
 
@@ -169,6 +171,7 @@ class PublishedScore:
 
     Attributes:
         name: stable; its column in node data is "score:<name>".
+        label: in words, with its criteria where they are short.
         compute: from the record and TMTV in ml; None where an input is missing.
         inputs: fields of `ClinicalRecord` and `TMTV` that it needs.
         worse: which values go with a worse outcome.
@@ -176,10 +179,21 @@ class PublishedScore:
     """
 
     name: str
+    label: Message
     compute: _Compute
     inputs: tuple[str, ...]
     worse: Literal["higher", "lower"]
     reference: str
+
+
+def published_scores(record: ClinicalRecord, tmtv_ml: float | None = None) -> dict[str, float | None]:
+    """Every score of a patient by its name; None where an input is missing (`missing_inputs` says which).
+
+    Args:
+        record: of the patient.
+        tmtv_ml: metabolic tumour volume of all lesions, ml.
+    """
+    return {name: score.compute(record, tmtv_ml) for name, score in SCORES.items()}
 
 
 def missing_inputs(score: PublishedScore, record: ClinicalRecord, tmtv_ml: float | None = None) -> tuple[str, ...]:
@@ -205,22 +219,62 @@ def _of_record(compute: Callable[[ClinicalRecord], float | None]) -> _Compute:
 
 
 _ALL = (
-    PublishedScore("nlr", _of_record(nlr), _NLR, "higher", ""),
-    PublishedScore("dnlr", _of_record(dnlr), _DNLR, "higher", ""),
-    PublishedScore("lipi", _of_record(lipi), (*_DNLR, *_LDH), "higher", "Mezquita, JAMA Oncol 2018"),
-    PublishedScore("grim", _of_record(grim), (*_NLR, *_LDH, "albumin"), "higher", "Bigot, Eur J Cancer 2017"),
-    PublishedScore("ali", _of_record(ali), (*_SIZE, "albumin", *_NLR), "lower", "Jafri, BMC Cancer 2013"),
+    PublishedScore("nlr", Message("NLR"), _of_record(nlr), _NLR, "higher", ""),
+    PublishedScore("dnlr", Message("dNLR"), _of_record(dnlr), _DNLR, "higher", ""),
+    PublishedScore(
+        "lipi",
+        Message("LIPI (dNLR > 3, LDH above the limit)"),
+        _of_record(lipi),
+        (*_DNLR, *_LDH),
+        "higher",
+        "Mezquita, JAMA Oncol 2018",
+    ),
+    PublishedScore(
+        "grim",
+        Message("GRIm (NLR > 6, LDH above the limit, albumin < 35 g/L)"),
+        _of_record(grim),
+        (*_NLR, *_LDH, "albumin"),
+        "higher",
+        "Bigot, Eur J Cancer 2017",
+    ),
+    PublishedScore(
+        "ali",
+        Message("ALI (BMI × albumin / NLR)"),
+        _of_record(ali),
+        (*_SIZE, "albumin", *_NLR),
+        "lower",
+        "Jafri, BMC Cancer 2013",
+    ),
     PublishedScore(
         "epsilon",
+        Message("EPSILoN (ECOG, smoking, liver, LDH ≥ 400 U/L, NLR ≥ 4)"),
         _of_record(epsilon),
         ("ecog_ps", "pack_years", "liver_metastases", "ldh", *_NLR),
         "higher",
         "Prelaj, Cancers 2019",
     ),
-    PublishedScore("seban", seban, (TMTV, *_DNLR), "higher", "Seban, EJNMMI 2020"),
-    PublishedScore("loris", _of_record(loris), ("tmb", "pdl1_tps", *_LORIS), "lower", _CHANG),
-    PublishedScore("loris_without_tmb", _of_record(loris_without_tmb), ("pdl1_tps", *_LORIS), "lower", _CHANG),
-    PublishedScore("loris_pan_cancer", _of_record(loris_pan_cancer), ("tmb", "age", *_LORIS), "lower", _CHANG),
+    PublishedScore(
+        "seban", Message("TMTV > 75 ml and dNLR > 3"), seban, (TMTV, *_DNLR), "higher", "Seban, EJNMMI 2020"
+    ),
+    PublishedScore(
+        "loris", Message("LORIS for NSCLC"), _of_record(loris), ("tmb", "pdl1_tps", *_LORIS), "lower", _CHANG
+    ),
+    PublishedScore(
+        "loris_without_tmb",
+        Message("LORIS for NSCLC without TMB"),
+        _of_record(loris_without_tmb),
+        ("pdl1_tps", *_LORIS),
+        "lower",
+        _CHANG,
+    ),
+    PublishedScore(
+        "loris_pan_cancer",
+        Message("LORIS, pan-cancer"),
+        _of_record(loris_pan_cancer),
+        ("tmb", "age", *_LORIS),
+        "lower",
+        _CHANG,
+    ),
 )
 SCORES: Final[Mapping[str, PublishedScore]] = MappingProxyType({score.name: score for score in _ALL})
 

@@ -101,7 +101,7 @@ def test_the_table_uses_every_input_and_the_clinical_network_those_of_the_record
 
 
 def test_every_parameter_is_in_one_optimiser_group():
-    for name in ("evidence", "table", "clinical"):
+    for name in ("evidence", "table", "clinical", "tmtv_clinical"):
         network = build_network(name, CONTRACT)
         grouped = [p for group in parameter_groups(network, 1e-3) for p in group["params"]]
         assert len(grouped) == len(list(network.parameters()))

@@ -14,6 +14,7 @@ from training.metrics import (
     auc,
     brier,
     calibration_curve,
+    delong,
     expected_auc,
     harrell,
     integrated_brier,
@@ -275,3 +276,33 @@ def test_without_a_pair_there_is_no_value():
     sample = of([1.0, 2.0, 3.0], [1, 1, 1], draws=5)
     assert np.isnan(auc(sample, np.arange(3.0), 12.0)).all()
     assert np.isnan(Estimate.of(auc(sample, np.arange(3.0), 12.0)).lower)
+
+
+def test_delong_by_hand():
+    """AUC 2/3 and 1: components (1/2, 1/2, 1) and (1, 1/3) of the first, all 1 of the second; variance 1/36 + 1/9."""
+    failed = np.array([True, True, True, False, False])
+    first, second = np.array([3.0, 2, 5, 1, 4]), np.array([3.0, 3, 4, 2, 2])
+    found = delong(failed, first, second)
+    assert (found.patients, found.difference) == (5, pytest.approx(-1 / 3))
+    assert found.error == pytest.approx(np.sqrt(1 / 36 + 1 / 9))
+    assert found.p == pytest.approx(0.3711, abs=1e-4)  # z = -0.8944
+    assert delong(failed, first, np.exp(first)).p == 1.0
+    assert delong(failed[1:4], first[1:4], second[1:4]) is None  # one survivor
+
+
+def test_delong_holds_its_level_and_agrees_with_the_bootstrap():
+    generator = np.random.default_rng(5)
+    known, rejected, errors = generator.normal(size=(400, 120)), 0, []
+    for signal in known:
+        failed = signal + generator.normal(size=120) > 0
+        found = delong(failed, signal + generator.normal(size=120), signal + generator.normal(size=120))
+        rejected += found.p < 0.05
+        errors.append(found.difference / found.error)
+    assert 0.025 < rejected / 400 < 0.08
+    assert 0.9 < np.std(errors) < 1.1
+    months, risk = np.where(failed, 1.0, 20.0), (signal, signal + generator.normal(size=120))
+    sample = Sample.of(months, failed, draws=2000)
+    drawn = auc(sample, risk[0], 12.0) - auc(sample, risk[1], 12.0)
+    found = delong(failed, *risk)
+    assert found.difference == pytest.approx(drawn[0])
+    assert found.error == pytest.approx(drawn[1:].std(), rel=0.15)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from inference.network import IMAGELESS
+from inference.input_contract import LESION_PREFIX
+from inference.network import IMAGELESS, used_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,8 +52,10 @@ def tripod(card: Mapping[str, Any], contract: InputContract, study: TripodStudy)
     """
     synthetic, federation, network = bool(card["synthetic"]), card["federation"], card["network"]
     images = "18F-FDG PET/CT of the whole body before treatment and " if _images(network) else ""
-    measured = ", ".join(term.name for term in contract.quantities)
-    lesions = f"quantities of the lesions ({measured}) and " if measured and network["name"] != "clinical" else ""
+    used = used_inputs(network["config"].get("network", network["name"]), contract)
+    read = [name for name, counts in zip(contract.inputs, used, strict=True) if counts]
+    measured = ", ".join(term.name for term in contract.quantities if f"{LESION_PREFIX}{term.name}" in read)
+    lesions = f"quantities of the lesions ({measured}) and " if measured else ""
     grid = f"{contract.spacing_mm:g} mm grid, SUVbw and HU clipped"
     table = f"lesions by {contract.delineation} or the reader's mask, table by the rules {contract.table_version}"
     prepared = ", ".join([*([grid] if contract.reads_images else []), *([table] if contract.quantities else [])])

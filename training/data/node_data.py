@@ -5,7 +5,8 @@ A folder, named after the site, with
 - `node.json`: format, site, fingerprint of the input contract, numbers of cases, events and delineated cases, and where
   the contract has quantities the version of the rules that measured the lesion tables;
 - `cases.csv`: one row a case: pseudonym, months, event, maker of the scanner, and further columns: the quantities of
-  the lesion table ("lesion:<name>", empty where not measurable) and whether a mask was measured; for simulated
+  the lesion table ("lesion:<name>", empty where not measurable) and whether a mask was measured; the published scores
+  ("score:<name>", empty where an input is missing), which no model reads; for simulated
   patients the true probability of PFS >= 12 months and the tumour volume;
 - `cases/<pseudonym>.npz`: the arrays of a `NodeCase`, without pickles;
 - `report.json`: who was left out and why.
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "fedpet-node-1"
 TRUTH_COLUMN: Final = "true_pfs_12m"  # of cases.csv, for simulated patients only
+SCORE_PREFIX: Final = "score:"  # of the columns of cases.csv with published scores (`fedpet.clinical.scores`)
 FROM_MASK_COLUMN: Final = "lesions_from_mask"  # of cases.csv: 1 where a reader's mask was measured, 0 rules
 VALIDATION_FRACTION: Final = 0.2  # of a centre's patients
 _EVENT = {"0": False, "1": True}
@@ -166,6 +168,7 @@ class PreparedCase:
         vendor: maker of the scanner, as in the PET's headers.
         quantities: of the lesion table, before they were encoded; empty where the contract has none.
         from_mask: whether that table was measured on a reader's mask.
+        scores: published ones by name, None where an input is missing.
     """
 
     case_id: str
@@ -175,13 +178,14 @@ class PreparedCase:
     vendor: str
     quantities: Mapping[str, float | None] = field(default_factory=dict)
     from_mask: bool = False
+    scores: Mapping[str, float | None] = field(default_factory=dict)
 
     def columns(self) -> dict[str, object]:
-        """Columns of cases.csv that say what the lesion table was: not encoded, so that it can be encoded anew."""
-        if not self.quantities:
-            return {}
-        values = {f"{LESION_PREFIX}{name}": "" if x is None else f"{x:.6g}" for name, x in self.quantities.items()}
-        return {FROM_MASK_COLUMN: int(self.from_mask), **values}
+        """Columns of cases.csv: the lesion table, not encoded, so that it can be encoded anew, and published scores."""
+        given = {f"{LESION_PREFIX}{name}": value for name, value in self.quantities.items()}
+        given |= {f"{SCORE_PREFIX}{name}": value for name, value in self.scores.items()}
+        measured = {FROM_MASK_COLUMN: int(self.from_mask)} if self.quantities else {}
+        return {**measured, **{name: "" if value is None else f"{value:.6g}" for name, value in given.items()}}
 
 
 @dataclass(frozen=True)

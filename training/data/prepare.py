@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedpet.clinical.reading import read_table
+from fedpet.clinical.scores import published_scores
 from fedpet.core.errors import StudyError
 from fedpet.core.messages import Message
 from fedpet.core.progress import no_progress, sub_progress
@@ -196,6 +197,7 @@ def prepare_study(
         vendor=study.pet_facts.manufacturer,
         quantities={} if found is None else found.table.values(),
         from_mask=found is not None and found.component_labels is None,
+        scores=published_scores(pairing.record, None if found is None else found.quantities.tmtv_ml),
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from inference.input_contract import BIOMARKERS, ClinicalTerm
+from inference.input_contract import BIOMARKERS, LESION_PREFIX, ClinicalTerm
 from inference.network import IMAGELESS, EvidenceNetwork
 from training.data.node_data import TRUTH_COLUMN, read_node, read_rows
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]
 
-TMTV = "tmtv_ml"  # optional column of cases.csv; else the volume is measured on the delineations
+TMTV = "tmtv_ml"  # optional column of cases.csv; else the volume is that of the lesion table or the delineations
 _TMTV_TERM = ClinicalTerm("tmtv", "number", ("tmtv",), mean=4.1, sd=1.05)  # ln(ml + 3)
 _VOLUME_CONCEPT = "lesion"
 # quantities as the network's biomarkers define them, and the concepts that each is measured on
@@ -122,9 +122,10 @@ class PooledCohort:
         return replace(self, cases=changed, truth=np.full(len(changed), np.nan))
 
     def tmtv(self) -> Floats | None:
-        """(n,) ml, from the column or the delineations; None unless it is known for everybody."""
-        if TMTV in self.columns:
-            volume = self.columns[TMTV]
+        """(n,) ml, from the column, the lesion table or the delineations; None unless it is known for everybody."""
+        column = next((name for name in (TMTV, f"{LESION_PREFIX}{TMTV}") if name in self.columns), None)
+        if column is not None:
+            volume = self.columns[column]
             return volume if np.isfinite(volume).all() else None
         at = self.contract.concepts.index(_VOLUME_CONCEPT) if _VOLUME_CONCEPT in self.contract.concepts else None
         if at is None or not self.has_images or not all(case.supervised[at] for case in self.cases):

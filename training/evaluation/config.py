@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path  # noqa: TC003  pydantic reads the annotations at run time
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fedpet.core.errors import SettingsError
 from fedpet.core.messages import Message
@@ -32,7 +32,7 @@ class HyperparameterGrid(_Section):
 class TrainingSection(_Section):
     """How a network is trained: the same for the federation, the pooled training and each centre alone."""
 
-    network: Literal["evidence", "table", "clinical"] = "evidence"
+    network: Literal["evidence", "table", "clinical", "tmtv_clinical"] = "evidence"
     aggregation: Literal["fedavg", "newton"] | None = None
     config: dict[str, Any] = Field(default_factory=dict)
     rounds: int = Field(default=12, ge=1)
@@ -103,7 +103,7 @@ class EvaluationConfig(_Section):
         quantised: also train with what secure aggregation would send, within centres.
         quantities: further clinical baselines: with the quantities as "measured", and "harmonised" by ComBat.
         model: the network under evaluation and its training.
-        clinical: the same for the clinical baselines.
+        clinical: the same for the clinical baselines; fitted exactly, as the model, where the file does not say it.
         averaged: another federation of the model's inputs, within centres; None: not run.
         private: a federation with differential privacy, within centres; None: not run.
         vendors: maker of the scanner by centre.
@@ -132,6 +132,14 @@ class EvaluationConfig(_Section):
     vendors: dict[str, str] = Field(default_factory=dict)
     references: dict[str, Literal["better", "worse"]] = Field(default_factory=dict)
     leakage: Leakage = Leakage()
+
+    @model_validator(mode="after")
+    def _baselines_as_the_model(self) -> EvaluationConfig:
+        """Baselines of an exactly fitted model are fitted so too, by as many rounds, unless the file says otherwise."""
+        if "clinical" in self.model_fields_set or self.model.method.aggregation.method != "newton":
+            return self
+        fitted = TrainingSection(network="clinical", aggregation="newton", rounds=self.model.rounds)
+        return self.model_copy(update={"clinical": fitted})
 
     @property
     def contract(self) -> InputContract:

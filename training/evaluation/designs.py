@@ -39,6 +39,7 @@ FEDERATED, POOLED, AVERAGE, QUANTISED = "federated", "pooled", "average", "quant
 AVERAGED = "averaged"  # another federation of the same inputs, as FedAvg of a model that is fitted exactly
 PRIVATE = "private"  # a federation with local differential privacy
 CLINICAL, TMTV_CLINICAL = "clinical", "tmtv_clinical"
+MEASURED_TMTV = "measured_tmtv_clinical"  # TMTV of the lesion table, where TMTV_CLINICAL may be told the true one
 QUANTITIES, HARMONISED = "quantities_clinical", "harmonised_clinical"
 SINGLE = "single:"  # followed by the centre's name
 
@@ -86,6 +87,9 @@ class Trainer:
             self.reads[QUANTITIES] = plain.with_quantities(cohort.quantities)
         if "harmonised" in config.quantities:
             self.reads[HARMONISED] = plain.with_quantities(harmonised(cohort, config.holdout_fraction))
+        self._networks = {MEASURED_TMTV: "tmtv_clinical"}  # of baselines that read the lesion table
+        if any(term.name == "tmtv_ml" for term in cohort.contract.quantities):
+            self.reads[MEASURED_TMTV] = plain
         self._progress, self._fits, self._done = progress, fits, 0
 
     def baselines(self, *, unseen: bool = False) -> tuple[str, ...]:
@@ -126,8 +130,9 @@ class Trainer:
 
     def baseline(self, name: str, member: Flags) -> tuple[PooledCohort, list[Fitted]]:
         """A clinical baseline, trained by the federation on some of the patients, and the cohort that it reads."""
-        cohort = self.reads[name]
-        return cohort, self._fit(self.config.clinical, cohort, list(cohort.by_site(member).values()))
+        cohort, training = self.reads[name], self.config.clinical
+        training = training.model_copy(update={"network": self._networks.get(name, training.network)})
+        return cohort, self._fit(training, cohort, list(cohort.by_site(member).values()))
 
     def _fit(
         self, training: TrainingSection, cohort: PooledCohort, centres: Sequence[Patients], *, quantised: bool = False

@@ -6,13 +6,16 @@ import json
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from fedpet.clinical.scores import SCORES
 from fedpet.core.messages import Message, translate_message
+from training.data.node_data import SCORE_PREFIX
 from training.evaluation.designs import (
     AVERAGE,
     AVERAGED,
     CLINICAL,
     FEDERATED,
     HARMONISED,
+    MEASURED_TMTV,
     POOLED,
     PRIVATE,
     QUANTISED,
@@ -38,6 +41,7 @@ _MODELS = {
     AVERAGE: Message("Mean of the centres' own models"),
     CLINICAL: Message("Clinical data only"),
     TMTV_CLINICAL: Message("TMTV and clinical data"),
+    MEASURED_TMTV: Message("TMTV of the lesion table and clinical data"),
     QUANTITIES: Message("Measured quantities and clinical data"),
     HARMONISED: Message("Quantities after ComBat and clinical data"),
     BAYES: Message("Bayes ceiling (the truth)"),
@@ -89,6 +93,11 @@ _CHECKS = {
     "telling_inputs": Message("Inputs that reveal the outcome"),
     "permuted_outcomes": Message("Permuted outcomes: AUC about 0.5"),
 }
+_DELONG = (Message("Outcome known"), Message("DeLong: difference ± SE"), Message("DeLong: p"))
+_DELONG_NOTE = Message(
+    "DeLong's test compares the observed AUCs of the patients whose outcome at the horizon is known, without weights"
+    " for those who are censored before; it is not made where patients are ranked within their centres."
+)
 _STYLE = """
 :root{color-scheme:light}body{font:15px/1.5 system-ui,sans-serif;color:#1d2730;max-width:1240px;margin:2rem auto;
 padding:0 1rem}h1{font-size:1.6rem;margin:.2rem 0}h2{font-size:1.25rem;margin:2.2rem 0 .4rem;border-bottom:2px solid
@@ -280,19 +289,38 @@ def _models(design: Mapping[str, Any], translate: Translate) -> list[str]:
 
 
 def _differences(design: Mapping[str, Any], translate: Translate) -> list[str]:
-    rows = [[escape(translate(_name(name))), _cell(one)] for name, one in design["federated_minus"].items()]
+    tests = design["delong"]
+    rows = [
+        [escape(translate(_name(name))), _cell(one), *_delong(tests.get(name))]
+        for name, one in design["federated_minus"].items()
+    ]
     title = Message("AUC of the federated model less that of …")
+    columns = (Message("Model"), Message("Difference"), *_DELONG)
     return [
         f"<h3>{escape(translate(title))}</h3>",
-        _table([translate(Message("Model")), translate(Message("Difference"))], rows),
+        _table([translate(one) for one in columns], rows),
+        f"<p>{escape(translate(_DELONG_NOTE))}</p>",
     ]
+
+
+def _delong(found: Mapping[str, Any] | None) -> list[str]:
+    """Patients, difference with its standard error, p value; empty cells where it was not tested."""
+    if not found:
+        return ["", "", ""]
+    p = "&lt; 0.001" if found["p"] < 0.001 else f"{found['p']:.3f}"
+    return [str(found["patients"]), f"{found['difference']:+.3f} ± {found['error']:.3f}", p]
 
 
 def _references(design: Mapping[str, Any], translate: Translate) -> list[str]:
     if not design["references"]:
         return []
     rows = [
-        [escape(name), str(one["patients"]), *(_cell(one[part]) for part in ("alone", "model", "difference"))]
+        [
+            escape(translate(_reference_name(name))),
+            str(one["patients"]),
+            *(_cell(one.get(part)) for part in ("alone", "model", "difference")),
+            *_delong(one.get("delong"))[1:],
+        ]
         for name, one in design["references"].items()
     ]
     columns = (
@@ -301,9 +329,15 @@ def _references(design: Mapping[str, Any], translate: Translate) -> list[str]:
         Message("AUC alone"),
         Message("AUC of the federated model"),
         Message("Difference"),
+        *_DELONG[1:],
     )
-    title = Message("Single variables, on the patients in whom they are known")
+    title = Message("Published scores and single variables, on the patients in whom they are known")
     return [f"<h3>{escape(translate(title))}</h3>", _table([translate(one) for one in columns], rows)]
+
+
+def _reference_name(column: str) -> Message:
+    score = SCORES.get(column.removeprefix(SCORE_PREFIX)) if column.startswith(SCORE_PREFIX) else None
+    return Message("{name}", name=column) if score is None else score.label
 
 
 def _curves(design: Mapping[str, Any], translate: Translate) -> list[str]:

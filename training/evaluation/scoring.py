@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedpet.clinical.scores import SCORES
 from inference.calibration import ENDPOINT_MONTHS
 from training.bundle.calibration import INTERVAL_LEVEL
 from training.bundle.conformal import coverage_by_centre
+from training.data.node_data import SCORE_PREFIX
 from training.evaluation.designs import (
     AVERAGE,
     AVERAGED,
     CLINICAL,
     FEDERATED,
+    MEASURED_TMTV,
     POOLED,
     PRIVATE,
     QUANTISED,
@@ -27,6 +30,7 @@ from training.metrics import (
     Sample,
     auc,
     calibration_curve,
+    delong,
     expected_auc,
     harrell,
     integrated_brier,
@@ -186,6 +190,25 @@ class Scores:
         """The federated model against every other one."""
         return {name: self.difference(FEDERATED, name) for name in self.models() if name != FEDERATED}
 
+    def delong(self) -> dict[str, Any]:
+        """DeLong's test of the federated model against every other, on patients whose outcome is known (observed AUC).
+
+        Empty where patients are ranked within their centres only: the test knows of no strata.
+        """
+        if self.sample.group is not None:
+            return {}
+        others = [name for name in self.models() if name != FEDERATED]
+        return {name: self._delong(1 - self.probability(name)) for name in others}
+
+    def _delong(self, risk: Floats) -> dict[str, Any] | None:
+        """The federated model against a risk (m,); nan where it is not known."""
+        federated = 1 - self.probability(FEDERATED)
+        early = self.sample.event & (self.sample.months < self.config.horizon_months)
+        known = early | (self.sample.months >= self.config.horizon_months)
+        known &= np.isfinite(risk) & np.isfinite(federated)
+        found = delong(early[known], federated[known], risk[known])
+        return None if found is None else asdict(found)
+
     def by_centre(self, model: str) -> dict[str, Any]:
         """Metrics of a model, centre by centre."""
         site = self.cohort.site[self.member]
@@ -199,22 +222,33 @@ class Scores:
         }
 
     def references(self) -> dict[str, Any]:
-        """Single columns as risk scores, each beside the federated model on the same patients (observed AUC)."""
-        found = {}
-        for column, direction in self.config.references.items():
-            values = self.cohort.columns[column][self.member]
-            member = np.isfinite(values) & np.isfinite(self.probability(FEDERATED))
-            risk = values if direction == "worse" else -values
-            sample, horizon = self.sample.part(member), self.config.horizon_months
-            alone = auc(sample, risk[member], horizon)
-            model = auc(sample, 1 - self.probability(FEDERATED)[member], horizon)
-            found[column] = {
-                "patients": int(member.sum()),
-                "alone": asdict(Estimate.of(alone)),
-                "model": asdict(Estimate.of(model)),
-                "difference": asdict(Estimate.of(model - alone)),
-            }
-        return found
+        """Published scores and the columns of the configuration as risk scores, each beside the federated model."""
+        published = {
+            f"{SCORE_PREFIX}{name}": "worse" if score.worse == "higher" else "better" for name, score in SCORES.items()
+        }
+        ranking = {name: way for name, way in published.items() if name in self.cohort.columns}
+        ranking |= self.config.references
+        return {column: self._reference(column, direction) for column, direction in ranking.items()}
+
+    def _reference(self, column: str, direction: str) -> dict[str, Any]:
+        """A column beside the federated model on the same patients (observed AUC)."""
+        values = self.cohort.columns[column][self.member]
+        risk = values if direction == "worse" else -values
+        member = np.isfinite(values) & np.isfinite(self.probability(FEDERATED))
+        sample, horizon = self.sample.part(member), self.config.horizon_months
+        counted = {"patients": int(member.sum())}
+        early = int((sample.event & (sample.months < horizon)).sum())
+        if min(early, int((sample.months >= horizon).sum())) < _LEAST:
+            return counted | {"too_few": True}
+        alone = auc(sample, risk[member], horizon)
+        model = auc(sample, 1 - self.probability(FEDERATED)[member], horizon)
+        return {
+            **counted,
+            "alone": asdict(Estimate.of(alone)),
+            "model": asdict(Estimate.of(model)),
+            "difference": asdict(Estimate.of(model - alone)),
+            "delong": None if sample.group is not None else self._delong(risk),
+        }
 
     def conformal_sets(self, thresholds: Floats) -> dict[str, Any]:
         """Coverage of the federated sets, overall and by centre; `thresholds` (n, E) as in `DesignPredictions`."""
@@ -288,7 +322,8 @@ def score(
         grouped: rank patients only against those of their own centre.
     """
     scores = Scores(cohort, answers, config, grouped=grouped)
-    detailed = [name for name in (FEDERATED, POOLED, CLINICAL, TMTV_CLINICAL) if name in answers.survival]
+    described = (FEDERATED, POOLED, CLINICAL, TMTV_CLINICAL, MEASURED_TMTV)
+    detailed = [name for name in described if name in answers.survival]
     return {
         "patients": int(answers.member.sum()),
         "events": int(scores.sample.event.sum()),
@@ -300,6 +335,7 @@ def score(
         "models": {name: scores.metrics(name) for name in scores.models()},
         "integrated_brier_without_covariates": scores.reference_brier(),
         "federated_minus": scores.differences(),
+        "delong": scores.delong(),
         "curves": {name: scores.curves(name) for name in detailed},
         "decision_of_all": scores.decision_of_all(),
         "by_centre": {name: scores.by_centre(name) for name in detailed},

@@ -83,7 +83,7 @@ class TaskRules(_Table):
             scaled down.
     """
 
-    networks: tuple[str, ...] = ("evidence", "table", "clinical")
+    networks: tuple[str, ...] = ("evidence", "table", "clinical", "tmtv_clinical")
     statistics: bool = True
     rounds: int = Field(default=1000, ge=0)
     statistics_requests: int = Field(default=5, ge=0)
@@ -218,7 +218,9 @@ class NodePolicy(_Table):
 OPEN_POLICY: Final = NodePolicy(
     data=DataRules(minimum_training=1, minimum_losses=1, minimum_cell=1),
     peers=PeerRules(masked=False, minimum_sites=1),
-    tasks=TaskRules(networks=("evidence", "table", "clinical"), rounds=1_000_000, statistics_requests=1_000_000),
+    tasks=TaskRules(
+        networks=("evidence", "table", "clinical", "tmtv_clinical"), rounds=1_000_000, statistics_requests=1_000_000
+    ),
 )
 """Of the nodes of a simulation, whose patients lie on this machine anyway."""
 

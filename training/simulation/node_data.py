@@ -17,6 +17,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from fedpet.clinical.reading import read_table
+from fedpet.clinical.scores import published_scores
 from fedpet.core.messages import Message
 from fedpet.core.progress import no_progress
 from fedpet.core.pseudonyms import pseudonym
@@ -173,7 +174,14 @@ def _without_images(
     case: SimulatedCase, row: Pairing, case_id: str, node: Path, contract: InputContract
 ) -> PreparedCase:
     write_case(node, case_id, case_without_images(row, contract))
-    return PreparedCase(case_id, row.outcome.months, row.outcome.event, delineated=False, vendor=case.site.vendor)
+    return PreparedCase(
+        case_id,
+        row.outcome.months,
+        row.outcome.event,
+        delineated=False,
+        vendor=case.site.vendor,
+        scores=published_scores(row.record),
+    )
 
 
 def unwritten_study(

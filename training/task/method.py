@@ -240,7 +240,7 @@ class FederatedMethod(BaseModel):
 
 def usual_aggregation(network: str) -> Literal["fedavg", "newton"]:
     """The aggregation of a network unless another is named."""
-    return "newton" if network == "table" else "fedavg"
+    return "newton" if network in {"table", "tmtv_clinical"} else "fedavg"
 
 
 UNPROTECTED_METHOD = FederatedMethod(privacy=Privacy(secure_aggregation="none"))

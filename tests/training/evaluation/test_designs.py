@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from typer.testing import CliRunner
 
 from fedpet.core.errors import OutputError, SettingsError
@@ -74,15 +75,15 @@ nice = "SIEMENS"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, training_nodes):
-    """Node data and a configuration; the column "lymph" is the outcome with noise, for some of the patients."""
+    """Node data and a configuration; "lymph" is the outcome for some of the patients, "score:loris" chance for all."""
     root = tmp_path_factory.mktemp("evaluation")
     contract = training_nodes.small_contract()
     for site, cases in SITES.items():
         table = training_nodes.write_node(root / site, contract, cases, seed=cases) / "cases.csv"
         header, *rows = table.read_text().splitlines()
         cells = [f"{30 - float(row.split(',')[1]):.2f}" if number % 3 else "" for number, row in enumerate(rows)]
-        lines = [f"{row},{cell}" for row, cell in zip(rows, cells, strict=True)]
-        table.write_text("\n".join([f"{header},lymph", *lines]) + "\n")
+        lines = [f"{row},{cell},{number % 7}" for number, (row, cell) in enumerate(zip(rows, cells, strict=True))]
+        table.write_text("\n".join([f"{header},lymph,score:loris", *lines]) + "\n")
     (root / "evaluation.toml").write_text(CONFIG)
     return root
 
@@ -237,6 +238,23 @@ def test_columns_rank_beside_the_model(report):
     assert found["patients"] == sum(count - len(range(0, count, 3)) for count in SITES.values())
     assert found["alone"]["value"] == pytest.approx(1.0)
     assert found["difference"]["value"] < 0
+
+
+def test_published_scores_stand_beside_the_model_with_delongs_test(report):
+    within, unseen = (report["designs"][name] for name in ("within_centre", "leave_one_centre_out"))
+    found = within["references"]["score:loris"]
+    assert found["patients"] == within["patients"]
+    assert found["alone"]["lower"] < 0.5 < found["alone"]["upper"]
+    tested = found["delong"]
+    assert 0 < tested["patients"] < found["patients"]  # not those who are censored before 12 months
+    assert tested["p"] == pytest.approx(2 * norm.sf(abs(tested["difference"]) / tested["error"]))
+    assert tested["difference"] == pytest.approx(found["difference"]["value"], abs=0.1)
+    assert set(within["delong"]) == set(within["federated_minus"])
+    assert within["delong"]["bayes"]["difference"] < 0
+    assert (unseen["delong"], unseen["references"]["score:loris"]["delong"]) == ({}, None)  # ranked within centres
+    html = page(report, "en")
+    assert "LORIS for NSCLC" in html
+    assert "DeLong: p" in html
 
 
 def test_quantisation_changes_little(report, cohort):

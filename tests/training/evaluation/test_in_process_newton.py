@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from inference.input_contract import default_contract
+from inference.input_contract import default_contract, table_contract
 from training.bundle.held_out import scores
 from training.data.node_data import read_node
-from training.evaluation.designs import AVERAGED, CLINICAL, FEDERATED, POOLED, QUANTISED
+from training.evaluation.cohort import pool_node_data
+from training.evaluation.config import read_config
+from training.evaluation.designs import AVERAGED, CLINICAL, FEDERATED, MEASURED_TMTV, POOLED, QUANTISED, Trainer
 from training.evaluation.in_process_newton import fit_newton
 from training.evaluation.run import evaluate
 from training.task.method import UNPROTECTED_METHOD, Aggregation
@@ -85,6 +87,26 @@ def test_the_calibration_comes_from_all_patients_out_of_fold(folder, task):
     score, _ = scores(fitted.network, [case for node in nodes for case in node.cases])
     assert np.std(score) > 0.4
     assert fit.state.remaining < 1e-3
+
+
+def test_the_measured_volume_beside_the_record_is_a_baseline_of_the_same_fit(tmp_path, training_nodes):
+    """With the lesion table in the contract; no section says how the baselines are trained."""
+    contract = table_contract()
+    contract.write(tmp_path / "contract.json")
+    for site, cases in {"nice": 60, "lyon": 50, "dijon": 40}.items():
+        training_nodes.write_node(tmp_path / site, contract, cases, seed=cases)
+    (tmp_path / "evaluation.toml").write_text(CONFIG.split("[clinical]", maxsplit=1)[0])
+    config = read_config(tmp_path / "evaluation.toml")
+    assert config.clinical.method.aggregation.method == "newton"
+    cohort = pool_node_data(config.nodes, config.contract)
+    trainer = Trainer(cohort, config, lambda *_: None, 1)
+    assert set(trainer.reads) == {CLINICAL, MEASURED_TMTV}
+    for name, volume in ((CLINICAL, False), (MEASURED_TMTV, True)):
+        _, (fitted,) = trainer.baseline(name, np.ones(150, bool))
+        weights = dict(zip(contract.inputs, fitted.network.head.clinical.weight[0].tolist(), strict=True))
+        assert (weights["lesion:tmtv_ml"] != 0) is volume
+        assert weights["lesion:dmax_mm"] == 0
+        assert weights["age"] != 0
 
 
 def test_a_task_without_an_exact_fit_is_none(task):

@@ -96,7 +96,7 @@ def test_what_cannot_be_a_sum_is_not_sent(change):
         VALUES.encode({**site(5, 1), **change}, 20, masked=True)
 
 
-@pytest.mark.parametrize("network", ["evidence", "table", "clinical", STATISTICS])
+@pytest.mark.parametrize("network", ["evidence", "table", "clinical", "tmtv_clinical", STATISTICS])
 def test_the_vector_is_the_first_parameter_and_its_first_entry_tells_nothing(training_nodes, network):
     """Fed-BioMed's test for incomplete sums uncovers the first entry of every site."""
     task = TrainingTask(contract=training_nodes.small_contract(), network=network, method=FederatedMethod())
