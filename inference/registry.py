@@ -319,6 +319,15 @@ class Registry:
             draft.replace(self.folder / "registry.json")
 
 
+def bundle_in(folder: Path | None, settings: Settings) -> Bundle:
+    """The bundle in a folder; where no folder is named, the model in force.
+
+    Raises:
+        BundleError: the bundle must not be used.
+    """
+    return Bundle.load(folder) if folder else Registry.of(settings).in_force()
+
+
 def evaluation_of(bundle: Bundle) -> dict[str, Any] | None:
     """The evaluation report of a bundle: the file in its folder, else the one in its card; None where there is neither.
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from app.cases.options import CaseOptions
 from app.cases.store import require_shown
 from app.cases.tables import digest_of
-from inference.bundle.storage import Bundle
 from inference.registry import Registry
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from app.audit.trail import AuditTrail
     from app.cases.tables import Case
     from fedpet.core.settings import Settings
+    from inference.bundle.storage import Bundle
     from inference.registry import RegisteredModel
 
 
@@ -25,15 +25,6 @@ def answering_model_digest(case: Case) -> str:
     """The digest of the model that answered a case; "" where none has yet."""
     result = case.stored_result
     return "" if result is None else result.prediction.model.digest
-
-
-def bundle_in(folder: Path | None, settings: Settings) -> Bundle:
-    """The bundle in a folder; where no folder is named, the model in force.
-
-    Raises:
-        BundleError: the bundle must not be used.
-    """
-    return Bundle.load(folder) if folder else Registry.of(settings).in_force()
 
 
 def bundle_for(case: Case, settings: Settings) -> Bundle:

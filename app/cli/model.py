@@ -24,7 +24,7 @@ Json = Annotated[bool, typer.Option("--json", help="Write only JSON to standard 
 @commands.command()
 def show(folder: Folder = None, json: Json = False) -> None:
     """Print the model card."""
-    from app.cases.model_choice import bundle_in
+    from inference.registry import bundle_in
 
     with reported(as_json=json):
         bundle = bundle_in(folder, load_settings())
@@ -37,8 +37,8 @@ def show(folder: Folder = None, json: Json = False) -> None:
 @commands.command()
 def verify(folder: Folder = None, json: Json = False) -> None:
     """Check every checksum, the contract's fingerprint and that the network opens."""
-    from app.cases.model_choice import bundle_in
     from inference.engine import Engine
+    from inference.registry import bundle_in
 
     with reported(as_json=json):
         bundle = bundle_in(folder, load_settings())

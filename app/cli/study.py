@@ -263,11 +263,11 @@ def predict(
     json: Json = False,
 ) -> None:
     """Predict progression-free survival from a study and a clinical record, explain it and write the report."""
-    from app.cases.model_choice import bundle_in
     from app.cases.pipeline import CaseOutput, predict_study
     from app.cases.result_json import result_json
     from fedpet.clinical.reading import read_record
     from inference.record_concordance import RecordConfirmation
+    from inference.registry import bundle_in
 
     with reported(as_json=json):
         _require_unused(out)

@@ -40,11 +40,11 @@ def batch(
     json: Json = False,
 ) -> None:
     """Predict many studies, on all cores; what one run did, the next one keeps."""
-    from app.cases.model_choice import bundle_in
     from app.cases.pipeline import CaseOutput
     from app.cli.batch.run import BatchPlan, State, run_batch
     from app.cli.batch.summary import count_states, write_summary
     from app.cli.batch.worklist import read_worklist, write_key
+    from inference.registry import bundle_in
     from training.data.process_pool import all_cores
 
     with reported(as_json=json):

@@ -16,7 +16,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy import ndimage, signal
+from scipy import ndimage
 
 from fedpet.core.messages import Message
 from fedpet.imaging.quality.mask_moves import all_turns, shift, stay, usual_faults
@@ -246,7 +246,9 @@ def _best_shift(on: _Placement) -> tuple[Message, Move]:
         for index, sign in ((region.inside, 1.0), (region.near, -1.0)):
             places = np.minimum(index // factor, np.array(kernel.shape) - 1)
             np.add.at(kernel, tuple(places.T), sign * region.weight / max(1, len(index)))
-    found = signal.fftconvolve(uptake, kernel[::-1, ::-1, ::-1], mode="full")
+    from scipy.signal import fftconvolve  # noqa: PLC0415  half a second, which no other check needs
+
+    found = fftconvolve(uptake, kernel[::-1, ::-1, ::-1], mode="full")
     peaks = np.argwhere((found == ndimage.maximum_filter(found, 3)) & (found > 0))
     peaks = peaks[np.argsort(-found[tuple(peaks.T)])][:_PEAKS]
     by = [(peak - np.array(kernel.shape) + 1) * factor for peak in peaks] or [np.zeros(3, int)]
