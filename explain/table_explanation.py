@@ -21,7 +21,7 @@ from explain.sanity_checks import (
 from explain.voxel_credit import credit_map
 from fedpet.core.messages import Message
 from inference.engine import Engine
-from inference.preprocessing import blank_image
+from inference.missing_inputs import input_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,8 +85,7 @@ def table_score(bundle: Bundle, record: ClinicalRecord, prediction: Prediction) 
     """The score of the patient as the graph that answers computes it: its terms for inputs of 1 are the weights."""
     if prediction.table is None:
         raise ValueError("a model of the lesion table predicts with its table")
-    ones = np.ones(len(bundle.contract.inputs), np.float32)
-    weights = Engine(bundle, provider="cpu", threads=1).run(blank_image(bundle.contract), ones).contributions
+    weights = input_weights(Engine(bundle, provider="cpu", threads=1), bundle.contract)
     return TableScore(bundle.contract, weights, record, prediction.table)
 
 

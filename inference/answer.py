@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from inference.abstention import table_reason
 from inference.encoding import encode
 from inference.input_contract import BIOMARKERS
+from inference.missing_inputs import unknown_variance
 from inference.preprocessing import blank_image
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Answer:
         risk_group: third of the training cohort that the score falls into.
         risk_score: calibrated linear predictor (log hazard scale); higher is worse.
         contributions: additive terms of the uncalibrated score by input; image biomarkers as "image:<name>".
+        centre: whose calibration it is, see `inference.prediction.Prediction`.
         abstained: why the model abstains from a patient with such lesions: the rest is then an extrapolation.
     """
 
@@ -37,13 +39,23 @@ class Answer:
     risk_group: RiskGroup
     risk_score: float
     contributions: dict[str, float]
+    centre: str | None
     abstained: Message | None = None
 
     @classmethod
-    def of(cls, output: EngineOutput, bundle: Bundle, abstained: Message | None = None) -> Answer:
-        """Read the output of the network with the bundle's calibration."""
+    def of(
+        cls, output: EngineOutput, bundle: Bundle, abstained: Message | None = None, *, unknown: float = 0.0
+    ) -> Answer:
+        """Read the output of the network with the bundle's calibration.
+
+        Args:
+            output: of the network.
+            bundle: whose network it is.
+            abstained: why the model abstains.
+            unknown: variance of the score by what is missing, see `inference.missing_inputs.unknown_variance`.
+        """
         calibration, contract = bundle.calibration, bundle.contract
-        curve = calibration.survival(output.hazard_logits, output.score, contract.month_edges)
+        curve = calibration.survival(output.hazard_logits, output.score, contract.month_edges, unknown=unknown)
         biomarkers = [f"image:{name}" for name in BIOMARKERS] if len(output.biomarkers) else []
         names = [*contract.inputs, *biomarkers]
         return cls(
@@ -52,6 +64,7 @@ class Answer:
             risk_group=calibration.risk_group(output.score),
             risk_score=calibration.score(output.score),
             contributions={name: float(x) for name, x in zip(names, output.contributions, strict=True)},
+            centre=None if calibration.between_centres is None else calibration.centre,
             abstained=abstained,
         )
 
@@ -76,4 +89,5 @@ def answer(
     contract = bundle.contract
     clinical = encode(record, contract, table).values
     output = engine.run(blank_image(contract), clinical)
-    return Answer.of(output, bundle, table_reason(table, clinical, contract, confirmed=confirmed))
+    reason = table_reason(table, clinical, contract, confirmed=confirmed)
+    return Answer.of(output, bundle, reason, unknown=unknown_variance(record, contract, engine, table))

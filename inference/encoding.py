@@ -62,6 +62,17 @@ def missing_variables(record: ClinicalRecord, contract: InputContract) -> tuple[
     return tuple(name for name in contract.variables if getattr(record, name) is None)
 
 
+def missing_terms(
+    record: ClinicalRecord, contract: InputContract, table: LesionTable | None = None
+) -> tuple[tuple[ClinicalTerm, ...], tuple[QuantityTerm, ...]]:
+    """Terms of the record, and of the lesion table, that are missing for a patient; arguments as for `encode`."""
+    clinical = tuple(term for term in contract.terms if _value(record, term) is None)
+    if not contract.quantities:
+        return clinical, ()
+    values = _measured(table, contract)
+    return clinical, tuple(term for term in contract.quantities if values[term.name] is None)
+
+
 def encode_quantities(values: Mapping[str, float | None], terms: Sequence[QuantityTerm]) -> list[float]:
     """Encode quantities of a lesion table: the terms, then their flags.
 

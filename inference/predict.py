@@ -27,6 +27,7 @@ from inference.encoding import encode, missing_variables
 from inference.engine import Engine
 from inference.lesion_map import lesion_map
 from inference.measured_lesions import measure_lesions
+from inference.missing_inputs import unknown_variance
 from inference.prediction import ModelReference, Prediction, PredictionOrigin
 from inference.preprocessing import model_grid, model_image
 from inference.record_concordance import JoinedRecord
@@ -148,7 +149,8 @@ class _Request:
             pet_seen = remove_uptake(study.pet, found.component_labels, found.excluded)
             output = self.engine.run(model_image(replace(study, pet=pet_seen), contract), clinical)
         reason = output_reason(output, contract, found.quantities, confirmed=found.confirmed)
-        return _Seen(found, Answer.of(output, self.model), reason, pet_seen)
+        unknown = unknown_variance(self.record, contract, self.engine)
+        return _Seen(found, Answer.of(output, self.model, unknown=unknown), reason, pet_seen)
 
     def _measure(self, model_map: Volume | None) -> MeasuredLesions:
         return measure_lesions(
@@ -193,6 +195,7 @@ def _prediction(seen: _Seen, request: _Request) -> Prediction:
         risk_group=answered.risk_group if answered else None,
         risk_score=answered.risk_score if answered else None,
         interval_level=model.calibration.interval_level,
+        centre=answered.centre if answered else None,
         missing=missing_variables(request.record, model.contract),
         contributions=answered.contributions if answered else {},
         quantities=found.quantities,

@@ -127,6 +127,8 @@ class Prediction:
         painted_out: ids of the components that the reader excluded, whose uptake was removed from the PET of the model.
         pet_seen: the PET as the model saw it, where uptake was removed; None: the PET of the study.
         table: the lesions and the uptake of healthy organs; what a model of the lesion table answers from.
+        centre: whose calibration answered; "" for a centre that the model does not know, so that the interval holds how
+            far centres differ; None where the bundle says nothing of centres, and the interval leaves that out.
     """
 
     model: ModelReference
@@ -146,6 +148,7 @@ class Prediction:
     painted_out: tuple[int, ...] = ()
     pet_seen: Volume | None = None
     table: LesionTable | None = None
+    centre: str | None = None
 
     def __repr__(self) -> str:
         answer = [str(self.abstained)] if self.abstained else [_in_short(one) for one in self.endpoints]

@@ -325,7 +325,8 @@ def bundle_in(folder: Path | None, settings: Settings) -> Bundle:
     Raises:
         BundleError: the bundle must not be used.
     """
-    return Bundle.load(folder) if folder else Registry.of(settings).in_force()
+    bundle = Bundle.load(folder) if folder else Registry.of(settings).in_force()
+    return bundle.at(settings.model_centre)
 
 
 def evaluation_of(bundle: Bundle) -> dict[str, Any] | None:

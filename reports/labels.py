@@ -9,7 +9,7 @@ from fedpet.imaging.study import CheckStatus
 from inference.record_concordance import Agreement, RecordConfirmation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from fedpet.imaging.anatomy.reference_uptake import ReferenceOrgan
     from inference.prediction import ConformalAnswer, EndpointName, RiskGroup
@@ -158,8 +158,42 @@ def radiopharmaceutical(name: str, code: str) -> Message:
     return Message("{name}", name=name) if name else Message("not stated")
 
 
-def meaning_of_answer(level: str) -> Message:
-    """What the answer of a conformal set guarantees; `level` is written in per cent."""
+def meaning_of_interval(level: str, *, missing: Sequence[str], centre: str | None) -> tuple[Message, ...]:
+    """What the interval of a probability covers, and what it does not.
+
+    Args:
+        level: of the interval, written in per cent.
+        missing: variables that the record lacks (`inference.prediction.Prediction.missing`).
+        centre: whose calibration answered (`inference.prediction.Prediction.centre`).
+    """
+    known = Message(
+        "{level} interval: how well this answer is known, not how much two patients with the same data differ. It holds"
+        " the uncertainty of the calibration.",
+        level=level,
+    )
+    lacking = [Message("It is wider by what the missing variables could change.")] if missing else []
+    if centre is None:
+        where = Message("This model does not say how far centres differ; the interval leaves that out.")
+    elif centre:
+        where = Message("Calibrated for the centre {centre}.", centre=centre)
+    else:
+        where = Message("It is wider by how far centres differ: the model has not been calibrated at this centre.")
+    return (known, *lacking, where)
+
+
+def meaning_of_answer(level: str, *, by_outcome: bool) -> Message:
+    """What the answer of a conformal set guarantees.
+
+    Args:
+        level: written in per cent.
+        by_outcome: for each outcome by itself, as bundles do that know how far centres differ.
+    """
+    if by_outcome:
+        return Message(
+            "Answer: holds what happens in {level} of those who progress and in {level} of those who do not;"
+            " indeterminate: the model does not separate the two outcomes.",
+            level=level,
+        )
     return Message(
         "Answer: holds what happens in {level} of patients; indeterminate: the model does not separate the two"
         " outcomes.",

@@ -22,6 +22,14 @@ _METRICS: tuple[tuple[Message, tuple[str, ...]], ...] = (
     ),
     (Message("C-index"), ("metrics.c_index", "evaluation.observed_c_index.model")),
     (Message("Answers at 12 months that hold the outcome"), ("evaluation.conformal_sets.pfs_12m.all.coverage",)),
+    (
+        Message("The same, of those without progression"),
+        ("evaluation.conformal_sets.pfs_12m.all.by_outcome.free",),
+    ),
+    (
+        Message("The same, of those who progress"),
+        ("evaluation.conformal_sets.pfs_12m.all.by_outcome.progression",),
+    ),
     (Message("Indeterminate answers at 12 months"), ("evaluation.conformal_sets.pfs_12m.all.indeterminate",)),
 )
 

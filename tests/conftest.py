@@ -131,7 +131,7 @@ def untrained_bundle(tmp_path_factory):
     import torch
 
     from inference.bundle.storage import write_bundle
-    from inference.calibration import RiskCalibration
+    from inference.calibration import RiskCalibration, SetLimits
     from inference.input_contract import default_contract
     from inference.network import build_network
     from training.bundle.export import export_onnx, serialized_parameters
@@ -147,7 +147,7 @@ def untrained_bundle(tmp_path_factory):
         weights=serialized_parameters(network),
         contract=contract,
         calibration=RiskCalibration(
-            0.0, 1.0, (0.0,) * 4, covariance, 0.80, rates, (-0.2, 0.2), dict.fromkeys(rates, 0.6)
+            0.0, 1.0, (0.0,) * 4, covariance, 0.80, rates, (-0.2, 0.2), dict.fromkeys(rates, SetLimits(0.6, 0.6))
         ),
         card={"name": "untrained", "version": "0", "synthetic": True},
     )

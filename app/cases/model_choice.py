@@ -37,7 +37,7 @@ def bundle_for(case: Case, settings: Settings) -> Bundle:
     """
     registry = Registry.of(settings)
     digest = CaseOptions.from_json(case.options).model or answering_model_digest(case)
-    return registry.find(digest) if digest else registry.in_force()
+    return (registry.find(digest) if digest else registry.in_force()).at(settings.model_centre)
 
 
 def digest_of_models(held: Sequence[RegisteredModel]) -> str:

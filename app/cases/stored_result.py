@@ -276,6 +276,7 @@ class StoredPrediction(_Stored):
     quantities: StoredQuantities
     components: tuple[StoredComponent, ...] = ()
     painted_out: tuple[int, ...] = ()
+    centre: str | None = None
 
     def endpoint(self, name: str) -> StoredEndpoint | None:
         """The endpoint of this name, or None where the model abstained."""

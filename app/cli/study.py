@@ -325,7 +325,7 @@ def _record_confirmation(concordance: RecordConcordance, bundle: Bundle) -> None
 
 
 def _show_prediction(result: CaseResult, language: Language) -> None:
-    from reports.labels import ENDPOINTS, VERDICTS
+    from reports.labels import ENDPOINTS, VERDICTS, meaning_of_interval
 
     prediction = result.prediction
     if prediction.model.synthetic:
@@ -346,6 +346,10 @@ def _show_prediction(result: CaseResult, language: Language) -> None:
             cohort=one.base_rate,
         )
         say(interval, language)
+    if prediction.endpoints:
+        level = f"{prediction.interval_level:.0%}"
+        for sentence in meaning_of_interval(level, missing=prediction.missing, centre=prediction.centre):
+            say(sentence, language)
     quantities = prediction.quantities
     measured = Message(
         "{n} lesions, TMTV {tmtv:.1f} ml, SUVmax {suv:.1f} ({method}); computed on {provider}",

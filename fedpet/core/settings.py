@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     )
     language: Literal["fr", "en"] = Field(default="fr", description="Language of reports and of the application.")
     centre: str = Field(default="", description="Name of the centre printed on the report.")
+    model_centre: str = Field(
+        default="",
+        description="Name of this centre among those that the model is calibrated for; empty widens the intervals.",
+    )
     report_signer: Path | None = Field(
         default=None, description="PKCS#12 file whose certificate seals signed reports; empty leaves them unsealed."
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +74,10 @@ class Bundle:
     def weights(self) -> Path:
         """The network's parameters for torch."""
         return self.folder / "weights.safetensors"
+
+    def at(self, centre: str) -> Bundle:
+        """The bundle with the calibration of a centre of its federation, see `RiskCalibration.at`."""
+        return replace(self, calibration=self.calibration.at(centre))
 
     @staticmethod
     def load(folder: Path) -> Bundle:

@@ -10,7 +10,7 @@ from reportlab.platypus import Spacer
 from explain.figures.case_figures import mip_with_lesions
 from fedpet.core.messages import Message
 from inference.prediction import RiskGroup
-from reports.labels import ENDPOINTS, RISK_GROUPS, VERDICTS, meaning_of_answer
+from reports.labels import ENDPOINTS, RISK_GROUPS, VERDICTS, meaning_of_answer, meaning_of_interval
 from reports.pdf.charts import gauge, risk_boxes, survival_chart
 from reports.pdf.images import embed_image
 from reports.pdf.style import VERMILION, columns, grid, panel, paragraph
@@ -64,14 +64,11 @@ def _answered(
         [37 * mm, _LEFT - 43 * mm],
     )
     notes = [
-        Message(
-            "Line: this patient. Band: {level} interval, from the uncertainty of the calibration; it does not cover"
-            " what distinguishes two patients with the same data. Diamond: the whole training cohort.",
-            level=level,
-        )
+        Message("Line: this patient. Band: {level} interval. Diamond: the whole training cohort.", level=level),
+        *meaning_of_interval(level, missing=prediction.missing, centre=prediction.centre),
     ]
     if any(one.verdict for one in prediction.endpoints):
-        notes.append(meaning_of_answer(level))
+        notes.append(meaning_of_answer(level, by_outcome=prediction.centre is not None))
     scale = ". ".join(locale.translate(part) for part in (interval, base))
     return [
         panel([headline, Spacer(0, 2 * mm), Figure(gauge(endpoint, locale, width=_LEFT - 8 * mm), scale)], _LEFT),

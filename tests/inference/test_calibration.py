@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from inference.calibration import RiskCalibration, design, in_conformal_set
+from inference.calibration import CentreCalibration, RiskCalibration, SetLimits, design, in_conformal_set
 
 EDGES = (0.0, 1.5, 3.0, 4.5, 6.0, 9.0, 12.0, 18.0, 24.0)
 NONE = np.zeros((6, 6))
@@ -11,9 +12,8 @@ RATES = {"pfs_12m": 0.4, "dcb_6m": 0.55, "early_failure_3m": 0.25}
 
 
 def calibration(a=0.0, b=1.0, shifts=(0.0,) * 4, covariance=NONE, thresholds=None):
-    return RiskCalibration(
-        a, b, shifts, tuple(map(tuple, covariance.tolist())), 0.80, RATES, (-0.3, 0.4), thresholds or {}
-    )
+    limits = {name: SetLimits.of(value) for name, value in (thresholds or {}).items()}
+    return RiskCalibration(a, b, shifts, tuple(map(tuple, covariance.tolist())), 0.80, RATES, (-0.3, 0.4), limits)
 
 
 def test_json_round_trip():
@@ -105,8 +105,10 @@ def test_verdict_is_the_set_of_outcomes_that_are_likely_enough(probability, verd
 
 def test_a_set_is_never_empty():
     probability = np.linspace(0, 1, 1001)
-    assert np.any(in_conformal_set(probability, 0.5), axis=0).all()
-    assert not np.any(in_conformal_set(probability, 0.49), axis=0).all()  # which is why no threshold is below 0.5
+    assert np.any(in_conformal_set(probability, SetLimits(0.3, 0.7)), axis=0).all()
+    assert not np.any(
+        in_conformal_set(probability, SetLimits(0.3, 0.69)), axis=0
+    ).all()  # which is why limits sum to 1 at least
 
 
 def test_another_format_is_refused():
@@ -121,3 +123,33 @@ def test_another_format_is_refused():
 )
 def test_risk_group(raw, group):
     assert calibration().risk_group(raw) == group
+
+
+def test_what_is_missing_and_how_far_centres_differ_widen_the_interval():
+    known = calibration(b=2.0, covariance=np.diag([0.04, 0, 0, 0, 0, 0]))
+    at = (np.full(8, -1.5), 0.0, EDGES)
+    missing, elsewhere = known.survival(*at, unknown=0.1), replace(known, between_centres=0.4).survival(*at)
+    wide = calibration(b=2.0, covariance=np.diag([0.44, 0, 0, 0, 0, 0])).survival(*at)
+    assert missing == elsewhere == wide
+    assert known.survival(*at).probability == wide.probability
+    assert np.all(np.array(wide.lower[1:]) < known.survival(*at).lower[1:])
+
+
+def test_a_centre_of_the_federation_has_its_own_intercept_and_limits():
+    own = CentreCalibration(0.3, 0.01, {"dcb_6m": SetLimits(0.5, 0.9)})
+    told = replace(calibration(thresholds={"dcb_6m": 0.7}), between_centres=0.09, centres={"Lyon": own})
+    assert RiskCalibration.from_json(json.loads(json.dumps(told.to_json()))) == told
+    there = told.at("Lyon")
+    assert (there.a, there.covariance[0][0], there.between_centres) == (0.3, 0.01, 0.0)
+    assert (told.verdict("dcb_6m", 0.6), there.verdict("dcb_6m", 0.6)) == ("indeterminate", "indeterminate")
+    assert (told.verdict("dcb_6m", 0.75), there.verdict("dcb_6m", 0.75)) == ("free", "indeterminate")
+    assert there.at("Lyon") == there
+    assert told.at("Paris") == told
+
+
+def test_a_bundle_of_an_earlier_version_has_one_limit_and_says_nothing_of_centres():
+    told = calibration(thresholds={"dcb_6m": 0.7}).to_json()
+    before = {key: value for key, value in told.items() if key not in {"between_centres", "centres", "centre"}}
+    read = RiskCalibration.from_json(before | {"format": "fedpet.calibration/2", "thresholds": {"dcb_6m": 0.7}})
+    assert read.thresholds == {"dcb_6m": SetLimits(0.7, 0.7)}
+    assert (read.between_centres, read.centres) == (None, {})

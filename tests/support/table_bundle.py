@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto, checker, helper, numpy_helper
 
 from inference.bundle.storage import Bundle, write_bundle
-from inference.calibration import RiskCalibration
+from inference.calibration import RiskCalibration, SetLimits
 from inference.input_contract import InputContract, table_contract
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def table_bundle(folder: Path, weights: Mapping[str, float] | None = None) -> Bu
         weights=b"",
         contract=contract,
         calibration=RiskCalibration(
-            0.0, 1.0, (0.0,) * 4, covariance, 0.80, _RATES, (-0.2, 0.2), dict.fromkeys(_RATES, 0.6)
+            0.0, 1.0, (0.0,) * 4, covariance, 0.80, _RATES, (-0.2, 0.2), dict.fromkeys(_RATES, SetLimits(0.6, 0.6))
         ),
         card={"name": "table", "version": "0", "synthetic": True},
     )

@@ -70,7 +70,7 @@ def write_model_bundle(
     network, contract = trained.networks[MODEL], trained.runs[MODEL].task.contract
     score, logits = scores(network, cases[:1])
     nodes, baseline = trained.histories[MODEL]["final"], logits[0] - score[0]
-    calibration = calibrate(nodes.values(), baseline, contract.month_edges)
+    calibration = calibrate(nodes, baseline, contract.month_edges)
     model = export_onnx(network, contract)
     difference = verify_onnx(model, network, cases[:_VERIFIED])
     card = model_card(

@@ -4,6 +4,9 @@ The hazard of interval k becomes logistic(alpha_k + a + d_s + b * score): alpha_
 stays; d_s is a shift of the segment of time that interval k lies in, one for each endpoint and one beyond, so that
 every endpoint is calibrated by itself. All are fitted by maximum likelihood, drawn to a = 0, b = 1, d = 0 by a Gaussian
 prior, as validation patients are few. Their covariance is the inverse of the observed information (with the prior).
+
+Where the tables of single centres are known, each centre has an intercept of its own, drawn to the common one by as
+much as centres differ, and limits of its own for the conformal sets (`training.bundle.conformal`).
 """
 
 from __future__ import annotations
@@ -17,16 +20,24 @@ from scipy.special import expit, log1p
 
 from fedpet.core.errors import FederationError
 from fedpet.core.messages import Message
-from inference.calibration import ENDPOINT_MONTHS, SEGMENT_ENDS, SEGMENTS, RiskCalibration, design
-from training.bundle.conformal import coverage_of_sites, thresholds
-from training.task.risk_table import MINIMUM_CASES, OutcomeTable, pooled_outcomes, pooled_risk_table
+from inference.calibration import ENDPOINT_MONTHS, SEGMENT_ENDS, SEGMENTS, CentreCalibration, RiskCalibration, design
+from training.bundle.centre_intercepts import between_centres, fit_intercept
+from training.bundle.conformal import (
+    CentreTable,
+    coverage_of_sites,
+    thresholds,
+    thresholds_by_centre,
+    thresholds_of_unknown,
+)
+from training.task.carried import ALL_SITES
+from training.task.risk_table import MINIMUM_CASES, OutcomeTable, RiskTable, pooled_risk_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from training.task.risk_table import RiskTable
+    from training.bundle.centre_intercepts import SiteIntercept
 
     Floats = NDArray[np.float64]
 
@@ -34,18 +45,18 @@ PRIOR_SD = (0.5, 0.5, *(0.3,) * SEGMENTS)  # of a, of b and of the shifts
 INTERVAL_LEVEL = 0.80
 
 
-def calibrate(nodes: Collection[Mapping[str, float]], baseline: Floats, edges: Sequence[float]) -> RiskCalibration:
+def calibrate(nodes: Mapping[str, Mapping[str, float]], baseline: Floats, edges: Sequence[float]) -> RiskCalibration:
     """Fit the recalibration and the thresholds.
 
     Args:
-        nodes: validation metrics of each node, with its tables if it had enough patients.
+        nodes: validation metrics by site, with its tables if it had enough patients.
         baseline: (K,) the network's alpha.
         edges: K + 1 months, the endpoints' among them.
 
     Raises:
         FederationError: no node sent a table.
     """
-    table = pooled_risk_table(nodes, len(baseline))
+    table = pooled_risk_table(nodes.values(), len(baseline))
     require_tables(int(table.patients.sum()))
     parameters, covariance = fit_recalibration(table, baseline, edges)
     a, b, *shifts = parameters.tolist()
@@ -59,14 +70,60 @@ def calibrate(nodes: Collection[Mapping[str, float]], baseline: Floats, edges: S
         risk_thirds=risk_thirds(table),
         thresholds={},
     )
-    found = thresholds(pooled_outcomes(nodes), at_endpoints(fitted, baseline, edges), INTERVAL_LEVEL)
-    return replace(fitted, thresholds=found)
+    return with_centres(fitted, nodes, baseline, edges)
+
+
+def with_centres(
+    fitted: RiskCalibration, nodes: Mapping[str, Mapping[str, float]], baseline: Floats, edges: Sequence[float]
+) -> RiskCalibration:
+    """Give a recalibration the limits of its conformal sets and, where single sites are known, their intercepts.
+
+    Args:
+        fitted: the recalibration of all sites together.
+        nodes: validation metrics by site; the metrics of all sites together are `ALL_SITES`.
+        baseline: (K,) the network's alpha.
+        edges: K + 1 months.
+    """
+    tables = {site: OutcomeTable.from_metrics(metrics) for site, metrics in nodes.items()}
+    known = [site for site, table in tables.items() if table.patients and site != ALL_SITES]
+    found = {site: _intercept(fitted, nodes[site], baseline, edges) for site in known if len(known) > 1}
+    between = between_centres(list(found.values()))
+    pooled = [CentreTable(table, at_endpoints(fitted, baseline, edges)) for table in tables.values() if table.patients]
+    centres = {}
+    for site, one in found.items():
+        precision = one.information + 1 / between
+        shift = _intercept(fitted, nodes[site], baseline, edges, between).shift
+        centres[site] = CentreCalibration(shift, 1 / precision, {})
+    shifted = replace(fitted, centres=centres)
+    own = [CentreTable(tables[site], at_endpoints(shifted.at(site), baseline, edges)) for site in centres]
+    limits_of = thresholds_by_centre(own, INTERVAL_LEVEL)
+    return replace(
+        fitted,
+        thresholds=(thresholds_of_unknown if centres else thresholds)(pooled, INTERVAL_LEVEL),
+        between_centres=between,
+        centres={
+            site: replace(one, thresholds=limits)
+            for (site, one), limits in zip(centres.items(), limits_of, strict=True)
+        },
+    )
+
+
+def _intercept(
+    fitted: RiskCalibration,
+    metrics: Mapping[str, float],
+    baseline: Floats,
+    edges: Sequence[float],
+    prior_variance: float = PRIOR_SD[0] ** 2,
+) -> SiteIntercept:
+    table = RiskTable.from_metrics(metrics, len(baseline))
+    logits = fitted.logits(baseline + table.score[:, None], table.score, edges)
+    return fit_intercept(logits, table.exposure, table.events, prior_variance)
 
 
 def coverage_by_site(
     nodes: Mapping[str, Mapping[str, float]], baseline: Floats, edges: Sequence[float]
 ) -> dict[str, Any]:
-    """Coverage of the conformal sets at each site, with the calibration of the other sites.
+    """Coverage of the conformal sets at each site, with the calibration that the other sites give an unknown one.
 
     Args:
         nodes: validation metrics by site; a site without tables, or the only one with them, is left out.
@@ -76,10 +133,10 @@ def coverage_by_site(
     tables = {site: OutcomeTable.from_metrics(metrics) for site, metrics in nodes.items()}
     checked = {}
     for site, table in tables.items():
-        others = [nodes[other] for other in nodes if other != site]
-        if table.patients and any(tables[other].patients for other in nodes if other != site):
+        others = {other: metrics for other, metrics in nodes.items() if other != site}
+        if table.patients and any(tables[other].patients for other in others):
             calibration = calibrate(others, baseline, edges)
-            checked[site] = (table, at_endpoints(calibration, baseline, edges), calibration.thresholds)
+            checked[site] = (CentreTable(table, at_endpoints(calibration, baseline, edges)), calibration.thresholds)
     return coverage_of_sites(checked)
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from inference.bundle.storage import Bundle
     from inference.calibration import RiskCalibration
     from inference.input_contract import InputContract
+    from inference.prediction import EndpointName
     from training.data.node_data import NodeCase, NodeData
 
     Floats = NDArray[np.float64]
@@ -55,6 +56,14 @@ class HeldOut:
         truth = [node.truth.get(case_id, np.nan) for node in nodes for case_id in node.case_ids]
         site = np.array([node.site for node in nodes for _ in node.case_ids])
         return HeldOut(cases, site, np.array(truth))
+
+
+def network_of(bundle: Bundle) -> nn.Module:
+    """The network of a bundle, with its parameters."""
+    described = bundle.card["network"]
+    network = build_network(described["name"], bundle.contract, described["config"])
+    network.load_state_dict(load_file(bundle.weights))
+    return network
 
 
 def scores(network: nn.Module, cases: Sequence[NodeCase]) -> tuple[Floats, Floats]:
@@ -90,12 +99,8 @@ def evaluate(
     answers = {name: scores(network, held_out.cases) for name, network in networks.items()}
     sample = Sample.of(months, event, draws=_DRAWS, seed=seed)
     score, logits = answers["model"]
-    survival = calibration.free(logits, score, contract.month_edges)
-    predicted = {name: survival[:, contract.month_edges.index(at)] for name, at in ENDPOINT_MONTHS.items()}
-    sets = {
-        name: (predicted[name], np.full(len(months), calibration.thresholds.get(name, np.nan)))
-        for name in ENDPOINT_MONTHS
-    }
+    sets = sets_of(held_out.site, score, logits, calibration, contract)
+    predicted = {name: probability for name, (probability, _) in sets.items()}
     report: dict[str, Any] = {
         "patients": len(held_out.cases),
         "observed_c_index": {name: float(harrell(sample, score)[0]) for name, (score, _) in answers.items()},
@@ -115,6 +120,31 @@ def evaluate(
     return report
 
 
+def sets_of(
+    site: NDArray[np.str_], score: Floats, logits: Floats, calibration: RiskCalibration, contract: InputContract
+) -> dict[EndpointName, tuple[Floats, Floats]]:
+    """By endpoint P(free of progression) (n,) and limits of the conformal sets (n, 2), nan where there are none.
+
+    Each patient is answered as at his or her centre: with its own calibration where the federation knows it.
+
+    Args:
+        site: (n,) each patient's centre.
+        score: (n,) raw.
+        logits: (n, K), which include the scores.
+        calibration: of the bundle.
+        contract: of the model.
+    """
+    edges, none = contract.month_edges, (np.nan, np.nan)
+    survival = np.empty((len(score), len(edges)))
+    limits = {name: np.full((len(score), 2), np.nan) for name in ENDPOINT_MONTHS}
+    for one in np.unique(site):
+        here, own = site == one, calibration.at(str(one))
+        survival[here] = own.free(logits[here], score[here], edges)
+        for name, found in limits.items():
+            found[here] = own.thresholds.get(name, none)
+    return {name: (survival[:, edges.index(months)], limits[name]) for name, months in ENDPOINT_MONTHS.items()}
+
+
 def evaluate_bundle(bundle: Bundle, nodes: Sequence[NodeData]) -> dict[str, Any]:
     """A report on a finished model, for its promotion.
 
@@ -125,16 +155,13 @@ def evaluate_bundle(bundle: Bundle, nodes: Sequence[NodeData]) -> dict[str, Any]
     Returns:
         What `evaluate` gives for "model", with the digest of the bundle and the numbers of patients by site.
     """
-    described = bundle.card["network"]
-    network = build_network(described["name"], bundle.contract, described["config"])
-    network.load_state_dict(load_file(bundle.weights))
     return {
         "format": REPORT_FORMAT,
         "bundle": bundle.digest,
         "created": datetime.now(UTC).date().isoformat(),
         "synthetic": any(node.synthetic for node in nodes),
         "sites": {node.site: len(node.case_ids) for node in nodes},
-        **evaluate(HeldOut.of(nodes), {"model": network}, bundle.calibration, bundle.contract),
+        **evaluate(HeldOut.of(nodes), {"model": network_of(bundle)}, bundle.calibration, bundle.contract),
     }
 
 

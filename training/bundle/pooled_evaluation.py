@@ -16,7 +16,7 @@ from scipy.special import expit
 
 from inference.calibration import ENDPOINT_MONTHS, SEGMENT_ENDS
 from training.bundle.calibration import at_endpoints
-from training.bundle.conformal import coverage_of_sites, known_outcomes
+from training.bundle.conformal import CentreTable, coverage_of_sites, known_outcomes
 from training.metrics import Estimate
 from training.task.risk_table import BIN_MIDDLES, OutcomeTable, RiskTable
 
@@ -85,7 +85,8 @@ def _figures(metrics: Mapping[str, float], model: CalibratedModel) -> dict[str, 
 
 
 def _coverage(table: OutcomeTable, model: CalibratedModel) -> dict[str, Any]:
-    checked = {"": (table, at_endpoints(model.calibration, model.baseline, model.edges), model.calibration.thresholds)}
+    free = at_endpoints(model.calibration, model.baseline, model.edges)
+    checked = {"": (CentreTable(table, free), model.calibration.thresholds)}
     return {endpoint: found["all"] for endpoint, found in coverage_of_sites(checked).items()}
 
 

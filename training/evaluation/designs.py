@@ -53,8 +53,8 @@ class DesignPredictions:
         survival: by model, (n, K + 1) at the contract's edges; nan where the model does not apply to a patient.
         trained_on: by model, how many patients it saw (the fewest over the folds).
         losses: validation loss by round of the federated and of the pooled training, first fold and seed.
-        thresholds: (n, E) of the federated model's conformal sets, in the order of `ENDPOINT_MONTHS`; the mean over the
-            seeds, nan where there is none.
+        thresholds: (n, E, 2) limits of the federated model's conformal sets, in the order of `ENDPOINT_MONTHS`; the
+            mean over the seeds, nan where there is none.
         epsilon: of the private federation by centre, all seeds together; empty where there is none.
     """
 
@@ -199,7 +199,7 @@ def leave_one_centre_out(trainer: Trainer) -> DesignPredictions:
     survival: dict[str, Floats] = {}
     sizes: dict[str, int] = {}
     losses: Mapping[str, tuple[float, ...]] = {}
-    thresholds = np.full((len(member), len(ENDPOINT_MONTHS)), np.nan)
+    thresholds = np.full((len(member), len(ENDPOINT_MONTHS), 2), np.nan)
     for name, patients in cohort.by_site(np.ones(len(member), bool)).items():
         fitted = trainer.model([patients])
         survival[SINGLE + name] = _predict(cohort, member & (cohort.site != name), fitted)
@@ -213,7 +213,7 @@ def leave_one_centre_out(trainer: Trainer) -> DesignPredictions:
             POOLED: trainer.model([cohort.patients("pooled", ~test)]),
         }
         losses = losses or _losses(models)
-        thresholds = np.where(test[:, None], _thresholds(test, models[FEDERATED]), thresholds)
+        thresholds = np.where(test[:, None, None], _thresholds(test, models[FEDERATED]), thresholds)
         predictions = {model: _predict(cohort, test, fitted) for model, fitted in models.items()}
         for baseline in trainer.baselines(unseen=True):
             reads, fitted = trainer.baseline(baseline, ~test)
@@ -267,10 +267,11 @@ def _predict(cohort: PooledCohort, member: Flags, fitted: Sequence[Fitted]) -> F
 
 
 def _thresholds(member: Flags, fitted: Sequence[Fitted]) -> Floats:
-    """(n, E) thresholds for the patients; nan for the others, and where a seed has none."""
+    """(n, E, 2) limits for the patients, of an unknown centre; nan for the others, and where a seed has none."""
     known = [one.calibration.thresholds if one.calibration else {} for one in fitted]
-    mean = np.mean([[one.get(name, np.nan) for name in ENDPOINT_MONTHS] for one in known], axis=0)
-    return np.where(member[:, None], mean, np.nan)
+    none = (np.nan, np.nan)
+    mean = np.mean([[one.get(name, none) for name in ENDPOINT_MONTHS] for one in known], axis=0)
+    return np.where(member[:, None, None], mean, np.nan)
 
 
 def _average(survival: Mapping[str, Floats]) -> Floats:

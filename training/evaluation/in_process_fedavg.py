@@ -126,7 +126,7 @@ def fitted(
     edges, calibration = task.contract.month_edges, None
     if any(OutcomeTable.from_metrics(metrics).patients for metrics in final):
         score, logits = scores(network, cases)
-        calibration = calibrate(final, logits[0] - score[0], edges)
+        calibration = calibrate({str(i): one for i, one in enumerate(final)}, logits[0] - score[0], edges)
     return Fitted(network, edges, calibration, (*losses, pooled_loss(final)))
 
 

@@ -251,7 +251,7 @@ class Scores:
         }
 
     def conformal_sets(self, thresholds: Floats) -> dict[str, Any]:
-        """Coverage of the federated sets, overall and by centre; `thresholds` (n, E) as in `DesignPredictions`."""
+        """Coverage of the federated sets, overall and by centre; `thresholds` (n, E, 2) as in `DesignPredictions`."""
         survival, limits = self.survival[FEDERATED], thresholds[self.member]
         answers = {
             name: (survival[:, np.flatnonzero(self.edges == months)[0]], limits[:, e])

@@ -243,6 +243,36 @@ def calibrate(
 
 
 @commands.command()
+def recalibrate(
+    bundle: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A finished model.")],
+    data: Annotated[
+        list[Path],
+        typer.Option(exists=True, file_okay=False, help="Node data that the training did not see, one folder a site."),
+    ],
+    out: Annotated[Path, typer.Option(help="New folder for the bundle.")],
+    holdout: Annotated[
+        list[Path] | None, typer.Option(exists=True, file_okay=False, help="Node data for the card's figures only.")
+    ] = None,
+    version: Annotated[str, typer.Option(help="Version of the new bundle; that of the old one without it.")] = "",
+) -> None:
+    """Calibrate a finished model again, by outcome and by centre; nothing is trained, nothing leaves this machine."""
+    from training.bundle.assembly import require_empty
+    from training.bundle.recalibration import recalibrate as run
+
+    with reported():
+        require_empty(out)
+        found = run(bundle, data, out, holdout=holdout or (), version=version)
+    say(
+        Message(
+            "Calibrated from {count} centres, which differ by ± {spread:.2f} on the logit of the hazard.",
+            count=len(found.centres) or len(data),
+            spread=(found.between_centres or 0.0) ** 0.5,
+        )
+    )
+    messages.print(f"Bundle written to {out}", highlight=False, markup=False)
+
+
+@commands.command()
 def contract(
     bundle: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Bundle of “fedpet train run”.")],
     out: Annotated[Path, typer.Option(dir_okay=False, help="New file of the contract.")],

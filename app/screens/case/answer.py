@@ -12,7 +12,7 @@ from app.screens.layout.frame import RISK
 from app.screens.model_card import draw_link
 from fedpet.clinical.variables import VARIABLES
 from fedpet.core.messages import Message
-from reports.labels import VERDICTS, meaning_of_answer
+from reports.labels import VERDICTS, meaning_of_answer, meaning_of_interval
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
@@ -52,26 +52,22 @@ def draw(prediction: StoredPrediction, loc: Localization, *, card: StreamlitPage
     )
     left, middle, right = st.columns((1.15, 1.25, 1.0), gap="medium")
     with left:
-        _draw_probability(main, prediction.interval_level, loc)
+        _draw_probability(main, prediction, loc)
     with middle:
         st.header(_("Predicted progression-free survival"), anchor=False)
         if prediction.survival is not None:
             st.vega_lite_chart(spec=survival_chart(prediction.survival, main.base_rate, loc), key="survival")
-        st.caption(
-            loc.translate(
-                Message(
-                    "Band: {level} interval. Diamond: training cohort at 12 months.",
-                    level=loc.percent(prediction.interval_level),
-                )
-            )
-        )
+        level = loc.percent(prediction.interval_level)
+        band = Message("Band: {level} interval. Diamond: training cohort at 12 months.", level=level)
+        meaning = meaning_of_interval(level, missing=prediction.missing, centre=prediction.centre)
+        st.caption(" ".join(loc.translate(one) for one in (band, *meaning)))
     with right:
         _draw_others(prediction, loc)
     draw_link(card, model.digest, model.name, model.version, loc)
 
 
-def _draw_probability(main: StoredEndpoint, level: float, loc: Localization) -> None:
-    _ = loc.text
+def _draw_probability(main: StoredEndpoint, prediction: StoredPrediction, loc: Localization) -> None:
+    _, level = loc.text, prediction.interval_level
     percent = loc.percent
     low, point, high, base = (100 * x for x in (main.lower, main.probability, main.upper, main.base_rate))
     st.header(_("Probability of no progression at 12 months"), anchor=False)
@@ -84,20 +80,21 @@ def _draw_probability(main: StoredEndpoint, level: float, loc: Localization) -> 
         "<table class='fp'>"
         f"<tr><th>{loc.translate(interval)}</th><td class='n'>{_span(main, loc)}</td></tr>"
         f"<tr><th>{_('Training cohort (dashed line)')}</th><td class='n'>{percent(main.base_rate)}</td></tr>"
-        f"{_verdict(main, level, loc)}</table>"
+        f"{_verdict(main, prediction, loc)}</table>"
     )
 
 
-def _verdict(main: StoredEndpoint, level: float, loc: Localization) -> str:
+def _verdict(main: StoredEndpoint, prediction: StoredPrediction, loc: Localization) -> str:
     """A row of the table with the answer of the conformal set; nothing where the model gives none."""
     if main.verdict is None:
         return ""
-    percent = loc.percent(level)
+    percent = loc.percent(prediction.interval_level)
+    meaning = meaning_of_answer(percent, by_outcome=prediction.centre is not None)
     title = loc.translate(Message("Answer at {level}", level=percent))
     words = loc.translate(VERDICTS[main.verdict])
     return (
         f"<tr data-testid='verdict'><th>{title}</th><td class='fp-words'>{words}</td></tr>"
-        f"<tr><td colspan='2' class='fp-muted'>{loc.translate(meaning_of_answer(percent))}</td></tr>"
+        f"<tr><td colspan='2' class='fp-muted'>{loc.translate(meaning)}</td></tr>"
     )
 
 

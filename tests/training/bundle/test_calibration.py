@@ -11,12 +11,13 @@ import torch
 from scipy.special import expit
 
 from fedpet.core.errors import FederationError
-from inference.calibration import ENDPOINT_MONTHS, SEGMENTS, design, in_conformal_set, survival_of
+from inference.calibration import ENDPOINT_MONTHS, SEGMENTS, SetLimits, design, in_conformal_set, survival_of
 from training.bundle.calibration import base_rates, calibrate, coverage_by_site, fit_recalibration, risk_thirds
 from training.bundle.conformal import coverage_by_centre
 from training.metrics import Sample, harrell
 from training.node.policy import OPEN_POLICY
 from training.node.steps import ValidationMetrics
+from training.task.carried import ALL_SITES
 from training.task.losses import interval_targets
 from training.task.risk_table import BINS, MINIMUM_CASES, OutcomeTable, RiskTable, pooled_outcomes, pooled_risk_table
 from training.task.task import TrainingTask
@@ -88,7 +89,7 @@ def test_planted_recalibration_is_found_again():
 
 def test_each_endpoint_is_calibrated_by_itself():
     planted = np.array([0.0, 1.0, 0.8, -0.8, 0.4, 0.0])
-    told = calibrate([metrics_of(*simulate(4000, *planted))], BASELINE, EDGES)
+    told = calibrate({"": metrics_of(*simulate(4000, *planted))}, BASELINE, EDGES)
     raw = np.linspace(-2, 2, 9)
     truth = survival_of(BASELINE + design(raw, EDGES) @ planted)
     np.testing.assert_allclose(told.free(BASELINE + raw[:, None], raw, EDGES), truth, atol=0.04)
@@ -127,7 +128,7 @@ def test_thirds_cut_the_patients_in_three():
 
 def test_no_table_is_refused():
     with pytest.raises(FederationError, match="enough validation patients"):
-        calibrate([{"loss": 1.0}], BASELINE, EDGES)
+        calibrate({"a": {"loss": 1.0}}, BASELINE, EDGES)
 
 
 def test_outcomes_are_counted_once_each_and_weighted_for_the_censored():
@@ -174,51 +175,54 @@ def test_a_node_of_few_patients_sends_no_table(training_nodes):
         assert RiskTable.from_metrics(told, len(contract.month_edges) - 1).patients.sum() == (patients if enough else 0)
 
 
-def covered(calibration, planted, *, seed=99):
-    """By endpoint how often the sets of new patients hold their outcomes, and the share of indeterminate ones."""
+def covered(calibration, planted, *, seed=99, whole=True):
+    """By endpoint how often sets hold the outcome of the free, of the progressing, and the indeterminate share."""
     score, months, _ = simulate(20_000, *planted, seed=seed, censored=False)
     free = calibration.free(BASELINE + score[:, None], score, EDGES)
     found = {}
-    for name, threshold in calibration.thresholds.items():
+    for name, limits in calibration.thresholds.items():
         horizon = ENDPOINT_MONTHS[name]
-        sets = np.stack(in_conformal_set(free[:, EDGES.index(horizon)], threshold))
-        assert sets.any(0).all()
-        found[name] = (np.where(months >= horizon, *sets).mean(), sets.all(0).mean())
+        sets = np.stack(in_conformal_set(free[:, EDGES.index(horizon)], limits))
+        assert sets.any(0).all() or not whole
+        free_then = months >= horizon
+        found[name] = (sets[0][free_then].mean(), sets[1][~free_then].mean(), sets.all(0).mean())
     return found
 
 
 def test_conformal_sets_hold_the_outcome_as_often_as_promised():
     planted = (0.3, 0.8, 0.3, -0.2, 0.0, 0.0)
-    told = calibrate([metrics_of(*simulate(6000, *planted))], BASELINE, EDGES)
+    told = calibrate({"": metrics_of(*simulate(6000, *planted))}, BASELINE, EDGES)
     found = covered(told, planted)
     assert set(found) == set(ENDPOINT_MONTHS)
-    for share, indeterminate in found.values():
-        assert 0.79 < share < 0.85
-        assert 0.05 < indeterminate < 0.5
-    shifted = replace(told, thresholds={name: value - 0.1 for name, value in told.thresholds.items() if value > 0.6})
-    assert all(share < 0.785 for share, _ in covered(shifted, planted).values())
+    for free, progression, indeterminate in found.values():
+        assert 0.78 < free < 0.85
+        assert 0.78 < progression < 0.85
+        assert 0.05 < indeterminate < 0.55
+    narrow = {name: SetLimits(one.free - 0.1, one.progression - 0.1) for name, one in told.thresholds.items()}
+    for free, progression, _ in covered(replace(told, thresholds=narrow), planted, whole=False).values():
+        assert min(free, progression) < 0.785
 
 
 def test_conformal_sets_of_small_federations_hold_on_the_average():
     planted, shares = (0.2, 0.9, 0.3, -0.3, 0.0, 0.0), []
     for seed in range(25):
-        told = calibrate([metrics_of(*simulate(75, *planted, seed=seed))], BASELINE, EDGES)
-        shares.append([share for share, _ in covered(told, planted).values()])
+        told = calibrate({"": metrics_of(*simulate(75, *planted, seed=seed))}, BASELINE, EDGES)
+        shares.append([outcomes[:2] for outcomes in covered(told, planted).values()])
     assert np.all(np.mean(shares, 0) > 0.79)
-    assert np.all(np.mean(shares, 0) < 0.86)
+    assert np.all(np.mean(shares, 0) < 0.89)
 
 
 def test_conformal_sets_are_right_whichever_way_the_score_points():
     planted = (0.0, -0.7, 0.0, 0.0, 0.0, 0.0)
-    told = calibrate([metrics_of(*simulate(6000, *planted))], BASELINE, EDGES)
+    told = calibrate({"": metrics_of(*simulate(6000, *planted))}, BASELINE, EDGES)
     assert told.b < 0
-    assert all(share > 0.79 for share, _ in covered(told, planted).values())
+    assert all(min(outcomes[:2]) > 0.78 for outcomes in covered(told, planted).values())
 
 
 def test_too_few_patients_give_no_threshold():
     score, months, event = simulate(400, 0.0, 1.0, censored=False)
-    assert calibrate([metrics_of(score[:3], months[:3], event[:3])], BASELINE, EDGES).thresholds == {}
-    assert len(calibrate([metrics_of(score, months, event)], BASELINE, EDGES).thresholds) == 3
+    assert calibrate({"": metrics_of(score[:3], months[:3], event[:3])}, BASELINE, EDGES).thresholds == {}
+    assert len(calibrate({"": metrics_of(score, months, event)}, BASELINE, EDGES).thresholds) == 3
 
 
 def test_sites_are_checked_by_the_tables_of_the_others():
@@ -241,7 +245,8 @@ def test_coverage_by_centre_is_that_of_the_known_outcomes():
     months, event = np.array([13.0, 13.0, 2.0, 2.0]), np.array([False, True, True, True])
     told = coverage_by_centre(
         np.array(["a", "a", "b", "b"]), months, event,
-        {"pfs_12m": (np.array([0.9, 0.5, 0.5, 0.9]), np.full(4, 0.6)), "dcb_6m": (np.zeros(4), np.full(4, np.nan))},
+        {"pfs_12m": (np.array([0.9, 0.5, 0.5, 0.9]), np.full((4, 2), 0.6)),
+         "dcb_6m": (np.zeros(4), np.full((4, 2), np.nan))},
     )  # fmt: skip
     assert set(told) == {"pfs_12m"}
     assert told["pfs_12m"]["all"]["coverage"]["value"] == 0.75
@@ -251,3 +256,61 @@ def test_coverage_by_centre_is_that_of_the_known_outcomes():
         "upper": 1.0,
     }
     assert told["pfs_12m"]["by_centre"]["b"]["indeterminate"]["value"] == 0.5
+
+
+SHIFTS = {"a": 0.0, "b": 0.5, "c": -0.5, "d": 0.3, "e": -0.3}
+
+
+def nodes_of(shifts, patients, *, seed=0):
+    """What centres send whose intercepts differ."""
+    return {
+        site: metrics_of(*simulate(patients, shift, 1.0, seed=1000 * seed + at))
+        for at, (site, shift) in enumerate(shifts.items())
+    }
+
+
+def test_each_centre_has_its_intercept_drawn_to_the_common_one():
+    told = calibrate(nodes_of(SHIFTS, 2000), BASELINE, EDGES)
+    assert told.between_centres**0.5 == pytest.approx(np.std(list(SHIFTS.values())), abs=0.15)
+    for site, shift in SHIFTS.items():
+        assert told.a + told.centres[site].shift + told.shifts[2] == pytest.approx(shift, abs=0.2)
+    few = calibrate(nodes_of(SHIFTS, 20), BASELINE, EDGES)
+    assert all(few.centres[site].variance > 3 * told.centres[site].variance for site in SHIFTS)
+    alike = calibrate(nodes_of(dict.fromkeys(SHIFTS, 0.0), 2000), BASELINE, EDGES)
+    assert 0 < alike.between_centres < 0.1 * told.between_centres
+
+
+def test_an_unknown_centre_is_answered_wider_than_one_that_was_calibrated():
+    told = calibrate(nodes_of(SHIFTS, 200), BASELINE, EDGES)
+    assert told.at("elsewhere") == told
+    own = told.at("a")
+    assert (own.centre, own.between_centres) == ("a", 0.0)
+    widths = [np.subtract(curve.upper, curve.lower) for curve in (
+        one.survival(BASELINE, 0.0, EDGES) for one in (told, own)
+    )]  # fmt: skip
+    assert np.all(widths[0][1:] > 1.3 * widths[1][1:])
+    for name, limits in own.thresholds.items():
+        assert told.thresholds[name].free + told.thresholds[name].progression >= sum(limits) - 0.05
+
+
+def test_sets_hold_each_outcome_at_each_centre_and_at_one_that_was_left_out():
+    """At a centre where many progress one limit for all would fail those who do not."""
+    found = {"known": [], "unknown": []}
+    for seed in range(6):
+        nodes = nodes_of(SHIFTS, 80, seed=seed)
+        told = calibrate(nodes, BASELINE, EDGES)
+        for site, shift in SHIFTS.items():
+            others = calibrate({name: one for name, one in nodes.items() if name != site}, BASELINE, EDGES)
+            for kind, one in (("known", told.at(site)), ("unknown", others)):
+                found[kind].append([x[:2] for x in covered(one, (shift, 1.0, 0, 0, 0, 0)).values()])
+    for shares in found.values():
+        by_site = np.mean(np.reshape(shares, (6, len(SHIFTS), 3, 2)), axis=0)  # centre, endpoint, outcome
+        assert np.all(by_site.mean(0) > 0.78)
+        assert np.all(by_site.mean(2) > 0.78)
+
+
+def test_where_only_the_sum_of_the_centres_is_known_no_centre_is_named():
+    told = calibrate({ALL_SITES: metrics_of(*simulate(400, 0.0, 1.0))}, BASELINE, EDGES)
+    assert told.centres == {}
+    assert told.between_centres == pytest.approx(0.09, abs=0.01)
+    assert len(told.thresholds) == 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from inference.calibration import RiskCalibration
+from inference.calibration import RiskCalibration, SetLimits
 from inference.network import build_network
 from training.bundle.held_out import HeldOut, evaluate
 from training.data.node_data import read_node
@@ -18,7 +18,9 @@ def test_evaluate_reports_model_baseline_and_ceiling(tmp_path, training_nodes):
     with torch.no_grad():
         networks["clinical"].head.clinical.weight[0, 0] = 0.6  # the planted effect
     covariance = tuple(tuple(0.01 * (i == j) for j in range(6)) for i in range(6))
-    calibration = RiskCalibration(0.0, 1.0, (0.0,) * 4, covariance, 0.8, {}, (0.0, 0.0), {"pfs_12m": 0.999})
+    calibration = RiskCalibration(
+        0.0, 1.0, (0.0,) * 4, covariance, 0.8, {}, (0.0, 0.0), {"pfs_12m": SetLimits(0.999, 0.999)}
+    )
     report = evaluate(HeldOut.of([node]), networks, calibration, contract)
     auc = report["expected_auc_pfs_12m"]
     assert report["patients"] == 20

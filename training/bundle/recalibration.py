@@ -1,0 +1,108 @@
+"""A new calibration of a finished model from node data of several centres: nothing is trained, the scores stay.
+
+What a federation does at its end (`training.bundle.calibration`), on the tables that the nodes of these patients would
+send. It gives a bundle of version 0.2, or one made under secure aggregation, what it does not say: how far centres
+differ, and the limits of the conformal sets by outcome and by centre.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fedpet.core.errors import NodeDataError
+from fedpet.core.messages import Message
+from inference.bundle.storage import Bundle, write_bundle
+from training.bundle.calibration import calibrate, coverage_by_site
+from training.bundle.held_out import HeldOut, evaluate, network_of, scores
+from training.data.node_data import read_node
+from training.task.losses import interval_targets
+from training.task.risk_table import MINIMUM_CASES, OutcomeTable, RiskTable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from inference.calibration import RiskCalibration
+    from training.data.node_data import NodeData
+
+_RECALIBRATED = ("calibration_pfs_12m", "conformal_sets")  # figures of a card's evaluation that the calibration moves
+
+
+def recalibrate(
+    folder: Path, data: Sequence[Path], out: Path, *, holdout: Sequence[Path] = (), version: str = ""
+) -> RiskCalibration:
+    """Write the bundle with a calibration from node data.
+
+    Args:
+        folder: of the bundle.
+        data: node data of the centres, of patients on whom the model was not trained.
+        out: new or empty folder.
+        holdout: node data of other patients, on whom the figures of the card are judged; without them the card loses
+            those figures that the calibration moves.
+        version: of the new bundle; that of the old one without it.
+
+    Raises:
+        BundleError: the folder is no bundle that can be used.
+        NodeDataError: the data is damaged, of another contract, or a centre is given twice.
+        FederationError: no centre has enough patients.
+    """
+    bundle = Bundle.load(folder)
+    nodes = [read_node(one, bundle.contract) for one in data]
+    _require_once([node.site for node in nodes])
+    network, edges = network_of(bundle), bundle.contract.month_edges
+    score, logits = scores(network, nodes[0].cases[:1])
+    baseline = logits[0] - score[0]
+    tables = {node.site: _tables(node, bundle, network) for node in nodes}
+    calibration = calibrate(tables, baseline, edges)
+    card = {key: value for key, value in bundle.card.items() if key not in {"format", "contract_fingerprint"}}
+    evaluation = dict(card.get("evaluation") or {})
+    judged: Mapping[str, Any] = {}
+    if holdout:
+        held_out = HeldOut.of([read_node(one, bundle.contract) for one in holdout])
+        judged = evaluate(held_out, {"model": network}, calibration, bundle.contract)
+    kept = {key: value for key, value in evaluation.items() if key not in _RECALIBRATED}
+    write_bundle(
+        out,
+        onnx=bundle.onnx.read_bytes(),
+        weights=bundle.weights.read_bytes(),
+        contract=bundle.contract,
+        calibration=calibration,
+        card={
+            **card,
+            "version": version or card["version"],
+            "evaluation": {**kept, **{key: judged[key] for key in _RECALIBRATED if key in judged}},
+            "conformal_sets": coverage_by_site(tables, baseline, edges),
+            "recalibration": {
+                "from_bundle": bundle.digest,
+                "created": datetime.now(UTC).date().isoformat(),
+                "sites": {node.site: {"patients": len(node.case_ids), "events": node.events} for node in nodes},
+                "synthetic": any(node.synthetic for node in nodes),
+            },
+        },
+    )
+    return calibration
+
+
+def _require_once(sites: Sequence[str]) -> None:
+    twice = sorted({site for site in sites if sites.count(site) > 1})
+    if twice:
+        raise NodeDataError(
+            found=Message("Node data of {site} is given twice.", site=", ".join(twice)),
+            needed=Message("One folder a centre."),
+            advice=Message("Name each folder once."),
+        )
+
+
+def _tables(node: NodeData, bundle: Bundle, network: torch.nn.Module) -> dict[str, float]:
+    """What the node of these patients would send; nothing of too few."""
+    if len(node.cases) < MINIMUM_CASES:
+        return {}
+    score, _ = scores(network, node.cases)
+    months = torch.tensor([case.months for case in node.cases])
+    event = torch.tensor([case.event for case in node.cases])
+    exposure, events = interval_targets(months, event, bundle.contract.month_edges)
+    risk = RiskTable.of(score, exposure.numpy(), events.numpy())
+    return risk.to_metrics() | OutcomeTable.of(score, months.numpy(), event.numpy()).to_metrics()
