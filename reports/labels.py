@@ -158,7 +158,7 @@ def radiopharmaceutical(name: str, code: str) -> Message:
     return Message("{name}", name=name) if name else Message("not stated")
 
 
-def meaning_of_interval(level: str, *, missing: Sequence[str], centre: str | None) -> tuple[Message, ...]:
+def meaning_of_interval(level: str, *, missing: Sequence[str], centre: str | None) -> Message:
     """What the interval of a probability covers, and what it does not.
 
     Args:
@@ -166,19 +166,19 @@ def meaning_of_interval(level: str, *, missing: Sequence[str], centre: str | Non
         missing: variables that the record lacks (`inference.prediction.Prediction.missing`).
         centre: whose calibration answered (`inference.prediction.Prediction.centre`).
     """
-    known = Message(
-        "{level} interval: how well this answer is known, not how much two patients with the same data differ. It holds"
-        " the uncertainty of the calibration.",
-        level=level,
+    holds = [Message("the uncertainty of the calibration")]
+    holds += [Message("the missing variables")] if missing else []
+    holds += [Message("differences between centres, as this one is not calibrated")] if centre == "" else []
+    lacks = [Message("what distinguishes two patients with the same data")]
+    lacks += [Message("differences between centres")] if centre is None else []
+    return Message(
+        "{level} interval, from {holds}; it does not cover {lacks}.", level=level, holds=_and(holds), lacks=_and(lacks)
     )
-    lacking = [Message("It is wider by what the missing variables could change.")] if missing else []
-    if centre is None:
-        where = Message("This model does not say how far centres differ; the interval leaves that out.")
-    elif centre:
-        where = Message("Calibrated for the centre {centre}.", centre=centre)
-    else:
-        where = Message("It is wider by how far centres differ: the model has not been calibrated at this centre.")
-    return (known, *lacking, where)
+
+
+def _and(parts: Sequence[Message]) -> Message:
+    first, *others = parts
+    return first if not others else Message("{first}, {others}", first=first, others=_and(others))
 
 
 def meaning_of_answer(level: str, *, by_outcome: bool) -> Message:

@@ -348,8 +348,7 @@ def _show_prediction(result: CaseResult, language: Language) -> None:
         say(interval, language)
     if prediction.endpoints:
         level = f"{prediction.interval_level:.0%}"
-        for sentence in meaning_of_interval(level, missing=prediction.missing, centre=prediction.centre):
-            say(sentence, language)
+        say(meaning_of_interval(level, missing=prediction.missing, centre=prediction.centre), language)
     quantities = prediction.quantities
     measured = Message(
         "{n} lesions, TMTV {tmtv:.1f} ml, SUVmax {suv:.1f} ({method}); computed on {provider}",

@@ -64,8 +64,8 @@ def _answered(
         [37 * mm, _LEFT - 43 * mm],
     )
     notes = [
-        Message("Line: this patient. Band: {level} interval. Diamond: the whole training cohort.", level=level),
-        *meaning_of_interval(level, missing=prediction.missing, centre=prediction.centre),
+        Message("Line: this patient. Diamond: the whole training cohort. Band:"),
+        meaning_of_interval(level, missing=prediction.missing, centre=prediction.centre),
     ]
     if any(one.verdict for one in prediction.endpoints):
         notes.append(meaning_of_answer(level, by_outcome=prediction.centre is not None))

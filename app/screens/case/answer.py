@@ -58,9 +58,9 @@ def draw(prediction: StoredPrediction, loc: Localization, *, card: StreamlitPage
         if prediction.survival is not None:
             st.vega_lite_chart(spec=survival_chart(prediction.survival, main.base_rate, loc), key="survival")
         level = loc.percent(prediction.interval_level)
-        band = Message("Band: {level} interval. Diamond: training cohort at 12 months.", level=level)
+        diamond = Message("Diamond: training cohort at 12 months. Band:")
         meaning = meaning_of_interval(level, missing=prediction.missing, centre=prediction.centre)
-        st.caption(" ".join(loc.translate(one) for one in (band, *meaning)))
+        st.caption(" ".join(loc.translate(one) for one in (diamond, meaning)))
     with right:
         _draw_others(prediction, loc)
     draw_link(card, model.digest, model.name, model.version, loc)
