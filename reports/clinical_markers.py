@@ -52,7 +52,11 @@ def markers(record: ClinicalRecord, tmtv_ml: float) -> tuple[PrognosticMarker, .
         record: of the patient.
         tmtv_ml: TMTV that the report prints, ml.
     """
-    tmtv = Message("{volume:.1f} ml; published cut-off 75 ml (other delineation)", volume=tmtv_ml)
+    tmtv = (
+        Message("{volume:.1f} ml; published cut-off 75 ml (other delineation)", volume=tmtv_ml)
+        if tmtv_ml
+        else Message("no lesion; published cut-off 75 ml (other delineation)")
+    )
     return (
         *scores(record),
         *ratios(record),

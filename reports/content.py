@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from fedpet.core.errors import PredictionMismatchError
 from fedpet.core.messages import Message
 from fedpet.imaging.analysis import StudyAnalysis
+from reports.lesion_numbers import number_lesions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from explain.explanation import Explanation
     from fedpet.clinical.record import ClinicalRecord
     from fedpet.imaging.anatomy.reference_uptake import OrganReferences
+    from fedpet.imaging.response.assessment import ResponseAssessment
     from fedpet.imaging.study import PetCtStudy, QualityCheck
     from inference.bundle.storage import Bundle
     from inference.prediction import Prediction
@@ -31,7 +33,8 @@ _SAME_SCORE = 1e-3  # log hazard
 class ReaderDecision:
     """A reader's decision on the model's answer, and the time of the signature (ISO 8601).
 
-    `shown` is the SHA-256 of what was displayed to the reader who decided, "" where nothing is known of it.
+    `shown` is the SHA-256 of what was displayed to the reader who decided, "" where nothing is known of it;
+    `conclusion` is what stands in the place of the sentences that the report composes, "" for these.
     """
 
     decision: Decision
@@ -39,6 +42,7 @@ class ReaderDecision:
     reader: str
     signed: str
     shown: str = ""
+    conclusion: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +60,8 @@ class ReportContent:
         version: of the reading, from 1; a change after a signature makes the next one.
         concordance: the comparison of record and images; None where there was none.
         references: uptake of healthy organs; None where it was not measured.
+        foci: number of a lesion in the report -> its number among the hot components of the delineation.
+        response: comparison with an earlier examination of the patient; None where there is none.
     """
 
     report_uid: str
@@ -71,6 +77,8 @@ class ReportContent:
     version: int = 1
     references: OrganReferences | None = None
     concordance: RecordConcordance | None = None
+    foci: Mapping[int, int] = field(default_factory=dict)
+    response: ResponseAssessment | None = None
 
 
 def report_content(
@@ -85,7 +93,7 @@ def report_content(
     version: int = 1,
     concordance: RecordConcordance | None = None,
 ) -> ReportContent:
-    """Put the parts of a case together for a report that is dated now.
+    """Put the parts of a case together for a report that is dated now; lesions are numbered from 1 without gaps.
 
     Args:
         study: the images, or their analysis.
@@ -106,6 +114,7 @@ def report_content(
     prediction.require_origin(analysis, record, model.digest)
     if explanation is not None:
         _require_explained(explanation, prediction)
+    numbered = number_lesions(prediction, explanation)
     return ReportContent(
         report_uid=f"2.25.{uuid.uuid4().int}",  # a DICOM UID derived from a UUID (PS3.5 B.2)
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -113,13 +122,14 @@ def report_content(
         study=analysis.study,
         checks=analysis.checks,
         record=record,
-        prediction=prediction,
-        explanation=explanation,
+        prediction=numbered.prediction,
+        explanation=numbered.explanation,
         card=model.card,
         verdict=verdict,
         version=version,
         references=analysis.references,
         concordance=concordance,
+        foci=numbered.foci,
     )
 
 

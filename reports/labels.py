@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from fedpet.imaging.anatomy.reference_uptake import ReferenceOrgan
+    from fedpet.imaging.response.percist import Category
     from inference.prediction import ConformalAnswer, EndpointName, RiskGroup
     from inference.record_concordance import RecordConcordance
     from reports.content import Decision
@@ -82,6 +83,20 @@ VERDICTS: Mapping[ConformalAnswer, Message] = {
     "free": Message("no progression"),
     "progression": Message("progression or death"),
     "indeterminate": Message("indeterminate"),
+}
+
+CATEGORIES: Mapping[Category, Message] = {
+    "CMR": Message("complete metabolic response (PERCIST)"),
+    "PMR": Message("partial metabolic response (PERCIST)"),
+    "SMD": Message("stable metabolic disease (PERCIST)"),
+    "PMD": Message("progressive metabolic disease (PERCIST)"),
+    "NE": Message("not evaluable by PERCIST"),
+}
+
+KEPT: Mapping[ConformalAnswer, Message] = {  # the outcomes of a conformal set
+    "free": Message("Outcome that the model keeps: no progression, alone."),
+    "progression": Message("Outcome that the model keeps: progression or death, alone."),
+    "indeterminate": Message("Outcomes that the model keeps: both; it cannot tell them apart."),
 }
 
 LIPI: tuple[Message, ...] = (
@@ -156,6 +171,26 @@ def radiopharmaceutical(name: str, code: str) -> Message:
     if code in _FDG:
         return Message("Fluorodeoxyglucose (18F), FDG")
     return Message("{name}", name=name) if name else Message("not stated")
+
+
+def meaning_of_kept(level: float, *, by_outcome: bool) -> Message:
+    """That the coverage of a conformal set is no risk.
+
+    Args:
+        level: the coverage, 0 to 1.
+        by_outcome: see `meaning_of_answer`.
+    """
+    count = round(100 * level)
+    if by_outcome:
+        return Message(
+            "This is no risk: of 100 patients who progress, and of 100 who do not, {count} have an outcome that the"
+            " model keeps.",
+            count=count,
+        )
+    return Message(
+        "This is no risk: of 100 patients, {count} have the outcome, or one of the outcomes, that the model keeps.",
+        count=count,
+    )
 
 
 def meaning_of_interval(level: str, *, missing: Sequence[str], centre: str | None) -> Message:

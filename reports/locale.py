@@ -13,6 +13,8 @@ from babel.numbers import format_decimal
 from fedpet.core.messages import Message, catalogue, translate_message
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fedpet.core.messages import Language
 
 _THIN_SPACE, _NO_BREAK = "\u202f", "\u00a0"
@@ -89,6 +91,10 @@ class Locale:
         """A date and time to the second, in figures."""
         return str(format_datetime(moment, "dd/MM/y HH:mm:ss", locale=self._locale))
 
+    def listed(self, parts: Iterable[str]) -> str:
+        """Parts of a list, separated by semicolons."""
+        return self._spaced((" ; " if self.language == "fr" else "; ").join(parts))
+
     def _spaced(self, sentence: str) -> str:
         """No line begins with a sign that French separates by a space; English has none before "%"."""
         sentence = sentence.replace(" -- ", " – ")  # as headers write a dash
@@ -105,11 +111,18 @@ class _Integer(int):
     number: type[_Number] = _Number
 
     def __format__(self, spec: str) -> str:
-        return format(self.number(self), spec) if spec[-1:] in {"e", "f", "g"} else super().__format__(spec)
+        return format(self.number(self), spec) if spec[-1:] in {"e", "f", "g"} else self._grouped(spec)
+
+    def _grouped(self, spec: str) -> str:
+        """Thousands grouped where the sentence asks for nothing else."""
+        return super().__format__(spec or ",")
 
 
 class _FrenchInteger(_Integer):
     number = _FrenchNumber
+
+    def _grouped(self, spec: str) -> str:
+        return super()._grouped(spec).replace(",", _THIN_SPACE)
 
 
 def _localised(message: Message, number: type[_Number]) -> Message:

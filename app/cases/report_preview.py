@@ -14,7 +14,7 @@ _SCALE = 1.6  # pixels per point: an A4 page becomes 952 x 1347
 
 def render_report_pages(report: Path) -> int:
     """Write `report.<language>.<page>.png` beside `report.<language>.pdf`; returns the number of pages."""
-    for old in report.parent.glob(f"{report.stem}.?.png"):
+    for old in report.parent.glob(f"{report.stem}.*.png"):
         old.unlink()
     with pypdfium2.PdfDocument(report) as document:
         for number, page in enumerate(document, start=1):

@@ -37,7 +37,7 @@ _logger = logging.getLogger(__name__)
 _SERVED = (
     (re.compile(r"(pet|ct|saliency|lesions|mip)\.bin"), "application/octet-stream"),
     (re.compile(r"report\.(fr|en)\.pdf"), "application/pdf"),
-    (re.compile(r"report\.(fr|en)\.\d\.png"), "image/png"),
+    (re.compile(r"report\.(fr|en)\.\d{1,3}\.png"), "image/png"),
 )
 _KEPT_BY_ADMINISTRATORS = re.compile(r"erasure-[0-9a-f-]{36}\.json")
 _NO_STORE = {"Cache-Control": "no-store"}

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
 from reports.dicom import codes
-from reports.pdf.document import TITLE
+from reports.pdf.first_page import TITLE
 
 if TYPE_CHECKING:
     from reports.dicom.export import Export

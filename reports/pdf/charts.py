@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from inference.prediction import EndpointProbability, Prediction, SurvivalCurve
     from reports.locale import Locale
 
-_SMALL = 6.4
+_SMALL = 8.0
+_LARGE = 9.0  # on the first page
 _ROOM = 0.2  # a number fits below the band of the curve where that is above this probability
 Anchor = Literal["start", "middle", "end"]
 
@@ -44,21 +45,28 @@ def _text(
 
 def gauge(endpoint: EndpointProbability, locale: Locale, *, width: float) -> Drawing:
     """0 to 100 % with the interval as a bar, the probability as a dot and the cohort's rate as a diamond."""
-    drawing = _canvas(width, 13 * mm)
-    left, right, y = 4 * mm, width - 6 * mm, 6.5 * mm
+    drawing = _canvas(width, 15 * mm)
+    left, right, y = 5 * mm, width - 7 * mm, 7 * mm
 
     def at(p: float) -> float:
         return left + p * (right - left)
 
-    drawing.add(Line(left, y, right, y, strokeColor=QUIET, strokeWidth=0.6))
-    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        drawing.add(Line(at(tick), y - 2, at(tick), y + 2, strokeColor=QUIET, strokeWidth=0.6))
-        drawing.add(_text(at(tick), y - 12, locale.percent(tick)))
+    drawing.add(Line(left, y, right, y, strokeColor=QUIET, strokeWidth=0.8))
+    for tick in (0.0, 0.5, 1.0):
+        drawing.add(Line(at(tick), y - 3, at(tick), y + 3, strokeColor=QUIET, strokeWidth=0.8))
+        drawing.add(_text(at(tick), y - 14, locale.percent(tick), size=_LARGE))
     span = at(endpoint.upper) - at(endpoint.lower)
-    drawing.add(_box(at(endpoint.lower), y - 2.6, span, 5.2, fill=SKY, edge=BLUE))
+    drawing.add(_box(at(endpoint.lower), y - 3.2, span, 6.4, fill=SKY, edge=BLUE))
     drawing.add(_diamond(at(endpoint.base_rate), y))
-    drawing.add(Circle(at(endpoint.probability), y, 3.6, fillColor=NAVY, strokeColor=white, strokeWidth=0.8))
-    drawing.add(_text(at(endpoint.probability), y + 7, locale.percent(endpoint.probability), bold=True, size=7.5))
+    drawing.add(Circle(at(endpoint.probability), y, 4.2, fillColor=NAVY, strokeColor=white, strokeWidth=0.8))
+    _ = locale.text
+    here, cohort = _("patient"), _("cohort")
+    apart = stringWidth(f"{here}  {cohort}", BOLD, _LARGE)
+    near = abs(at(endpoint.probability) - at(endpoint.base_rate)) < apart
+    first, second = ("end", "start") if endpoint.probability < endpoint.base_rate else ("start", "end")
+    sides: tuple[Anchor, Anchor] = (first, second) if near else ("middle", "middle")  # type: ignore[assignment]  # both are anchors
+    drawing.add(_text(at(endpoint.probability), y + 7, here, bold=True, size=_LARGE, anchor=sides[0]))
+    drawing.add(_text(at(endpoint.base_rate), y + 7, cohort, size=_LARGE, anchor=sides[1]))
     return drawing
 
 
@@ -106,40 +114,40 @@ def survival_chart(
         drawing.add(Circle(x, y, 2.6, fillColor=NAVY, strokeColor=white, strokeWidth=0.7))
         if twelve.lower > _ROOM:  # elsewhere it would look like the number of the diamond
             text = locale.percent(twelve.probability)
-            drawing.add(_text(x + 4, bottom + 4, text, anchor="start", bold=True, size=7.5))
+            drawing.add(_text(x + 4, bottom + 4, text, anchor="start", bold=True, size=8.5))
     drawing.add(_text((left + right) / 2, 1.5, _("months since the first dose of immunotherapy")))
-    drawing.add(_text(0, height - 7, _("Progression-free survival"), anchor="start", bold=True, size=7.0))
+    drawing.add(_text(0, height - 7, _("Progression-free survival"), anchor="start", bold=True, size=8.0))
     return drawing
 
 
 def bars(terms: Sequence[tuple[str, float]], locale: Locale, *, width: float) -> Drawing:
     """Signed terms from a common zero: the name at the left, the bar, the signed value at the right."""
-    row = 4.3 * mm
+    row = 4.8 * mm
     drawing = _canvas(width, row * len(terms) + 2 * mm)
-    left, right = 2 * mm + max((stringWidth(name, REGULAR, 7.0) for name, _ in terms), default=0.0), width - 11 * mm
+    left, right = 2 * mm + max((stringWidth(name, REGULAR, 8.0) for name, _ in terms), default=0.0), width - 13 * mm
     largest = max((abs(value) for _, value in terms), default=0.0) or 1.0
     zero, scale = (left + right) / 2, (right - left) / 2 / largest
     for i, (name, value) in enumerate(terms):
         y = drawing.height - row * (i + 1)
         length = abs(value) * scale
         colour = VERMILION if value > 0 else BLUE
-        drawing.add(_text(0, y + 4, name, anchor="start", size=7.0))
+        drawing.add(_text(0, y + 4, name, anchor="start", size=8.0))
         x = zero if value > 0 else zero - length
         drawing.add(_box(x, y + 2, length, row - 4.2, fill=colour))
-        drawing.add(_text(width, y + 4, locale.decimal(value, 2, sign=True), anchor="end", size=7.0))
+        drawing.add(_text(width, y + 4, locale.decimal(value, 2, sign=True), anchor="end", size=8.0))
     drawing.add(Line(zero, 0, zero, drawing.height, strokeColor=QUIET, strokeWidth=0.6))
     return drawing
 
 
 def risk_boxes(labels: Sequence[str], chosen: int, *, width: float) -> Drawing:
     """Three boxes in a row; the chosen one is dark, bold and marked with a dot."""
-    drawing = _canvas(width, 5.6 * mm)
+    drawing = _canvas(width, 6 * mm)
     step = width / len(labels)
     for i, label in enumerate(labels):
         here = i == chosen
         fill = NAVY if here else white
         drawing.add(_box(i * step, 1, step - 3, drawing.height - 2, fill=fill, edge=QUIET))
-        text = _text((i + 0.5) * step - 1.5, 5.2, f"● {label}" if here else label, bold=here, size=7.2)
+        text = _text((i + 0.5) * step - 1.5, 5.2, f"● {label}" if here else label, bold=here, size=8.2)
         text.fillColor = white if here else QUIET
         drawing.add(text)
     return drawing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reportlab.lib.units import mm
-from reportlab.platypus import Spacer
+from reportlab.platypus import Flowable, Spacer
 
 from fedpet.clinical.variables import VARIABLES
 from fedpet.core.messages import Message
@@ -16,8 +16,6 @@ from reports.pdf.style import VERMILION, WIDTH, Heading, clip, columns, grid, pa
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from reportlab.platypus import Flowable
 
     from fedpet.clinical.record import ClinicalRecord
     from inference.record_concordance import ComparedItem
@@ -38,8 +36,8 @@ def clinical_inputs(content: ReportContent, locale: Locale) -> list[Flowable]:
         if getattr(content.record, name) is not None or name in content.prediction.missing
     ]
     half = (len(lines) + 1) // 2
-    widths = [6 * mm, 50 * mm, 32 * mm]
-    head = ["", _("Variable"), _("Value")]
+    widths = [13 * mm, 43 * mm, 32 * mm]
+    head = [_("Use"), _("Variable"), _("Value")]
     tables: list[str | Flowable | list[Flowable]] = [
         grid([head, *part], widths) if part else "" for part in (lines[:half], lines[half:])
     ]
@@ -55,13 +53,21 @@ def contradictions(content: ReportContent, locale: Locale) -> list[Flowable]:
         return []
     _ = locale.text
     warning = _("The clinical record contradicts the images: the answer may be another patient’s.")
-    said: list[Flowable] = [
-        paragraph(f"▲ {warning}", "strong"),
-        _compared(found.contradictions, locale),
+    differences = [
+        locale.translate(
+            Message(
+                "{item}: {record} (record), {images} (images)",
+                item=LABELS[item.name],
+                record=_stated(item.record, locale),
+                images=_stated(item.images, locale),
+            )
+        )
+        for item in found.contradictions
     ]
+    said = [paragraph(f"✗ {warning}", "strong"), paragraph(locale.listed(differences) + ".", "body")]
     if found.confirmed:
-        said.append(paragraph(clip(locale.translate(confirmed_by(found)), _LONGEST_REASON), "small_strong"))
-    return [panel(said, WIDTH, edge=VERMILION), Spacer(0, 2 * mm)]
+        said.append(paragraph(clip(locale.translate(confirmed_by(found)), _LONGEST_REASON), "strong"))
+    return [panel(list[Flowable](said), WIDTH, edge=VERMILION), Spacer(0, 2 * mm)]
 
 
 def concordance(content: ReportContent, locale: Locale) -> list[Flowable]:
@@ -77,23 +83,14 @@ def _compared(items: Sequence[ComparedItem], locale: Locale) -> Flowable:
     rows = [[_("Item"), _("Record"), _("Images"), _("Comparison")]]
     for item in items:
         mark, word = AGREEMENTS[item.verdict]
-        sides = (_("not stated") if side is None else _side(side, locale) for side in (item.record, item.images))
+        sides = (_stated(side, locale) for side in (item.record, item.images))
         rows.append([locale.translate(LABELS[item.name]), *sides, f"{mark} {locale.translate(word)}"])
-    return grid(rows, [36 * mm, 54 * mm, 50 * mm, 36 * mm])
+    return grid(rows, [36 * mm, 54 * mm, 50 * mm, 34 * mm])
 
 
-def _side(value: Message, locale: Locale) -> str:
-    return locale.translate(with_days(value, locale.day))
-
-
-def missing_line(content: ReportContent, locale: Locale) -> Flowable:
-    """The missing inputs in one sentence, for the first page."""
+def _stated(value: Message | None, locale: Locale) -> str:
     _ = locale.text
-    names = [locale.translate(VARIABLES[name].label) for name in content.prediction.missing]
-    if not names:
-        return paragraph(_("No clinical variable of the model is missing."), "small")
-    missing = Message("Clinical variables of the model that are missing: {names}.", names=", ".join(names))
-    return paragraph(locale.translate(missing), "small_strong")
+    return _("not stated") if value is None else locale.translate(with_days(value, locale.day))
 
 
 def value_text(record: ClinicalRecord, name: str, locale: Locale) -> str:
@@ -105,8 +102,9 @@ def value_text(record: ClinicalRecord, name: str, locale: Locale) -> str:
     for choice in variable.choices:
         if choice.value == value:
             return locale.translate(choice.label)
-    unit = "" if variable.unit is None else f" {locale.translate(variable.unit)}"
-    return f"{locale.decimal(value, _digits(value))}{unit}"
+    unit = "" if variable.unit is None else locale.translate(variable.unit)
+    written = locale.decimal(value, _digits(value))
+    return written + (locale.percent_sign if unit == "%" else f" {unit}" if unit else "")
 
 
 def _digits(value: float) -> int:

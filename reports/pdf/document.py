@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import BytesIO
 from pathlib import Path
 from types import NoneType
@@ -9,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from reportlab import rl_config
 from reportlab.lib.pagesizes import A4
-from reportlab.lib.units import mm
-from reportlab.platypus import BaseDocTemplate, PageTemplate, Spacer
+from reportlab.platypus import BaseDocTemplate, PageTemplate
+from reportlab.platypus import paragraph as paragraphs
 
 from explain.explanation import Explanation
 from fedpet.clinical.reading import ReadRecord
 from fedpet.clinical.record import ClinicalRecord
 from fedpet.core.arguments import require_choice, require_type
-from fedpet.core.messages import LANGUAGES, Message
+from fedpet.core.messages import LANGUAGES
 from fedpet.core.shared_override import SharedOverride
 from fedpet.imaging.analysis import StudyAnalysis
 from fedpet.imaging.study import PetCtStudy
@@ -27,17 +28,19 @@ from reports.content import report_content
 from reports.content_hash import canonical_json, hash_of
 from reports.labels import RESEARCH_ONLY
 from reports.locale import Locale
-from reports.pdf.answer import answer
-from reports.pdf.clinical_record import clinical_inputs, concordance, contradictions, missing_line
+from reports.pdf.answer import answer_in_detail
+from reports.pdf.clinical_record import clinical_inputs, concordance
 from reports.pdf.examination import acquisition, checks, corrections
 from reports.pdf.explanation import comparators, explanation
+from reports.pdf.first_page import TITLE, first_page
+from reports.pdf.key_slices import key_slices
 from reports.pdf.lesions import findings
-from reports.pdf.measurements import excluded_components, healthy_organs
+from reports.pdf.measurements import healthy_organs
 from reports.pdf.model import provenance
-from reports.pdf.page import PageFrame, ReportCanvas, text_frame
+from reports.pdf.page import PageFrame, ReportCanvas, report_code, text_frame
 from reports.pdf.pdfa import to_pdfa
-from reports.pdf.style import REGULAR, Filler, columns, paragraph, register_fonts
-from reports.pdf.tumour_board import context, meeting, status
+from reports.pdf.style import REGULAR, register_fonts
+from reports.pdf.verdict import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +54,15 @@ if TYPE_CHECKING:
     from reports.pdf.tagging import Element
 
 _BINARY_STREAMS = SharedOverride(rl_config, "useA85", 0)  # not as text: faster, and a fifth smaller
-TITLE = Message("Progression-free survival under immunotherapy")
+_BREAKS = re.compile(r"[ \t\r\n\f\v]+")
+
+
+def _split(text: str, delim: str | None = None) -> list[str]:
+    """The words of a text; unlike ReportLab's function it breaks no line at a narrow no-break space."""
+    return text.split(delim) if delim is not None else _BREAKS.split(text.strip(" \t\r\n\f\v"))
+
+
+_NO_BREAKS = SharedOverride(paragraphs, "split", _split)
 
 
 def write_pdf(
@@ -132,10 +143,16 @@ def write_report(
 def _draw(content: ReportContent, locale: Locale, digest: str) -> tuple[bytes, Element]:
     """The pages as ReportLab writes them, and their structure."""
     register_fonts()
+    with _BINARY_STREAMS.held(), _NO_BREAKS.held():
+        return _build(content, locale, digest)
+
+
+def _build(content: ReportContent, locale: Locale, digest: str) -> tuple[bytes, Element]:
     out, canvases = BytesIO(), list[ReportCanvas]()
 
     def canvas(*args: Any, **kwargs: Any) -> ReportCanvas:
         canvases.append(ReportCanvas(*args, **kwargs))
+        canvases[-1].code = report_code(content.report_uid, digest)
         return canvases[-1]
 
     document = BaseDocTemplate(
@@ -152,57 +169,24 @@ def _draw(content: ReportContent, locale: Locale, digest: str) -> tuple[bytes, E
         pageCompression=1,
     )
     document.addPageTemplates(PageTemplate(frames=[text_frame()], onPageEnd=PageFrame(content, locale, digest)))
-    with _BINARY_STREAMS.held():
-        document.build(_story(content, locale), canvasmaker=canvas)
+    document.build(_story(content, locale), canvasmaker=canvas)
     return out.getvalue(), canvases[-1].structure
 
 
 def _story(content: ReportContent, locale: Locale) -> list[Flowable]:
-    _ = locale.text
-    caution = _(
-        "Read the images and form an opinion before reading this answer: an automatic answer, even a wrong one, sways"
-        " its reader."
-    )
-    markers = Filler(comparators(content, locale))
     return [
-        *_title(content, locale),
-        status(content, locale),
-        Spacer(0, 1.5 * mm),
-        context(content, locale),
-        Spacer(0, 2.5 * mm),
-        *contradictions(content, locale),
-        *([] if content.prediction.abstained else [paragraph(caution, "strong"), Spacer(0, 1 * mm)]),
-        *answer(content, locale),
-        Spacer(0, 1.5 * mm),
-        missing_line(content, locale),
-        *excluded_components(content, locale),
+        *first_page(content, locale),
+        *findings(content, locale),
+        *key_slices(content, locale),
+        *explanation(content, locale),
+        *answer_in_detail(content, locale),
+        *clinical_inputs(content, locale),
+        *concordance(content, locale),
+        *comparators(content, locale),
         *checks(content, locale),
         *corrections(content, locale),
         *acquisition(content, locale),
-        *findings(content, locale),
         *healthy_organs(content, locale),
-        markers,
-        *explanation(content, locale),
-        *clinical_inputs(content, locale),
-        *concordance(content, locale),
-        markers.later(),
         *provenance(content, locale),
-        *meeting(content, locale),
-    ]
-
-
-def _title(content: ReportContent, locale: Locale) -> list[Flowable]:
-    _ = locale.text
-    right = [
-        Message("Patient: {pseudonym}", pseudonym=content.study.pseudonym),
-        Message("Examination: {day}", day=locale.day(content.study.study_date) or _("date not stated")),
-        Message("Report: {moment}", moment=locale.moment(content.created)),
-    ]
-    left = [
-        paragraph(locale.translate(TITLE), "title", tag="H1"),
-        paragraph(_("From pre-treatment FDG PET/CT and clinical data, non-small-cell lung cancer"), "quiet"),
-    ]
-    return [
-        columns([left, [paragraph(locale.translate(line), "small") for line in right]], [128 * mm, 52 * mm]),
-        Spacer(0, 1.5 * mm),
+        *verdict(content, locale),
     ]

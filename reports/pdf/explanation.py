@@ -14,6 +14,7 @@ from inference.encoding import term_label
 from reports.clinical_markers import markers
 from reports.labels import LEVELS
 from reports.pdf.charts import bars
+from reports.pdf.first_page import effects, points
 from reports.pdf.images import embed_image
 from reports.pdf.style import VERMILION, WIDTH, Heading, columns, grid, panel, paragraph
 from reports.pdf.tagging import Figure
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from reports.locale import Locale
 
 _SHOWN = 8  # terms in the chart; the others are summed
+_EFFECTS = 14  # in a table: a cell cannot go on to the next page
 _CHART = 105 * mm
-_NO_CHANGE = 0.005  # of a probability: less is no effect
 
 
 def explanation(content: ReportContent, locale: Locale) -> list[Flowable]:
@@ -35,7 +36,7 @@ def explanation(content: ReportContent, locale: Locale) -> list[Flowable]:
     _ = locale.text
     if content.prediction.abstained is not None:
         return []
-    found, heading = content.explanation, Heading(_("Explanation"))
+    found, heading = content.explanation, Heading(_("Map of the explanation"))
     shown = (
         [paragraph(_("No attribution map was computed."), "body")] if found is None else _map(content, found, locale)
     )
@@ -54,17 +55,12 @@ def explanation(content: ReportContent, locale: Locale) -> list[Flowable]:
 def _effects(found: Explanation, locale: Locale) -> list[Flowable]:
     """What each part of the patient does to the answer, as measured, in two columns: lesions and organs, the record."""
     _ = locale.text
-    measured = sorted((one for one in found.terms if one.points is not None), key=lambda one: -abs(one.points or 0.0))
+    measured = effects(found)
     record = [one for one in measured if one.name.startswith("variable:")]
     sides = ((_("Lesions and organs"), [one for one in measured if one not in record]), (_("Record"), record))
     tables: list[Flowable] = []
     for title, part in sides:
-        rows = [[title, _("Points")]]
-        rows += [
-            [locale.translate(one.label), locale.decimal(100 * (one.points or 0.0), 0, sign=True)]
-            for one in part[:_SHOWN]
-            if abs(one.points or 0.0) >= _NO_CHANGE
-        ]
+        rows = [[title, _("Points")], *([locale.translate(one.label), points(one, locale)] for one in part[:_EFFECTS])]
         tables.append(grid(rows, [70 * mm, 16 * mm], numbers_from=1))
     meaning = _(
         "Points: the probability of being progression-free at 12 months with this part of the patient, minus that"
@@ -72,7 +68,7 @@ def _effects(found: Explanation, locale: Locale) -> list[Flowable]:
         " need not add up, and they are not causes. Effects below half a point are left out."
     )
     beside = columns([tables[0], "", tables[1]], [86 * mm, 8 * mm, 86 * mm])
-    return [Heading(_("What each part does to the answer")), paragraph(meaning, "quiet"), beside]
+    return [Heading(_("Why: what each part does to the answer")), paragraph(meaning, "quiet"), beside]
 
 
 def _map(content: ReportContent, found: Explanation, locale: Locale) -> list[Flowable]:

@@ -1,4 +1,4 @@
-"""Lesions: totals, slices through the main lesion, a summary by region and the table of lesions."""
+"""Lesions: totals with their methods, a summary by organ, every lesion, and the hot foci that are none."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from reportlab.lib.units import mm
 from reportlab.platypus import KeepTogether, Spacer
 
-from explain.figures.case_figures import fused_slices
 from explain.figures.drawing import lesion_colour
 from fedpet.core.messages import Message
 from fedpet.imaging.anatomy.regions import REGIONS
-from reports.pdf.images import embed_image
+from fedpet.imaging.lesions.detection.uptake_classification import PHYSIOLOGICAL_SITES
+from reports.lesion_numbers import letters
+from reports.measures import sul_factor
 from reports.pdf.measurements import delineation, totals
-from reports.pdf.style import STYLES, WIDTH, Heading, grid, paragraph
+from reports.pdf.style import STYLES, Heading, grid, paragraph
 from reports.pdf.tagging import Text
 
 if TYPE_CHECKING:
@@ -25,70 +26,64 @@ if TYPE_CHECKING:
     from reports.content import ReportContent
     from reports.locale import Locale
 
-_FEW = 8  # lesions that need no summary
-_SHOWN = 100  # lesions in the table; more would fill the report, and are summed up
+    Row = list[str | Flowable | list[Flowable]]
+
+_PLACES = {**REGIONS, **PHYSIOLOGICAL_SITES}
 
 
 def findings(content: ReportContent, locale: Locale) -> list[Flowable]:
-    """Totals, fused slices and the table of lesions."""
+    """Totals, the summary by organ, the table of lesions, the foci left out."""
     _ = locale.text
-    caption = _slices_caption(content, locale)
     measured = [Heading(_("Lesions and PET measurements")), totals(content, locale), delineation(content, locale)]
     return [
         KeepTogether(measured),
         Spacer(0, 1.5 * mm),
-        KeepTogether([_slices(content, caption, locale), paragraph(caption, "quiet")]),
-        Spacer(0, 1.5 * mm),
+        *_by_region(content.prediction.quantities.lesions, locale),
         *_table(content, locale),
+        *_foci(content, locale),
     ]
 
 
-def _slices(content: ReportContent, caption: str, locale: Locale) -> Flowable:
-    lesion = content.prediction.quantities.largest
-    position = content.study.pet.centre if lesion is None else lesion.centroid_mm
-    figure = fused_slices(content.study, content.prediction.lesion_labels, position, language=locale.language)
-    return embed_image(figure, caption, width=WIDTH, height=74 * mm)
-
-
-def _slices_caption(content: ReportContent, locale: Locale) -> str:
-    _ = locale.text
-    lesion = content.prediction.quantities.largest
-    if lesion is None:
-        return _("Slices through the centre of the PET; nothing was delineated.")
-    return locale.translate(Message("Slices through lesion {number}, the largest.", number=lesion.id))
-
-
 def _table(content: ReportContent, locale: Locale) -> list[Flowable]:
-    """Every lesion, the largest first; many are summed up by region above."""
+    """Every lesion by its number."""
     _ = locale.text
-    lesions = sorted(content.prediction.quantities.lesions, key=lambda lesion: -lesion.mtv_ml)
+    lesions = content.prediction.quantities.lesions
     if not lesions:
         return []
     shares = content.explanation.lesion_share if content.explanation and content.explanation.reliable else {}
-    head = [_("Lesion"), _("Region"), _("SUVmax"), _("SUVpeak"), _("SUVmean"), _("MTV (ml)"), _("TLG (g)")]
-    widths = [18 * mm, (48 if shares else 72) * mm, *[18 * mm] * 5]
-    if shares:
-        head, widths = [*head, _("Share of the explanation")], [*widths, 24 * mm]
-    rows: list[list[str | Flowable | list[Flowable]]] = [list(head)]
-    rows += [_row(lesion, shares, locale) for lesion in lesions[:_SHOWN]]
-    notes = [_("Regions are found by simple rules on the CT and are to be confirmed by the reader.")]
-    if rest := lesions[_SHOWN:]:
-        more = Message("{count} smaller lesions are not listed ({volume:.1f} ml together).", count=len(rest),
-                       volume=sum(lesion.mtv_ml for lesion in rest))  # fmt: skip
-        notes.insert(0, locale.translate(more))
-    return [*_by_region(lesions, locale), grid(rows, widths, numbers_from=2), paragraph(" ".join(notes), "quiet")]
+    renumbered = any(number != focus for number, focus in content.foci.items())
+    factor = sul_factor(content.study.pet_facts)
+    head = [_("No."), _("Region"), "SUVmax", "SUVpeak", _("SUVmean"), *(["SULpeak"] if factor else []),
+            _("MTV (ml)"), _("TLG (g)"), *([_("Share of the map")] if shares else []),
+            *([_("Focus in the application")] if renumbered else [])]  # fmt: skip
+    rows: list[Row] = [list(head)]
+    for lesion in lesions:
+        values = [lesion.suv_max, lesion.suv_peak, lesion.suv_mean, *([lesion.suv_peak * factor] if factor else []),
+                  lesion.mtv_ml, lesion.tlg]  # fmt: skip
+        rows.append([
+            _number(lesion),
+            locale.translate(REGIONS[lesion.region]),
+            *(locale.decimal(x) for x in values),
+            *([locale.percent(shares.get(lesion.id, 0.0))] if shares else []),
+            *([str(content.foci.get(lesion.id, lesion.id))] if renumbered else []),
+        ])  # fmt: skip
+    note = _("Regions are found by simple rules on the CT and are to be confirmed by the reader.")
+    others = len(head) - 2
+    width = min(19.0, 132.0 / others)
+    widths = [12 * mm, (168 - width * others) * mm, *[width * mm] * others]
+    return [grid(rows, widths, numbers_from=2), paragraph(note, "quiet")]
 
 
 def _by_region(lesions: Sequence[Lesion], locale: Locale) -> list[Flowable]:
-    """One row for each region, the largest volume first; nothing for lesions that are few or each in its region."""
+    """One row for each region, the largest volume first; nothing where each lesion is in a region of its own."""
     groups: dict[str, list[Lesion]] = {}
     for lesion in lesions:
         groups.setdefault(lesion.region, []).append(lesion)
-    if len(lesions) <= _FEW or len(groups) == len(lesions):
+    if len(groups) == len(lesions):
         return []
     _ = locale.text
     volumes = {region: sum(lesion.mtv_ml for lesion in found) for region, found in groups.items()}
-    rows = [[_("By region"), _("Lesions"), _("SUVmax"), _("MTV (ml)"), _("TLG (g)")]]
+    rows = [[_("By region"), _("Lesions"), "SUVmax", _("MTV (ml)"), _("TLG (g)")]]
     rows += [
         [
             locale.translate(REGIONS[region]),
@@ -99,16 +94,37 @@ def _by_region(lesions: Sequence[Lesion], locale: Locale) -> list[Flowable]:
         ]
         for region in sorted(groups, key=lambda region: -volumes[region])
     ]
-    return [KeepTogether([grid(rows, [72 * mm, *[22 * mm] * 4], numbers_from=1)]), Spacer(0, 2 * mm)]
+    return [KeepTogether([grid(rows, [80 * mm, *[25 * mm] * 4], numbers_from=1)]), Spacer(0, 2 * mm)]
 
 
-def _row(lesion: Lesion, shares: dict[int, float], locale: Locale) -> list[str | Flowable | list[Flowable]]:
+def _number(lesion: Lesion) -> Text:
     red, green, blue = (round(255 * x) for x in lesion_colour(lesion.id))
-    number = Text(f'<font color="#{red:02x}{green:02x}{blue:02x}">■</font> {lesion.id}', STYLES["small"])
-    share = [locale.percent(shares.get(lesion.id, 0.0))] if shares else []
-    return [
-        number,
-        locale.translate(REGIONS[lesion.region]),
-        *(locale.decimal(x) for x in (lesion.suv_max, lesion.suv_peak, lesion.suv_mean, lesion.mtv_ml, lesion.tlg)),
-        *share,
+    return Text(f'<font color="#{red:02x}{green:02x}{blue:02x}">■</font> {lesion.id}', STYLES["small"])
+
+
+def _foci(content: ReportContent, locale: Locale) -> list[Flowable]:
+    """The hot foci that are no lesions, each with its letter and where it lies."""
+    left_out = [one for one in content.prediction.components if not one.included]
+    if not left_out:
+        return []
+    _ = locale.text
+    lettered, doubtful = letters(content.prediction.components), _("by a rule, to be confirmed")
+    rows = [[_("Focus"), _("Place"), "SUVmax", "ml", _("Centre, mm (left, back, up)"), _("Left out")]]
+    rows += [
+        [
+            lettered[one.id],
+            locale.translate(_PLACES[one.place]),
+            locale.decimal(one.suv_max),
+            locale.decimal(one.volume_ml),
+            " · ".join(locale.decimal(x, 0) for x in one.centroid_mm),
+            _("by the reader") if one.switched else doubtful if one.to_confirm else _("by a rule"),
+        ]
+        for one in left_out
     ]
+    note = Message(
+        "Hot foci that count as no lesion: {count}. On the images: those that the reader left out or is to confirm,"
+        " dashed, by their letters.",
+        count=len(left_out),
+    )
+    widths = [14 * mm, 50 * mm, 18 * mm, 16 * mm, 44 * mm, 38 * mm]
+    return [Spacer(0, 2 * mm), grid(rows, widths), paragraph(locale.translate(note), "quiet")]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from reportlab.platypus import KeepTogether
 
 from fedpet.core.messages import Message
-from fedpet.imaging.anatomy.regions import REGIONS
-from fedpet.imaging.lesions.detection.uptake_classification import PHYSIOLOGICAL_SITES
 from fedpet.imaging.suv.normalization import lean_body_mass_if_known
 from inference.lesion_map import delineation_method_label
 from reports.labels import ORGANS, REFERENCE_METHODS
+from reports.lesion_numbers import letters
 from reports.pdf.style import Heading, facts, paragraph
 
 if TYPE_CHECKING:
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from fedpet.imaging.anatomy.reference_uptake import OrganReferences, ReferenceOrgan
     from reports.content import ReportContent
     from reports.locale import Locale
-
-_PLACES = {**REGIONS, **PHYSIOLOGICAL_SITES}
 
 
 def totals(content: ReportContent, locale: Locale) -> Table:
@@ -37,10 +33,14 @@ def totals(content: ReportContent, locale: Locale) -> Table:
         [
             (
                 _("Total metabolic tumour volume (TMTV)"),
-                f"{locale.decimal(found.tmtv_ml)} ml",
+                f"{locale.decimal(found.tmtv_ml)} ml" if found.lesions else "–",
                 _("sum of the lesions"),
             ),
-            (_("Total lesion glycolysis (TLG)"), f"{locale.decimal(found.tlg)} g", _("sum of volume × SUVmean")),
+            (
+                _("Total lesion glycolysis (TLG)"),
+                f"{locale.decimal(found.tlg)} g" if found.lesions else "–",
+                _("sum of volume × SUVmean"),
+            ),
             (_("Largest distance (Dmax)"), distance, _("between lesion centroids")),
             (_("Number of lesions"), str(len(found.lesions))),
             (_("SUVmax"), hottest, _("hottest voxel; body weight")),
@@ -64,35 +64,18 @@ def _sul_peak(content: ReportContent, locale: Locale) -> tuple[str, str]:
 
 
 def delineation(content: ReportContent, locale: Locale) -> Flowable:
-    """The delineation, the hot components that are no lesions by site, and those that the reader switched."""
-    left_out = [one for one in content.prediction.components if not one.included]
-    delineated = Message(
-        "Delineation: {method}.", method=delineation_method_label(content.prediction.quantities.method)
-    )
-    sentences = [delineated]
-    if left_out:
-        places = Counter(one.place for one in left_out).most_common()
-        names = ", ".join(f"{locale.translate(_PLACES[place])} ({count})" for place, count in places)
-        sentences.append(
-            Message("Hot components not counted as lesions: {count} – {places}.", count=len(left_out), places=names)
-        )
+    """How the lesions were delineated, and which foci the reader switched."""
+    method = delineation_method_label(content.prediction.quantities.method)
+    sentences = [Message("Delineation: {method}.", method=method)]
     if switched := [one for one in content.prediction.components if one.switched]:
-        ids = [", ".join(str(one.id) for one in switched if one.included is added) or "–" for added in (True, False)]
-        sentences.append(Message("Components added by the reader: {added}; left out: {left}.",
-                                 added=ids[0], left=ids[1]))  # fmt: skip
+        numbers = {focus: str(number) for number, focus in content.foci.items()}
+        named = {**letters(content.prediction.components), **numbers}
+        ids = [
+            ", ".join(named.get(one.id, str(one.id)) for one in switched if one.included is added) or "–"
+            for added in (True, False)
+        ]
+        sentences.append(Message("Foci added by the reader: {added}; left out: {left}.", added=ids[0], left=ids[1]))
     return paragraph(" ".join(locale.translate(sentence) for sentence in sentences), "small")
-
-
-def excluded_components(content: ReportContent, locale: Locale) -> list[Flowable]:
-    """That the model answered without what the reader excluded; nothing where it answered on all, or not at all."""
-    prediction = content.prediction
-    excluded = [str(one.id) for one in prediction.components if one.excluded]
-    if not excluded or prediction.abstained:
-        return []
-    warning = Message(
-        "▲ The reader left out components {ids}: the model answered without them.", ids=", ".join(excluded)
-    )
-    return [paragraph(locale.translate(warning), "small_strong")]
 
 
 def healthy_organs(content: ReportContent, locale: Locale) -> list[Flowable]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from reportlab.lib.units import mm
 from reportlab.platypus import KeepTogether, Spacer
 
 from fedpet.core.messages import Message
 from reports.model_card import ModelCard
-from reports.pdf.style import WIDTH, Heading, clip, columns, facts, grid, paragraph
+from reports.pdf.style import WIDTH, Heading, columns, facts, grid, paragraph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,24 +23,19 @@ if TYPE_CHECKING:
     from reports.model_card import Metric
 
 
-_SHOWN = 10  # centres or subgroups; a table cannot go on to the next page here
-_WIDTHS = (94 * mm, 4 * mm, 82 * mm)  # performance, gap, centres
+_WIDTHS = (84 * mm, 4 * mm, 92 * mm)  # sentences, gap, performance
 
 
 def provenance(content: ReportContent, locale: Locale) -> list[Flowable]:
-    """Identity, federation, performance and limits from the card; what the card does not say is "not stated"."""
+    """Identity, performance and limits from the card, on half a page; what the card does not say is "not stated"."""
     _ = locale.text
     card, model = ModelCard(content.card), content.prediction.model
-    left = [_performance(card, locale)]
-    right: list[Flowable] = [_nodes(card, locale)]
-    if card.groups("subgroup"):
-        right += [Spacer(0, 1.5 * mm), _subgroups(card, locale)]
+    told = columns([_sentences(card, locale), "", [_performance(card, locale)]], _WIDTHS)
     return [
         Heading(_("The model")),
         _identity(card, model, locale),
         Spacer(0, 1.5 * mm),
-        *_sentences(card, locale),
-        KeepTogether([Spacer(0, 2 * mm), columns([left, "", right], _WIDTHS)]),
+        told,
         Spacer(0, 1.5 * mm),
         KeepTogether([_hashes(card, model, locale)]),
     ]
@@ -100,7 +95,7 @@ def _data(card: ModelCard, locale: Locale) -> str:
 
 
 def _performance(card: ModelCard, locale: Locale) -> Flowable:
-    """Performance on held-out patients, then by centre where the card has it."""
+    """Performance on held-out patients."""
     _ = locale.text
     patients = card.first("evaluation.patients", "metrics.patients")
     rows: list[Sequence[str | Flowable]] = [[_("Performance on patients held out"), _("Value"), _("Interval")]]
@@ -109,48 +104,12 @@ def _performance(card: ModelCard, locale: Locale) -> Flowable:
     rows += [_figure(locale.translate(metric.label), metric, locale) for metric in card.metrics]
     if len(rows) == 1:
         rows.append([_("not stated"), "–", "–"])
-    if centres := _groups(card, "centre", locale):
-        rows += [[paragraph(_("By centre (AUC)"), "small_strong"), "", ""], *centres]
-    return grid(rows, [50 * mm, 20 * mm, 24 * mm], numbers_from=1)
-
-
-def _subgroups(card: ModelCard, locale: Locale) -> Flowable:
-    _ = locale.text
-    title = _("By subgroup (AUC)")
-    return grid([[title, _("Value"), _("Interval")], *_groups(card, "subgroup", locale)],
-                [38 * mm, 20 * mm, 24 * mm], numbers_from=1)  # fmt: skip
-
-
-def _groups(card: ModelCard, kind: Literal["centre", "subgroup"], locale: Locale) -> list[list[str]]:
-    """A row for each centre or subgroup of the card."""
-    return [_figure(name, metric, locale) for name, metric in card.groups(kind)[:_SHOWN]]
+    return grid(rows, [48 * mm, 18 * mm, 26 * mm], numbers_from=1)
 
 
 def _figure(label: str, metric: Metric, locale: Locale) -> list[str]:
     interval = "–".join(locale.decimal(x, 3) for x in metric.interval) if metric.interval else "–"
     return [label, locale.decimal(metric.value, 3), interval]
-
-
-def _nodes(card: ModelCard, locale: Locale) -> Flowable:
-    """Patients of each centre, and the validation loss."""
-    _ = locale.text
-
-    def decimal(number: float | None, digits: int) -> str:
-        return "–" if number is None else locale.decimal(number, digits)
-
-    validated = any(node.validation is not None for node in card.nodes)
-    rows = [[_("Centre"), _("Training cases"), _("Validation cases"), _("Validation loss")]]
-    rows += [
-        [clip(node.site, 40), decimal(node.training, 0), decimal(node.validation, 0), decimal(node.loss, 2)]
-        for node in card.nodes[:_SHOWN]
-    ]
-    if rest := card.nodes[_SHOWN:]:
-        more = Message("{count} more centres", count=len(rest))
-        rows.append([locale.translate(more), decimal(sum(node.training or 0 for node in rest), 0), "–", "–"])
-    if not card.nodes:
-        rows.append([_("not stated"), "–", "–", "–"])
-    widths = [20 * mm, 24 * mm, 20 * mm, 18 * mm] if validated else [40 * mm, 42 * mm]
-    return grid([row[: len(widths)] for row in rows], widths, numbers_from=1)
 
 
 def _hashes(card: ModelCard, model: ModelReference, locale: Locale) -> Flowable:

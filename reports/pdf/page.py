@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image, ImageDraw, ImageFont
+from reportlab.graphics.barcode.qrencoder import QRCode, QRErrorCorrectLevel
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.units import mm
+from reportlab.lib.utils import ImageReader
 from reportlab.platypus import Frame
 
 from fedpet.core.messages import Message
 from reports.labels import RESEARCH_ONLY, SYNTHETIC, SYNTHETIC_MEANS
-from reports.pdf.style import BOLD, NAVY, QUIET, REGULAR, RULE, WIDTH, replace_unprintable
+from reports.pdf.style import BOLD, INK, NAVY, QUIET, REGULAR, RULE, WIDTH, replace_unprintable
 from reports.pdf.tagging import TaggedCanvas
 
 if TYPE_CHECKING:
@@ -19,25 +24,36 @@ if TYPE_CHECKING:
 
 _PAGE_WIDTH, _PAGE_HEIGHT = A4
 _MARGIN = (_PAGE_WIDTH - WIDTH) / 2
-_TOP, _BOTTOM = 14 * mm, 15 * mm
-_TOTAL = "total-pages"
+_BANNER = 10 * mm
+IDENTITY = 8 * mm  # below the banner: empty, for the identity in the edition of the hospital's file
+_BOTTOM = 21 * mm
+_CODE = 15 * mm  # side of the QR code
+_SIZE = 9.0  # points
+_TOTAL, _QR = "total-pages", "report-code"  # names of forms
+FRAME_HEIGHT = _PAGE_HEIGHT - _BANNER - IDENTITY - _BOTTOM
+_WATERMARK, _WATERMARKS = 7.5, 4  # height of the letters, points; how often on each side
 
 
 def text_frame() -> Frame:
     """The part of a page for the text."""
     return Frame(
-        _MARGIN, _BOTTOM, WIDTH, _PAGE_HEIGHT - _TOP - _BOTTOM,
+        _MARGIN, _BOTTOM, WIDTH, FRAME_HEIGHT,
         leftPadding=0, rightPadding=0, topPadding=0, bottomPadding=0,
     )  # fmt: skip
 
 
 class ReportCanvas(TaggedCanvas):
-    """A canvas that writes the number of pages, known only at the end, into a form drawn on every page."""
+    """A canvas with forms drawn on every page: the number of pages, known only at the end, and the QR code."""
+
+    code = ""  # what the QR code says
 
     def save(self) -> None:
-        """Define the form, then finish the file."""
+        """Define the forms, then finish the file."""
+        self.beginForm(_QR)
+        _draw_code(self, self.code)
+        self.endForm()
         self.beginForm(_TOTAL)
-        self.setFont(REGULAR, 6.5)
+        self.setFont(REGULAR, _SIZE)
         self.setFillColor(QUIET)
         self.drawString(0, 0, str(self.getPageNumber() - 1))
         self.endForm()
@@ -62,42 +78,81 @@ class PageFrame:
 
     def _banner(self, canvas: TaggedCanvas) -> None:
         canvas.setFillColor(NAVY)
-        canvas.rect(0, _PAGE_HEIGHT - 10 * mm, _PAGE_WIDTH, 10 * mm, stroke=0, fill=1)
+        canvas.rect(0, _PAGE_HEIGHT - _BANNER, _PAGE_WIDTH, _BANNER, stroke=0, fill=1)
         canvas.setFillColorRGB(1, 1, 1)
-        canvas.setFont(BOLD, 8.4)
+        canvas.setFont(BOLD, _SIZE)
         synthetic = self.content.prediction.model.synthetic
-        height = _PAGE_HEIGHT - (4.6 if synthetic else 6.3) * mm
+        height = _PAGE_HEIGHT - (4.4 if synthetic else 6.2) * mm
         canvas.drawCentredString(_PAGE_WIDTH / 2, height, self.locale.translate(RESEARCH_ONLY))
         if synthetic:
-            canvas.setFont(REGULAR, 6.8)
-            canvas.drawCentredString(_PAGE_WIDTH / 2, _PAGE_HEIGHT - 8.2 * mm, self.locale.translate(SYNTHETIC_MEANS))
+            canvas.setFont(REGULAR, _SIZE)
+            canvas.drawCentredString(_PAGE_WIDTH / 2, _PAGE_HEIGHT - 8.4 * mm, self.locale.translate(SYNTHETIC_MEANS))
 
     def _footer(self, canvas: TaggedCanvas, page: int) -> None:
         _ = self.locale.text
-        content, right = self.content, _PAGE_WIDTH - _MARGIN
+        content, right, left = self.content, _PAGE_WIDTH - _MARGIN, _MARGIN + _CODE + 3 * mm
         canvas.setStrokeColor(RULE)
-        canvas.line(_MARGIN, 13 * mm, right, 13 * mm)
+        canvas.line(_MARGIN, 20 * mm, right, 20 * mm)
+        canvas.translate(_MARGIN, 4 * mm)
+        canvas.doForm(_QR)
+        canvas.translate(-_MARGIN, -4 * mm)
         canvas.setFillColor(QUIET)
-        canvas.setFont(REGULAR, 6.5)
+        canvas.setFont(REGULAR, _SIZE)
         centre = content.centre or _("centre not configured")
-        left = replace_unprintable(
+        said = replace_unprintable(
             f"{content.study.pseudonym}  ·  {self.locale.translate(version_statement(content))}  ·  {centre}"
         )
-        canvas.drawString(_MARGIN, 9.8 * mm, shorten(canvas, left, 150 * mm))
-        canvas.drawRightString(right - 2.4 * mm, 9.8 * mm, _("Page") + f" {page} /")
-        canvas.setFont(REGULAR, 6.0)  # the longest UID (44 characters) and the hash fit on one line
-        canvas.drawString(_MARGIN, 6.6 * mm, _("Report") + f" {content.report_uid}")
-        canvas.drawRightString(right, 6.6 * mm, _("Content SHA-256") + f" {self.digest}")
-        canvas.translate(right - 1.6 * mm, 9.8 * mm)
+        canvas.drawString(left, 15 * mm, shorten(canvas, said, right - left - 22 * mm, size=_SIZE))
+        canvas.drawRightString(right - 5 * mm, 15 * mm, _("Page") + f" {page} /")
+        canvas.drawString(left, 10.5 * mm, _("Report") + f" {content.report_uid}")
+        canvas.drawString(left, 6 * mm, f"SHA-256 {self.digest}")
+        canvas.translate(right - 4.2 * mm, 15 * mm)
         canvas.doForm(_TOTAL)
-        canvas.translate(1.6 * mm - right, -9.8 * mm)
+        canvas.translate(4.2 * mm - right, -15 * mm)
 
     def _watermark(self, canvas: TaggedCanvas) -> None:
-        canvas.translate(_PAGE_WIDTH / 2, _PAGE_HEIGHT / 2)
-        canvas.rotate(52)
-        canvas.setFont(BOLD, 52)
-        canvas.setFillColor(QUIET, alpha=0.13)
-        canvas.drawCentredString(0, 0, self.locale.translate(SYNTHETIC))
+        """Words up the outer margins, as pictures: they lie over no image, and are no text that is extracted."""
+        picture = _picture_of(self.locale.translate(SYNTHETIC))
+        words, wide = ImageReader(picture), picture.width * _WATERMARK / picture.height
+        for x in (2 * mm, _PAGE_WIDTH - 2 * mm - _WATERMARK):
+            for i in range(_WATERMARKS):
+                canvas.saveState()
+                canvas.translate(x + _WATERMARK, 26 * mm + i * (_PAGE_HEIGHT - 45 * mm) / _WATERMARKS)
+                canvas.rotate(90)
+                canvas.drawImage(words, 0, 0, wide, _WATERMARK)
+                canvas.restoreState()
+
+
+@lru_cache
+def _picture_of(words: str) -> Image.Image:
+    """Words as a picture."""
+    with resources.as_file(resources.files("reports.pdf") / "fonts" / f"{BOLD}.ttf") as path:
+        face = ImageFont.truetype(str(path), 48)
+    left, top, right, bottom = face.getbbox(words)
+    picture = Image.new("RGB", (int(right - left) + 4, int(bottom - top) + 4), "white")
+    ImageDraw.Draw(picture).text((2 - left, 2 - top), words, font=face, fill=(179, 71, 0))
+    return picture
+
+
+def report_code(report_uid: str, digest: str) -> str:
+    """What the QR code of a report says: its UID and the hash of its content, in capitals, which take less room."""
+    return f"URN:OID:{report_uid} SHA256:{digest.upper()}"
+
+
+def _draw_code(canvas: TaggedCanvas, text: str) -> None:
+    """A QR code (ISO/IEC 18004, level M) with its lower left corner at the origin."""
+    code: Any = QRCode(None, QRErrorCorrectLevel.M)  # without types
+    code.addData(text)
+    code.make()
+    side = code.getModuleCount()
+    module = _CODE / side
+    path = canvas.beginPath()
+    for row in range(side):
+        for column in range(side):
+            if code.isDark(row, column):
+                path.rect(column * module, _CODE - (row + 1) * module, module, module)
+    canvas.setFillColor(INK)
+    canvas.drawPath(path, stroke=0, fill=1)
 
 
 def version_statement(content: ReportContent) -> Message:

@@ -135,6 +135,9 @@ def _element(pdf: Pdf, element: Element, parent: Object, owners: list[dict[int, 
         node.Alt = String(element.alt)
     if element.tag == "TH":
         node.A = Dictionary(O=Name.Table, Scope=Name.Column)
+    if element.box is not None:
+        corners = Array([round(x, 2) for x in element.box])
+        node.A = Dictionary(O=Name.Layout, BBox=corners, Placement=Name.Block)
     kids = Array()
     for kid in element.kids:
         if isinstance(kid, TagMark):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from xml.sax.saxutils import escape
 
 from reportlab.lib.colors import HexColor, white
-from reportlab.lib.enums import TA_CENTER, TA_RIGHT
+from reportlab.lib.enums import TA_RIGHT
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
 from reportlab.pdfbase import pdfmetrics
@@ -30,32 +30,36 @@ if TYPE_CHECKING:
 REGULAR, BOLD = "DejaVuSans", "DejaVuSans-Bold"
 REPLACEMENT = "\ufffd"  # drawn for a character that the fonts do not have
 _LONGEST_FACT = 160  # characters
-_ABOVE = 7  # points above a heading
+_ABOVE = 9  # points above a heading
+_ENDLESS = 1e6  # points: no page ends
 WIDTH = 180 * mm  # of the text on an A4 page
 INK, QUIET, RULE = HexColor("#1b2229"), HexColor("#56616b"), HexColor("#c4ccd3")
 PANEL, NAVY, BLUE = HexColor("#f2f5f7"), HexColor("#12324a"), HexColor("#0b5a8a")
 SKY, VERMILION, TEAL = HexColor("#bcd6e8"), HexColor("#b34700"), HexColor("#00694f")
 
+# No size below 9 points is on the first page: `body` and what is larger, `caption` and `column`.
 _SIZES = {
-    "body": (8.2, REGULAR, INK),
-    "strong": (8.2, BOLD, INK),
-    "small": (7.0, REGULAR, INK),
-    "small_strong": (7.0, BOLD, INK),
-    "quiet": (7.0, REGULAR, QUIET),
-    "label": (6.6, REGULAR, QUIET),
-    "note": (6.1, REGULAR, QUIET),
-    "title": (12.2, BOLD, NAVY),
-    "heading": (10.0, BOLD, NAVY),
-    "lead": (9.0, BOLD, INK),
+    "body": (9.0, REGULAR, INK),
+    "strong": (9.0, BOLD, INK),
+    "caption": (9.0, REGULAR, QUIET),
+    "column": (9.0, BOLD, QUIET),
+    "small": (8.2, REGULAR, INK),
+    "small_strong": (8.2, BOLD, INK),
+    "quiet": (8.2, REGULAR, QUIET),
+    "label": (8.0, REGULAR, QUIET),
+    "note": (7.6, REGULAR, QUIET),
+    "title": (13.0, BOLD, NAVY),
+    "heading": (11.5, BOLD, NAVY),
+    "part": (10.5, BOLD, NAVY),
+    "lead": (10.5, REGULAR, INK),
     "answer": (30.0, BOLD, NAVY),
 }
 STYLES = {
-    name: ParagraphStyle(name, fontName=font, fontSize=size, leading=1.28 * size, textColor=colour, bulletFontName=font)
+    name: ParagraphStyle(name, fontName=font, fontSize=size, leading=1.26 * size, textColor=colour, bulletFontName=font)
     for name, (size, font, colour) in _SIZES.items()
 }
-STYLES["number"] = ParagraphStyle("number", STYLES["small"], alignment=TA_RIGHT)
-STYLES["number_head"] = ParagraphStyle("number_head", STYLES["small_strong"], alignment=TA_RIGHT)
-STYLES["centred"] = ParagraphStyle("centred", STYLES["small"], alignment=TA_CENTER)
+for _name in ("small", "body", "strong", "column", "small_strong"):
+    STYLES[f"{_name}_right"] = ParagraphStyle(f"{_name}_right", STYLES[_name], alignment=TA_RIGHT)
 STYLES["quiet"].spaceBefore = 2
 STYLES["answer"].leading = 33
 
@@ -106,6 +110,39 @@ def paragraph(text: str, style: str = "body", *, tag: str = "P") -> Text:
     return element
 
 
+class DocumentTitle(Text):
+    """The title of the document, the first entry of its outline."""
+
+    tag = "H1"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(markup(text), STYLES["title"])
+        self.title = text
+
+    def draw(self) -> None:
+        """Draw the title and its bookmark."""
+        self.canv.bookmarkPage("title")
+        self.canv.addOutlineEntry(self.title, "title", level=0)
+        super().draw()
+
+
+class PartHeading(Text):
+    """The title of a part of the first page, which stands in a column, with a rule of that width below it."""
+
+    tag = "H3"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(markup(text), ParagraphStyle("part", STYLES["part"], spaceBefore=6, spaceAfter=3))
+
+    def draw(self) -> None:
+        """Draw the title and the rule."""
+        super().draw()
+        with self.canv.decoration():
+            self.canv.setStrokeColor(NAVY)
+            self.canv.setLineWidth(0.7)
+            self.canv.line(0, -1, self.width, -1)
+
+
 class Heading(Text):
     """A section's title with a rule below it, and an entry in the document's outline."""
 
@@ -128,15 +165,25 @@ class Heading(Text):
             self.canv.line(0, -2, WIDTH, -2)
 
 
-def grid(rows: Sequence[Sequence[Cell]], widths: Sequence[float], *, numbers_from: int | None = None) -> Table:
-    """A table with a header row and thin rules; columns from `numbers_from` on are right-aligned."""
+def grid(
+    rows: Sequence[Sequence[Cell]],
+    widths: Sequence[float],
+    *,
+    numbers_from: int | None = None,
+    large: bool = False,
+) -> Table:
+    """A table whose first row is the heading; from column `numbers_from` on, cells are aligned at the right.
+
+    `large` is for the first page, where nothing is below 9 points.
+    """
+    head, body = ("column", "body") if large else ("small_strong", "small")
 
     def cell(content: Cell, row: int, column: int) -> Cell:
         if not isinstance(content, str):
             return content
         number = numbers_from is not None and column >= numbers_from
-        head, body = ("number_head", "number") if number else ("small_strong", "small")
-        return paragraph(content, body if row else head)
+        style = body if row else head
+        return paragraph(content, f"{style}_right" if number else style)
 
     cells = [[cell(content, r, c) for c, content in enumerate(row)] for r, row in enumerate(rows)]
     return Table(
@@ -188,10 +235,10 @@ def columns(cells: Sequence[Cell], widths: Sequence[float]) -> Table:
     )
 
 
-def panel(content: list[Flowable], width: float, *, edge: Color = NAVY) -> Table:
+def panel(content: Sequence[Flowable], width: float, *, edge: Color = NAVY) -> Table:
     """A tinted box with a strong left edge."""
     return Table(
-        [[content]],
+        [[list(content)]],
         colWidths=[width],
         hAlign="LEFT",
         renderCB=LAYOUT,
@@ -203,39 +250,9 @@ def panel(content: list[Flowable], width: float, *, edge: Color = NAVY) -> Table
     )
 
 
-class Filler(Flowable):
-    """A block that fills the rest of a page where it fits there, and otherwise comes later in the document.
-
-    Put the filler where there may be room, and `later()` where the block belongs otherwise.
-    """
-
-    def __init__(self, block: Sequence[Flowable]) -> None:
-        super().__init__()
-        self._block = columns([[Spacer(0, _ABOVE), *block]], [WIDTH])
-        self._drawn: Filler | None = None  # which of the two places it is drawn at
-        self._first: Filler | None = None
-
-    def later(self) -> Filler:
-        """The place of the block where there was no room at this one."""
-        place = Filler.__new__(Filler)
-        Flowable.__init__(place)
-        place._block, place._drawn, place._first = self._block, None, self  # noqa: SLF001  another of this class
-        return place
-
-    def wrap(self, available_width: float, available_height: float) -> tuple[float, float]:
-        """The size of the block here; nothing where it is drawn at the other place."""
-        if self._first is not None and self._first._drawn is not None:  # noqa: SLF001  as above
-            return 0.0, 0.0
-        width, height = self._block.wrapOn(self.canv, available_width, available_height)
-        if self._first is None and height > available_height:
-            return 0.0, 0.0
-        self._drawn = self
-        return width, height
-
-    def draw(self) -> None:
-        """The block, at one of the two places."""
-        if self._drawn is not None:
-            self._block.drawOn(self.canv, 0, 0)
+def height_of(content: Sequence[Flowable], width: float) -> float:
+    """Height of flowables below each other in a cell, points."""
+    return float(columns([list(content)], [width]).wrap(width, _ENDLESS)[1])
 
 
 def _nothing() -> Spacer:

@@ -32,10 +32,11 @@ class TagMark:
 
 @dataclass(eq=False)
 class Element:
-    """A node of the structure tree. `alt` is the text that replaces a figure."""
+    """A node of the structure tree. `alt` replaces a figure, `box` its (left, bottom, right, top), points."""
 
     tag: str
     alt: str = ""
+    box: tuple[float, float, float, float] | None = None
     kids: list[Element | TagMark] = field(default_factory=list)
 
 
@@ -59,17 +60,24 @@ class TaggedCanvas(Canvas):
         self._open.pop()
 
     @contextmanager
-    def content(self, tag: str, *, alt: str = "") -> Iterator[None]:
-        """Everything drawn inside is one element; in a cell of a table it is the content of the cell."""
+    def content(self, tag: str, *, alt: str = "", size: tuple[float, float] | None = None) -> Iterator[None]:
+        """Everything drawn inside is one element; text in a cell of a table is the content of the cell.
+
+        `size` is the width and height of a figure whose lower left corner is the origin.
+        """
         holder = self._open[-1]
-        if holder.tag not in _CELLS:
-            holder = Element(tag, alt)
+        if holder.tag not in _CELLS or tag == "Figure":
+            holder = Element(tag, alt, None if size is None else self._box(size))
             self._open[-1].kids.append(holder)
         holder.kids.append(TagMark(self.getPageNumber() - 1, self._marks))
         self.addLiteral(f"/{tag} <</MCID {self._marks}>> BDC")
         self._marks += 1
         yield
         self.addLiteral("EMC")
+
+    def _box(self, size: tuple[float, float]) -> tuple[float, float, float, float]:
+        left, bottom = self.absolutePosition(0, 0)
+        return left, bottom, left + size[0], bottom + size[1]
 
     @contextmanager
     def decoration(self) -> Iterator[None]:
@@ -93,10 +101,21 @@ class TaggedCanvas(Canvas):
 
 
 class Text(Paragraph):
-    """A paragraph, or a heading where `tag` says so."""
+    """A paragraph, or a heading where `tag` says so. Each line but the last ends in a space: no two words are glued."""
 
     canv: TaggedCanvas
     tag = "P"
+
+    def breakLines(self, width: Any) -> Any:  # noqa: ANN401, N802  ReportLab's name and types
+        """The lines, each but the last with a space at its end."""
+        broken = super().breakLines(width)
+        for line in broken.lines[:-1]:
+            if broken.kind == 0:
+                if line[1][-1:] != [""]:
+                    line[1].append("")
+            elif not line.words[-1].text.endswith(" "):
+                line.words[-1] = line.words[-1].clone(text=line.words[-1].text + " ")
+        return broken
 
     def draw(self) -> None:
         """Draw the text as an element."""
@@ -121,7 +140,7 @@ class Figure(Flowable):
 
     def draw(self) -> None:
         """Draw the picture or chart as an element."""
-        with self.canv.content("Figure", alt=self.alt):
+        with self.canv.content("Figure", alt=self.alt, size=(self.width, self.height)):
             self.inner.drawOn(self.canv, 0, 0)
 
 

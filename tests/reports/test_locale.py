@@ -24,7 +24,11 @@ FR, EN = Locale("fr"), Locale("en")
         (lambda e: e.percent(0.997), ">99\u202f%", ">99%"),
         (lambda e: e.percent(1.0), "100\u202f%", "100%"),
         (lambda e: e.text("Serum albumin"), "Albuminémie", "Serum albumin"),
-        (lambda e: e.translate(Message("Patient: {pseudonym}", pseudonym="P")), "Patient\u00a0: P", "Patient: P"),
+        (
+            lambda e: e.translate(Message("Delineation: {method}.", method="P")),
+            "Segmentation\u00a0: P.",
+            "Delineation: P.",
+        ),
         (lambda e: e.clock(datetime(2026, 11, 2, 9)), "02/11/2026 09:00:00", "02/11/2026 09:00:00"),  # noqa: DTZ001 - DICOM times are local
         (lambda e: e.interval(0.264, 0.418), "26–42\u202f%", "26–42%"),
         (lambda e: e.day("2026-11-02"), "2 novembre 2026", "2 November 2026"),
@@ -38,7 +42,7 @@ FR, EN = Locale("fr"), Locale("en")
             "5.5\u00a0×\u00a010⁻⁸, 10⁻³",
         ),
         (lambda e: e.translate(Message("{x:.2f}, {y:.2f}", x=-0.001, y=-0.5)), "0,00, −0,50", "0.00, −0.50"),
-        (lambda e: e.translate(Message("{v:.1f} ml of {n}", v=0, n=1150)), "0,0 ml of 1150", "0.0 ml of 1150"),
+        (lambda e: e.translate(Message("{v:.1f} ml of {n}", v=0, n=1150)), "0,0 ml of 1\u202f150", "0.0 ml of 1,150"),
         (lambda e: e.translate(Message("{x:.0f} % and ≥ 50 %", x=80.0)), "80\u00a0% and ≥ 50\u00a0%", "80% and ≥ 50%"),
         (lambda e: e.translate(Message("{t}", t="FDG -- fluorodeoxyglucose")), *["FDG – fluorodeoxyglucose"] * 2),
         (lambda e: e.translate(Message("see {m}", m=Message("{x:g} mm", x=0.25))), "see 0,25 mm", "see 0.25 mm"),

@@ -14,6 +14,8 @@ from fedpet.imaging.lesions.delineation import HotComponent
 from fedpet.imaging.lesions.lesion import Quantities
 from fedpet.imaging.lesions.lesion_table import QUANTITIES
 from fedpet.imaging.lesions.quantities import quantify
+from fedpet.imaging.response.assessment import assess_response
+from fedpet.imaging.response.comparison import Examination, LesionSummary
 from fedpet.imaging.study import AppliedOverride, CheckStatus, PatientFacts, PetCtStudy, PetFacts, QualityCheck
 from fedpet.imaging.volume import Volume
 from inference.input_contract import BIOMARKERS, default_contract
@@ -274,12 +276,53 @@ def without_lesions(content):
     return replace(content, prediction=prediction, explanation=None)
 
 
-def with_many_lesions(content, count=30):
-    """Many lesions, all of one region."""
-    first = content.prediction.quantities.lesions[0]
-    lesions = tuple(replace(first, id=1 + i % 6, mtv_ml=40.0 - i) for i in range(count))
-    quantities = replace(content.prediction.quantities, lesions=lesions)
-    return replace(content, prediction=replace(content.prediction, quantities=quantities))
+MANY_REGIONS = ("bone_spine_thoracic", "liver", "lung_right_upper", "mediastinum", "lung_left_lower", "bone_pelvis")
+
+
+def with_many_lesions(content, count=60):
+    """Many lesions all over the body, the first the largest, in six regions."""
+    places = [(x, y, z) for z in range(-330, 370, 55) for x, y in ((-70, -20), (-25, 30), (20, -30), (65, 25), (0, 60))]
+    chosen = np.random.default_rng(5).permutation(len(places))[:count]
+    drawn = [(places[place], (16 - i * 8 / count,) * 3, 12.0 - 6 * i / count) for i, place in enumerate(chosen)]
+    hot = volume(6.0, "g/ml", drawn, 0.0)
+    labels = volume(6.0, "label", [(centre, radii, i + 1) for i, (centre, radii, _suv) in enumerate(drawn)], 0)
+    return _with_lesions(content, hot, labels.like(labels.array.astype(np.uint16), "label"), MANY_REGIONS)
+
+
+def _with_lesions(content, hot, labels, regions):
+    pet = content.study.pet
+    pet = pet.like(np.where(hot.array > 0, hot.array, pet.array).astype(np.float32), "g/ml")
+    found = quantify(pet, labels, method="suv4_model_map")
+    lesions = tuple(replace(one, region=regions[i % len(regions)]) for i, one in enumerate(found.lesions))
+    quantities = replace(found, lesions=lesions)
+    explanation = replace(content.explanation, lesion_share={0: 0.1, **{one.id: 0.9 / len(lesions) for one in lesions}},
+                          terms=content.explanation.terms[3:])  # fmt: skip
+    return replace(
+        content,
+        study=replace(content.study, pet=pet),
+        prediction=replace(content.prediction, quantities=quantities, lesion_labels=labels),
+        explanation=explanation,
+    )
+
+
+def with_one_lesion(content):
+    """A single lesion in the right lung."""
+    hot = volume(6.0, "g/ml", [LESIONS[0]], 0.0)
+    return _with_lesions(content, hot, hot.like((hot.array > 0).astype(np.uint16), "label"), ("lung_right",))
+
+
+def with_two_dates(content):
+    """The same patient three months before: the liver lesion was hotter, that of the left lung was not there."""
+    now = content.prediction.quantities
+    summaries = tuple(
+        LesionSummary(one.id, one.region, one.centroid_mm, one.suv_max, one.suv_peak, one.mtv_ml) for one in now.lesions
+    )
+    body = ((-175.0, -105.0, -450.0), (175.0, 105.0, 490.0))
+    after = Examination("2026-11-02", now.method, "SIEMENS Biograph", 82.5, now.tmtv_ml, now.tlg, now.suv_max,
+                        now.suv_peak, summaries, 0.79, (2.31, 0.27), None, {}, body)  # fmt: skip
+    earlier = tuple(replace(one, suv_peak=1.8 * one.suv_peak) for one in summaries[:5])
+    before = replace(after, date="2026-08-03", tmtv_ml=140.0, tlg=1900.0, suv_peak=1.8 * now.suv_peak, lesions=earlier)
+    return replace(content, response=assess_response(before, after))
 
 
 def with_long_texts(content):

@@ -202,7 +202,7 @@ def _draw_preview(case: Case, signed: SignedVersion | None, loc: Localization) -
     folder = store.version_folder(case.id, signed.number) if signed else store.folder(case.id)
     base = f"{FILES}/{case.id}/{signed.number}" if signed else f"{FILES}/{case.id}"
     st.subheader(_("Signed report") if signed else _("Report, not signed yet"), anchor=False)
-    pages = sorted(folder.glob(f"report.{loc.language}.?.png"))
+    pages = sorted(folder.glob(f"report.{loc.language}.*.png"), key=lambda page: int(page.suffixes[-2][1:]))
     # the time of the file changes the address, so that a browser shows the report of today
     pictures = "".join(
         f"<img src='{base}/{page.name}?{page.stat().st_mtime_ns}' "

@@ -43,6 +43,11 @@ def walk(element):
             yield from walk(kid)
 
 
+def text_of(element):
+    """Whether an element holds a mark of something drawn."""
+    return any("/MCID" in kid or kid.get("/Type") == "/StructElem" for kid in element.K)
+
+
 def test_the_content_that_was_hashed_is_attached_as_an_associated_file(content, pdf):
     assert pdf.attachments[CONTENT_NAME].get_file().read_bytes().decode() == canonical_json(content)
     (associated,) = pdf.Root.AF
@@ -103,25 +108,33 @@ def test_headings_tables_and_figures_are_known_as_such(pdf):
     tags = [str(one.S) for one in elements]
     assert tags[0] == "/Document"
     assert tags.count("/H1") == 1
-    assert tags.count("/H2") >= 10
+    assert tags.count("/H2") >= 9
+    assert tags.count("/H3") >= 4
     assert tags.index("/H1") < tags.index("/H2")
     for one in elements:
         if one.S == "/Figure":
-            assert str(one.Alt)
+            assert len(str(one.Alt)) > 10
+            left, bottom, right, top = (float(x) for x in one.A.BBox)
+            assert 0 <= left < right <= 595.5
+            assert 0 <= bottom < top <= 842
         if one.S == "/TH":
             assert one.A.Scope == "/Column"
         if one.S == "/TR":
             assert one.P.S == "/Table"
             assert {str(kid.S) for kid in one.K} <= {"/TH", "/TD"}
-    assert tags.count("/Figure") == 7  # projections, scale, thirds, curve, slices, map, terms
+    assert tags.count("/Figure") == 12  # projections, scale, six lesions, map, terms, curve, thirds
+    assert all(one.S != "/TH" or text_of(one) for one in elements)
 
 
 def test_a_screen_reader_hears_what_is_printed(file, content):
     """Poppler reads the structure back."""
     told = subprocess.run(["pdfinfo", "-struct-text", file], check=True, capture_output=True, encoding="utf-8").stdout
     told = " ".join(told.split())
-    for words in ("Survie sans progression sous immunothérapie", "Intervalle à 80 % : 26–42 %", "Virgule oubliée"):
+    told = told.replace("\xa0", " ").replace("\u202f", " ")
+    for words in ("TEP/TDM au FDG avant immunothérapie", "intervalle 26–42 % : précision", "Virgule oubliée"):
         assert words in told
+    glued = "environ 34 sont en vie sans progression à 12 mois, et 66 ont progressé ou sont décédés."
+    assert glued in told  # over three lines: no two words run together
     assert content.study.pseudonym in told
     assert "SHA-256 du contenu" not in told  # the footer is decoration
 
@@ -131,8 +144,8 @@ def test_the_document_is_in_one_language_with_its_title_shown_and_bookmarks(pdf)
     assert pdf.Root.ViewerPreferences.DisplayDocTitle
     with pdf.open_outline() as outline:
         titles = [entry.title for entry in outline.root]
-    assert titles[0] == "Contrôles qualité des images"
-    assert "Avis du clinicien sur cette réponse" in titles
+    assert titles[0] == "TEP/TDM au FDG avant immunothérapie"
+    assert {"Lésions et mesures TEP", "Coupes clés", "Contrôles qualité des images"} <= set(titles)
 
 
 def test_the_fingerprint_covers_every_byte(file):
