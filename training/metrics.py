@@ -198,6 +198,30 @@ def harrell(sample: Sample, risk: Floats) -> Floats:
     return _c_index(sample, risk, sample.counts)
 
 
+def untied_concordance(months: Floats, event: Flags, values: Floats) -> tuple[float, float]:
+    """Concordance over the pairs in which the values differ, and how many patients it rests on.
+
+    Harrell's C counts a tie one half, so that a column with few values stays far from 1 however well it ranks. The
+    second number is an effective one (Kish): of the patients' shares in the pairs, divided by 4, so that it is a
+    quarter of the patients where all share alike, and about the number of the rarer value of a yes / no column.
+
+    Args:
+        months: (n,) time of the event or of censoring.
+        event: (n,) whether the event was seen.
+        values: (n,) higher or lower for a worse patient: the concordance is that of the better direction.
+
+    Returns:
+        Concordance in [0.5, 1], nan without a pair, and the effective number of patients.
+    """
+    pairs = _comparable(months, event) * (values[:, None] != values)
+    shares = pairs.sum(0) + pairs.sum(1)
+    total = pairs.sum()
+    if total == 0:
+        return np.nan, 0.0
+    concordance = float((pairs * _order(values, values)).sum() / total)
+    return max(concordance, 1.0 - concordance), float(shares.sum() ** 2 / (shares**2).sum() / 4)
+
+
 def uno(sample: Sample, risk: Floats, horizon: float) -> Floats:
     """(D + 1,) Uno's C-index truncated at the horizon: pairs weigh 1 / P(followed until the event) squared."""
     followed = sample.uncensored(sample.months)
@@ -278,12 +302,16 @@ def net_benefit(sample: Sample, probability: Floats, horizon: float, thresholds:
 
 def _c_index(sample: Sample, risk: Floats, weight: Floats) -> Floats:
     """Pairs of an event and a patient free of it beyond that time; the weight is that of the first of a pair."""
-    months, event = sample.months, sample.event
-    later = months[:, None] < months
-    tied = (months[:, None] == months) & ~event  # censored at the time of the event: survived longer
-    comparable = (event[:, None] & (later | tied)) * sample.ranked()
+    comparable = _comparable(sample.months, sample.event) * sample.ranked()
     won = ((weight @ (comparable * _order(risk, risk))) * sample.counts).sum(1)
     return _ratio(won, ((weight @ comparable) * sample.counts).sum(1))
+
+
+def _comparable(months: Floats, event: Flags) -> Flags:
+    """(n, n) the first of the pair has the event, and the second is known to be free of it beyond that time."""
+    later = months[:, None] < months
+    tied = (months[:, None] == months) & ~event  # censored at the time of the event: survived longer
+    return np.asarray(event[:, None] & (later | tied))
 
 
 def _order(first: Floats, second: Floats) -> Floats:

@@ -21,6 +21,7 @@ from training.metrics import (
     net_benefit,
     recalibration,
     uno,
+    untied_concordance,
 )
 
 # remission under 6-mercaptopurine, weeks (Freireich et al., Blood 1963), a textbook example of Kaplan-Meier
@@ -306,3 +307,13 @@ def test_delong_holds_its_level_and_agrees_with_the_bootstrap():
     found = delong(failed, *risk)
     assert found.difference == pytest.approx(drawn[0])
     assert found.error == pytest.approx(drawn[1:].std(), rel=0.15)
+
+
+def test_concordance_where_untied_by_hand():
+    months, event = np.array([1.0, 2, 3, 4, 5]), np.array([True, True, False, True, True])
+    share, patients = untied_concordance(months, event, np.array([1.0, 1, 0, 0, 0]))
+    assert share == 1.0  # six comparable pairs of the first two with the last three
+    assert patients == pytest.approx(12**2 / (3**2 * 2 + 2**2 * 3) / 4)
+    share, _ = untied_concordance(months, event, np.array([1.0, 0, 0, 0, 1]))
+    assert share == pytest.approx(3 / 5)  # for: 1 before 2, 3 and 4; against: 2 and 4 before 5
+    assert np.isnan(untied_concordance(months, event, np.ones(5))[0])

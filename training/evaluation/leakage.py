@@ -13,7 +13,7 @@ import numpy as np
 from fedpet.core.messages import Message
 from training.evaluation.designs import holdout
 from training.evaluation.in_process_newton import train_in_process
-from training.metrics import Estimate, Sample, auc, harrell
+from training.metrics import Estimate, Sample, auc, harrell, untied_concordance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,6 +30,7 @@ _DATED = re.compile(r"(^|_)(date|day|birth|naissance|time)(_|$)|^dt_", re.IGNORE
 _BLOCKS = 6  # of a fingerprint along each axis
 _SAME_PIXELS = 0.999  # correlation of two fingerprints above which two images are considered the same
 _TELLING = 0.95  # C-index of one input, in either direction, above which it must contain the outcome
+_UNTIED, _UNTIED_LOWER = 0.85, 0.70  # its concordance over untied pairs and the lower end of the interval, likewise
 _DRAWS = 200
 
 
@@ -97,11 +98,29 @@ def dates(cohort: PooledCohort) -> dict[str, Any]:
 
 
 def telling_inputs(cohort: PooledCohort) -> dict[str, Any]:
-    """Clinical inputs that alone rank the outcomes nearly perfectly."""
+    """Inputs that alone rank the outcomes nearly perfectly, or do so wherever they differ.
+
+    The second finds an outcome in disguise that is capped or coarse (cycles given, at most six; still treated at six
+    months), which Harrell's C does not: it counts the ties one half. An input that says that another is missing counts
+    as one; patients in whom a value is said to be missing are left out of its ranking.
+    """
     sample = Sample.of(cohort.months, cohort.event, draws=0)
-    index = [harrell(sample, column)[0] for column in cohort.clinical.T]
-    furthest = max((abs(value - 0.5) for value in index if np.isfinite(value)), default=0.0)
-    return {"passed": bool(furthest < _TELLING - 0.5), "largest_c_index": float(0.5 + furthest)}
+    names, furthest, surest, telling = cohort.contract.inputs, 0.0, 0.0, list[str]()
+    for name, column in zip(names, cohort.clinical.T, strict=True):
+        flag = f"missing:{name}"
+        known = cohort.clinical[:, names.index(flag)] <= 0.5 if flag in names else np.ones(len(column), bool)
+        index = abs(float(harrell(sample, column)[0]) - 0.5)
+        share, patients = untied_concordance(cohort.months[known], cohort.event[known], column[known])
+        lower = Estimate.exact(share, patients).lower if np.isfinite(share) else 0.0
+        furthest, surest = max(furthest, index if np.isfinite(index) else 0.0), max(surest, lower)
+        if index >= _TELLING - 0.5 or (share >= _UNTIED and lower >= _UNTIED_LOWER):
+            telling.append(name)
+    return {
+        "passed": not telling,
+        "inputs": ", ".join(telling),
+        "largest_c_index": float(0.5 + furthest),
+        "largest_where_untied": surest,
+    }
 
 
 def permuted(cohort: PooledCohort, config: EvaluationConfig, progress: Progress) -> dict[str, Any]:

@@ -324,6 +324,29 @@ def test_the_audit_sees_what_was_planted(cohort):
     assert telling_inputs(replace(cohort, cases=told))["largest_c_index"] == pytest.approx(1.0)
 
 
+def test_the_audit_finds_an_outcome_that_is_capped_or_coarse(cohort):
+    """Number of cycles given until the event, at most six, and whether treatment went on at six months."""
+    cycles = np.minimum(np.floor(cohort.months * 30.4375 / 21) + 1, 6)
+    noise = np.random.default_rng(2).choice([-1.0, 0, 1], 160, p=[1 / 6, 2 / 3, 1 / 6])
+    at = cohort.contract.inputs.index("age")
+
+    def with_column(values):
+        scaled = (values - values.mean()) / values.std()
+        cases = [
+            replace(case, clinical=np.concatenate([case.clinical[:at], [value], case.clinical[at + 1 :]]))
+            for case, value in zip(cohort.cases, scaled, strict=True)
+        ]
+        return telling_inputs(replace(cohort, cases=tuple(cases)))
+
+    for column in (cycles, np.clip(cycles + noise, 1, 6), (cohort.months >= 6).astype(float)):
+        found = with_column(column)
+        assert (found["passed"], found["inputs"]) == (False, "age")
+        assert found["largest_c_index"] < 0.95
+    rare = (np.argsort(np.argsort(cohort.months)) < 4).astype(float)  # the four worst: no evidence of anything
+    for column in (np.random.default_rng(3).permutation(cycles), rare):
+        assert with_column(column)["passed"]
+
+
 def test_no_image_no_fingerprint(cohort):
     flat = replace(cohort, contract=replace(cohort.contract, shape=(1, 1, 1)))
     assert same_pixels(flat)["passed"] is None
