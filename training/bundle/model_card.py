@@ -17,6 +17,7 @@ import torch
 
 import fedpet
 from fedpet.core.messages import Message
+from training.bundle.probast import probast
 from training.bundle.risk_model import risk_model
 from training.bundle.tripod import tripod
 from training.task.code_digest import code_digest
@@ -139,7 +140,8 @@ def model_card(
             "onnxruntime": onnxruntime.__version__,
         },
     }
-    return {**card, "tripod_ai": tripod(card, task.contract, study)}
+    answered = {"tripod_ai": tripod(card, task.contract, study), "probast_ai": probast(card, task.contract, study)}
+    return {**card, **answered}
 
 
 def _events(trained: TrainingSummary) -> int | None:
