@@ -73,6 +73,20 @@ def missing_terms(
     return clinical, tuple(term for term in contract.quantities if values[term.name] is None)
 
 
+def input_values(
+    record: ClinicalRecord, contract: InputContract, table: LesionTable | None = None
+) -> dict[str, float | None]:
+    """Encoded terms by input, None where missing; those of the lesion table only where there is one of its rules."""
+    clinical = {term.name: (_value(record, term), term.mean, term.sd) for term in contract.terms}
+    found = {name: None if x is None else (x - mean) / sd for name, (x, mean, sd) in clinical.items()}
+    if contract.quantities and table is not None and table.version == contract.table_version:
+        values = table.values()
+        for term in contract.quantities:
+            value = values[term.name]
+            found[f"{LESION_PREFIX}{term.name}"] = None if value is None else term.scaled(value)
+    return found
+
+
 def encode_quantities(values: Mapping[str, float | None], terms: Sequence[QuantityTerm]) -> list[float]:
     """Encode quantities of a lesion table: the terms, then their flags.
 

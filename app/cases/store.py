@@ -16,7 +16,7 @@ from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.cases.lifecycle import CHANGED_MEANWHILE, CaseEvent, next_status
-from app.cases.tables import ANSWERED, BUSY, Case, Decision, Delivery, SignedVersion, Status
+from app.cases.tables import ANSWERED, BUSY, Case, Decision, Delivery, Outcome, SignedVersion, Status
 from app.database.connection import forget_deleted, open_database
 from fedpet.core.errors import CaseNotFoundError, ErasureError, OutdatedError, TransitionError
 from fedpet.core.messages import Message
@@ -227,6 +227,23 @@ class Store:
         folders = [(case_id, self.version_folder(case_id, number)) for case_id, number in versions]
         return [*folders, *((case_id, self.folder(case_id)) for case_id in waiting)]
 
+    def with_results(self) -> Sequence[Case]:
+        """The cases with an answer or an abstention, oldest first."""
+        with self._session() as session:
+            query = select(Case).where(Case.status.in_(ANSWERED)).order_by(Case.created)
+            return session.scalars(query).all()
+
+    def outcomes(self) -> Mapping[str, Outcome]:
+        """The outcomes that were entered, by case."""
+        with self._session() as session:
+            return {one.case: one for one in session.scalars(select(Outcome))}
+
+    def save_outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        """Save outcomes, each in the place of an earlier one of its case; all of them or none."""
+        with self._session() as session, session.begin():
+            for one in outcomes:
+                session.merge(one)
+
     def versions(self, case_id: str) -> Sequence[SignedVersion]:
         """The signed versions of a case, newest first."""
         with self._session() as session:
@@ -434,13 +451,14 @@ class Store:
         self._update(case_id, lambda case: (CaseEvent.OPEN_VERSION, _reopened(case, None)), shown=shown)
 
     def delete(self, case_id: str, *, shown: str | None = None) -> None:
-        """Delete a case with its versions, deliveries and files.
+        """Delete a case with its versions, deliveries, outcome and files.
 
         Raises:
             ErasureError: a file cannot be removed; the case stays.
         """
 
         def delete_rows(session: Session) -> None:
+            session.execute(delete(Outcome).where(Outcome.case == case_id))
             session.execute(delete(Delivery).where(Delivery.case == case_id))
             session.execute(delete(SignedVersion).where(SignedVersion.case == case_id))
             session.execute(delete(Case).where(Case.id == case_id))

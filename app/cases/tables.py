@@ -172,6 +172,24 @@ class SignedVersion(Base):
     result: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 
+class Outcome(Base):
+    """What became of the patient of a case, as an administrator entered it for the monitoring.
+
+    Attributes:
+        free_12m: whether the patient was free of progression 12 months after the first dose.
+        on: YYYY-MM-DD, of the progression or death, or of the last news.
+        actor: user who entered it.
+    """
+
+    __tablename__ = "outcomes"
+
+    case: Mapped[str] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), primary_key=True)
+    free_12m: Mapped[bool]
+    on: Mapped[str] = mapped_column(String(10))
+    actor: Mapped[str] = mapped_column(String(128))
+    entered: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class Delivery(Base):
     """The last attempt to send the DICOM objects of a signed version to a PACS."""
 

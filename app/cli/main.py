@@ -24,6 +24,7 @@ _COMMANDS = {  # name -> module:attribute, a function or a `typer.Typer`; in the
     "audit": "app.cli.audit:commands",
     "cases": "app.cli.cases:commands",
     "model": "app.cli.model:commands",
+    "monitor": "app.cli.monitor:commands",
     "pacs": "app.cli.pacs:commands",
     "report": "app.cli.report:commands",
     "cohort": "app.cli.cohort:commands",

@@ -1,4 +1,4 @@
-"""Administration: users, audit trail, models, quarantine, retention, erasure of a patient."""
+"""Administration: users, audit trail, models, monitoring, quarantine, retention, erasure of a patient."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import streamlit as st
 from app.access.sessions import Role
 from app.cases.erasure import digest_of_cases, erase_patient, find_expired, purge
 from app.cases.lifecycle import STATUS_LABELS
-from app.screens import audit_table, quarantine
+from app.screens import audit_table, monitoring, quarantine
 from app.screens import model_registry as registry
 from app.screens.layout.decisions import decision_button
 from app.screens.layout.frame import errors_shown, user
@@ -43,6 +43,7 @@ def draw(*, card: StreamlitPage) -> None:
         _("Users"): _draw_users,
         _("Audit trail"): _draw_trail,
         _("Models"): partial(registry.draw, card=card),
+        _("Monitoring"): monitoring.draw,
         _("Quarantine"): quarantine.draw,
         _("Retention"): _draw_retention,
         _("Erasure of a patient"): _draw_erasure,

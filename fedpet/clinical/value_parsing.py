@@ -93,6 +93,29 @@ def read_value(variable: Variable, value: object) -> float | int | str | bool | 
     return number
 
 
+def read_flag(column: str, value: object) -> bool | None:
+    """Yes or no, in French or English; None where missing.
+
+    Args:
+        column: its name.
+        value: as written.
+
+    Raises:
+        RecordError: anything else.
+    """
+    known = {**_FLAGS, "oui": True, "non": False}
+    key = normalize_key(str(value))
+    if key in known:
+        return bool(known[key])
+    if is_missing(value):
+        return None
+    raise RecordError(
+        found=Message("Column “{column}” holds neither yes nor no.", column=column),
+        needed=Message("yes or no."),
+        advice=Message("Correct the cell, or leave it empty where it is not known."),
+    )
+
+
 def read_date(column: str, value: object, *, day_first: bool = False) -> date | None:
     """A date with the year first (YYYY-MM-DD, YYYY/MM/DD), perhaps with midnight behind it; None where missing.
 

@@ -10,11 +10,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from fedpet.core.errors import NodeDataError
 from fedpet.core.messages import Message
 from inference.bundle.storage import Bundle, write_bundle
+from inference.calibration import ENDPOINT_MONTHS
+from inference.input_contract import LESION_PREFIX
+from inference.monitoring import InputReference, MonitorReference
 from training.bundle.calibration import calibrate, coverage_by_site
 from training.bundle.held_out import HeldOut, evaluate, network_of, scores
 from training.data.node_data import read_node
@@ -25,7 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from inference.calibration import RiskCalibration
+    from inference.input_contract import InputContract
     from training.data.node_data import NodeData
 
 _RECALIBRATED = ("calibration_pfs_12m", "conformal_sets")  # figures of a card's evaluation that the calibration moves
@@ -57,6 +64,7 @@ def recalibrate(
     baseline = logits[0] - score[0]
     tables = {node.site: _tables(node, bundle, network) for node in nodes}
     calibration = calibrate(tables, baseline, edges)
+    answers = [_answers(node, bundle, network, calibration) for node in nodes]
     card = {key: value for key, value in bundle.card.items() if key not in {"format", "contract_fingerprint"}}
     evaluation = dict(card.get("evaluation") or {})
     judged: Mapping[str, Any] = {}
@@ -75,6 +83,7 @@ def recalibrate(
             "version": version or card["version"],
             "evaluation": {**kept, **{key: judged[key] for key in _RECALIBRATED if key in judged}},
             "conformal_sets": coverage_by_site(tables, baseline, edges),
+            "reference": reference_of(nodes, bundle.contract, np.concatenate(answers)).to_json(),
             "recalibration": {
                 "from_bundle": bundle.digest,
                 "created": datetime.now(UTC).date().isoformat(),
@@ -84,6 +93,36 @@ def recalibrate(
         },
     )
     return calibration
+
+
+def reference_of(nodes: Sequence[NodeData], contract: InputContract, answers: NDArray[np.float64]) -> MonitorReference:
+    """What `fedpet monitor` compares later patients with.
+
+    Args:
+        nodes: node data of all centres.
+        contract: of it. A clinical input without a flag counts as missing where it is exactly 0.
+        answers: (n,) P(free of progression at 12 months) of all patients.
+    """
+    values = np.concatenate([[case.clinical for case in node.cases] for node in nodes])
+    place = {name: at for at, name in enumerate(contract.inputs)}
+    inputs = {}
+    for name, at in place.items():
+        flag = place.get(f"missing:{name}")
+        clinical = not name.startswith(LESION_PREFIX)
+        missing = values[:, flag] > 0.5 if flag is not None else clinical & (values[:, at] == 0.0)
+        if not name.startswith("missing:"):
+            inputs[name] = InputReference.of(np.where(missing, np.nan, values[:, at]))
+    return MonitorReference(len(values), inputs, InputReference.of(answers))
+
+
+def _answers(
+    node: NodeData, bundle: Bundle, network: torch.nn.Module, calibration: RiskCalibration
+) -> NDArray[np.float64]:
+    """P(free of progression at 12 months) of the patients of a node, as their centre answers."""
+    edges = bundle.contract.month_edges
+    score, logits = scores(network, node.cases)
+    months = edges.index(ENDPOINT_MONTHS["pfs_12m"])
+    return calibration.at(node.site).free(logits, score, edges)[:, months]
 
 
 def _require_once(sites: Sequence[str]) -> None:

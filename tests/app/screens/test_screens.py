@@ -151,6 +151,16 @@ def test_the_switch_changes_every_word(page):
     assert "Research use only" in _texts(page)
 
 
+def test_the_administration_compares_the_cases_with_the_reference(page, services):
+    _ready(services)
+    _open(page, "administration")
+    page.segmented_control[-1].select("Surveillance").run()
+    said = _texts(page)
+    assert "Trop peu de dossiers pour comparer" in said
+    assert "moyennes arrondies du contrat" in said
+    assert "Tableau des issues" in [one.label for one in page.get("file_uploader")]
+
+
 def test_the_configured_language_comes_first(tmp_path, visit):
     visit(Settings(home=tmp_path, language="en"))
     page = AppTest.from_file(str(_ROOM / "main.py"), default_timeout=60).run()
