@@ -51,11 +51,13 @@ _USED = frozenset(
 class _Delivery:
     """What one association sends: (study, series) in order.
 
-    `number` counts associations, from 1; `last` is the number of the latest one when this one's connection ended.
+    `number` counts associations, from 1; `last` is the number of the latest one when this one's connection ended. An
+    object of the series in `lost` was not stored.
     """
 
     number: int
     sent: dict[tuple[str, str], None] = field(default_factory=dict)
+    lost: set[tuple[str, str]] = field(default_factory=set)
     last: int | None = None
 
 
@@ -102,21 +104,31 @@ class Inbox:
             return STORED
         name, series = self._digest(item.study_uid), self._digest(item.series_uid)
         with self.lock:
-            self.drop_erased()
-            if name not in self.studies:
-                self.studies[name] = IncomingStudy(self._folder / name, self._limits, self._digest)
-            study = self.studies[name]
-            if sender is not None:
-                self._delivery(sender).sent[name, series] = None
-                study.begin(series)
-            if sum(one.objects.size for one in self.studies.values()) + len(item.content) > self._max_bytes:
-                study.refused = _no_room(self._max_bytes)
-            if study.refused:
-                study.last = time.monotonic()
-                return NO_ROOM
-            if (reason := study.conflict(item)) is not None:
-                return self._keep_apart(study, item, reason)
-            return study.put(item)
+            try:
+                status = self._take(item, name, series, sender)
+            except OSError:  # the disk is full, or may not be written to
+                status = NO_ROOM
+            if status == NO_ROOM and sender is not None:
+                self._delivery(sender).lost.add((name, series))
+            return status
+
+    def _take(self, item: ReceivedObject, name: str, series: str, sender: Hashable) -> int:
+        self.drop_erased()
+        if sender is not None:
+            self._delivery(sender).sent[name, series] = None
+        if name not in self.studies:
+            self.studies[name] = IncomingStudy(self._folder / name, self._limits, self._digest)
+        study = self.studies[name]
+        if sender is not None:
+            study.begin(series)
+        if sum(one.objects.size for one in self.studies.values()) + len(item.content) > self._max_bytes:
+            study.refused = _no_room(self._max_bytes)
+        if study.refused:
+            study.last = time.monotonic()
+            return NO_ROOM
+        if (reason := study.conflict(item)) is not None:
+            return self._keep_apart(study, item, reason)
+        return study.put(item)
 
     def _keep_apart(self, study: IncomingStudy, item: ReceivedObject, reason: Reason) -> int:
         apart = (self._home / QUARANTINE).rglob("*")
@@ -145,7 +157,7 @@ class Inbox:
             for name, series in sent:
                 if name not in self.studies:  # erased meanwhile
                     self._whole.pop((name, series), None)
-                elif not well and (name, series) == sent[-1]:
+                elif (not well and (name, series) == sent[-1]) or (name, series) in delivery.lost:
                     self.studies[name].break_off(series, self._count if delivery.last is None else delivery.last)
                 else:
                     self._whole[name, series] = max(delivery.number, self._whole.get((name, series), 0))
@@ -166,9 +178,19 @@ class Inbox:
                 study
                 for name, study in self.studies.items()
                 if (len(study.objects) or study.refused)
+                and not study.moving
                 and now - study.last >= seconds
                 and not any(self._is_being_sent(name, series) for series in study.open)
             ]
+
+    def free_bytes(self) -> int:
+        """Room on the disk of the studies."""
+        return shutil.disk_usage(self._folder).free
+
+    def unfinished(self) -> list[IncomingStudy]:
+        """The studies whose images were to be moved to their case, and were not for lack of room."""
+        with self.lock:
+            return [study for study in self.studies.values() if study.moving]
 
     def remove(self, study: IncomingStudy) -> None:
         """Remove a study with its images."""

@@ -121,7 +121,8 @@ class IncomingStudy:
         self._save()
 
     def move(self, target: Path) -> None:
-        """Move the images to the folder of their case; can be repeated after a former process that did not finish."""
+        """Move the images to the folder of their case; can be repeated after an attempt that did not finish."""
+        self._save()  # that they are being moved, which may have failed for lack of room
         if len(self.objects):
             self.objects.folder.rename(target)
         self.objects = self._new_store()

@@ -141,6 +141,9 @@ class Listener:
         if self._watch is not None:
             self._watch.scan()
         self._tell_apart()
+        for study in self.inbox.unfinished():
+            with self.inbox.lock:
+                self._move(study)
         for study in self.inbox.quiet(self._ours.quiet_s):
             self._settle(study)
 

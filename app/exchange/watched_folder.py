@@ -20,7 +20,10 @@ _Look = tuple[int, int]  # size and time of change: the same at two looks means 
 
 
 class FolderWatcher:
-    """Watches a folder. Files that are not DICOM, too large or refused by the inbox stay there."""
+    """Watches a folder. Files that are not DICOM, too large or refused by the inbox stay there.
+
+    Where the disk has no room for a file, it is tried again at every scan.
+    """
 
     def __init__(self, folder: Path, inbox: Inbox, max_bytes: int) -> None:
         self._folder = folder
@@ -33,6 +36,8 @@ class FolderWatcher:
         """Move the files that have not changed since the last scan to the inbox."""
         now = dict(self._files())
         for path, look in now.items():
+            if 2 * look[0] > self._inbox.free_bytes():
+                continue
             if self._scanned.get(path) == look and self._left.get(path) != look and not self._take(path, look[0]):
                 self._left[path] = look
         self._scanned = now

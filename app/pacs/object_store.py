@@ -113,13 +113,18 @@ class ObjectStore:
 
         Raises:
             UnreadableStudyError: beyond the limits; nothing is written.
+            OSError: the disk is full, or may not be written to; nothing is kept.
         """
         with self._lock:
             name = self._files.get(uid) or f"{self._next:06d}"
             self._check(name, len(content))
             part = self.folder / f"{name}{_PART}"
-            part.write_bytes(content)
-            part.replace(self.folder / name)
+            try:
+                part.write_bytes(content)
+                part.replace(self.folder / name)
+            except OSError:
+                part.unlink(missing_ok=True)
+                raise
             self._next += uid not in self._files
             self._count(uid, name, len(content))
 
