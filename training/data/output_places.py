@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fedpet.core.errors import OutputError
+from fedpet.core.locks import try_lock
 from fedpet.core.messages import Message
 from training.data.html_page import is_page
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _OTHER_FILE = Message("Give another name; nothing is overwritten.")
@@ -97,3 +100,24 @@ def _require_writable(place: Path) -> None:
             needed=Message("A folder that this program may write."),
             advice=Message("Check the rights and the free space, or give another folder."),
         )
+
+
+@contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """Hold the lock of a folder of node data, which is made if there is none, while it is written.
+
+    Raises:
+        OutputError: another process holds it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    held = try_lock(out)
+    if held is None:
+        raise OutputError(
+            found=Message("Another command prepares {name} now.", name=out.name),
+            needed=Message("One at a time: two would remove each other's cases."),
+            advice=Message("Wait until it ends, or give another folder."),
+        )
+    try:
+        yield
+    finally:
+        os.close(held)

@@ -40,7 +40,7 @@ from training.data.node_data import (
     write_case,
     write_node,
 )
-from training.data.output_places import require_node_place
+from training.data.output_places import alone_in, require_node_place
 from training.data.preparation_files import Journal, PrivateFiles, pairing_digest
 from training.data.process_pool import Lost, surviving_map
 from training.data.study_folders import read_study_folders
@@ -88,36 +88,38 @@ def prepare_node_data(
         progress: reports each patient.
 
     Raises:
-        OutputError: `out` cannot be the folder of node data (`training.data.output_places`).
+        OutputError: `out` cannot be the folder of node data, or another command prepares it now
+            (`training.data.output_places`).
         RecordError: the table cannot be read.
     """
     require_node_place(out, dicom_dir)
-    rows = read_table(table)
-    studies = read_study_folders(
-        dicom_dir,
-        pseudonym_key,
-        memory=None if private is None else private.headers,
-        workers=workers,
-        progress=sub_progress(progress, 0.0, 0.2),
-    )
-    pairing = pair_studies_with_records(studies, rows, pseudonym_key)
-    journal = Journal(None if private is None else private.journal(out), contract.fingerprint)
-    digests = [pairing_digest(pair, masks) for pair in pairing.pairs]
-    done = journal.read(digests, out)
-    keep_cases(out, [result.case_id for result in done.values() if isinstance(result, PreparedCase)])
-    prepare = partial(_prepare_case, contract=contract, key=pseudonym_key, masks=masks, node=out)
-    pending = [(pair, digest) for pair, digest in zip(pairing.pairs, digests, strict=True) if digest not in done]
-    work = surviving_map(prepare, [pair for pair, _ in pending], workers=workers)
-    for number, (result, (pair, digest)) in enumerate(zip(work, pending, strict=True), start=1):
-        done[digest] = _lost(pair, pseudonym_key, result.why) if isinstance(result, Lost) else result
-        journal.add(digest, done[digest])
-        message = Message("Preparing patients ({done} of {n})", done=number, n=len(pending))
-        progress(0.2 + 0.8 * number / len(pending), message)
-    results = [*pairing.left_out, *(done[digest] for digest in digests)]
-    if private is not None:
-        private.write_key(out, pairing, [done[digest] for digest in digests], pseudonym_key)
-    truth = _truth(masks / "truth.json") if masks else {}
-    return write_node(out, results, contract, truth_by_case(truth, pseudonym_key))
+    with alone_in(out):
+        rows = read_table(table)
+        studies = read_study_folders(
+            dicom_dir,
+            pseudonym_key,
+            memory=None if private is None else private.headers,
+            workers=workers,
+            progress=sub_progress(progress, 0.0, 0.2),
+        )
+        pairing = pair_studies_with_records(studies, rows, pseudonym_key)
+        journal = Journal(None if private is None else private.journal(out), contract.fingerprint)
+        digests = [pairing_digest(pair, masks) for pair in pairing.pairs]
+        done = journal.read(digests, out)
+        keep_cases(out, [result.case_id for result in done.values() if isinstance(result, PreparedCase)])
+        prepare = partial(_prepare_case, contract=contract, key=pseudonym_key, masks=masks, node=out)
+        pending = [(pair, digest) for pair, digest in zip(pairing.pairs, digests, strict=True) if digest not in done]
+        work = surviving_map(prepare, [pair for pair, _ in pending], workers=workers)
+        for number, (result, (pair, digest)) in enumerate(zip(work, pending, strict=True), start=1):
+            done[digest] = _lost(pair, pseudonym_key, result.why) if isinstance(result, Lost) else result
+            journal.add(digest, done[digest])
+            message = Message("Preparing patients ({done} of {n})", done=number, n=len(pending))
+            progress(0.2 + 0.8 * number / len(pending), message)
+        results = [*pairing.left_out, *(done[digest] for digest in digests)]
+        if private is not None:
+            private.write_key(out, pairing, [done[digest] for digest in digests], pseudonym_key)
+        truth = _truth(masks / "truth.json") if masks else {}
+        return write_node(out, results, contract, truth_by_case(truth, pseudonym_key))
 
 
 def _prepare_case(

@@ -5,7 +5,7 @@ import pytest
 from fedpet.core.errors import OutputError
 from fedpet.core.messages import Message
 from training.data.html_page import bilingual_page
-from training.data.output_places import require_node_place, require_page_place
+from training.data.output_places import alone_in, require_node_place, require_page_place
 
 TITLE = Message("Images and table of the hospital, compared")
 
@@ -73,3 +73,13 @@ def test_node_data_go_into_a_new_folder_or_one_of_an_earlier_run(place):
     (place / "nice" / "cases" / "ab.npz").touch()
     (place / "nice" / "cases" / "ab.12.part").touch()
     require_node_place(place / "nice", place / "dicom")
+
+
+def test_two_preparations_of_one_folder_do_not_disturb_each_other(tmp_path):
+    with alone_in(tmp_path / "nice"):
+        with pytest.raises(OutputError, match="Another command prepares nice now"), alone_in(tmp_path / "nice"):
+            pass
+        with alone_in(tmp_path / "lyon"):
+            pass
+    with alone_in(tmp_path / "nice"):
+        pass

@@ -229,17 +229,23 @@ def _column(name: str) -> str:
 
 
 def _parquet_columns(path: Path) -> frozenset[str]:
-    from pyarrow import parquet  # noqa: PLC0415  of the extra "warehouse"; CSV is read without it
+    from pyarrow import lib, parquet  # noqa: PLC0415  of the extra "warehouse"; CSV is read without it
 
-    return frozenset(name.casefold() for name in parquet.read_schema(path).names)
+    try:
+        return frozenset(name.casefold() for name in parquet.read_schema(path).names)
+    except (OSError, lib.ArrowException) as error:
+        raise _damaged(path.stem, error) from error
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
-    from pyarrow import parquet  # noqa: PLC0415  of the extra "warehouse"; CSV is read without it
+    from pyarrow import lib, parquet  # noqa: PLC0415  of the extra "warehouse"; CSV is read without it
 
-    for batch in parquet.ParquetFile(path).iter_batches():
-        for row in batch.to_pylist():
-            yield {name.casefold(): value for name, value in row.items()}
+    try:
+        for batch in parquet.ParquetFile(path).iter_batches():
+            for row in batch.to_pylist():
+                yield {name.casefold(): value for name, value in row.items()}
+    except (OSError, lib.ArrowException) as error:
+        raise _damaged(path.stem, error) from error
 
 
 def _required(row: Mapping[str, _Value], table: str, column: str) -> _Value:
@@ -254,6 +260,14 @@ def _unreadable(table: str, error: Exception) -> WarehouseError:
         found=Message("Table {table} cannot be read ({why}).", table=table, why=type(error).__name__),
         needed=Message("The right to read it."),
         advice=Message("Ask whoever keeps the warehouse."),
+    )
+
+
+def _damaged(table: str, error: Exception) -> WarehouseError:
+    return WarehouseError(
+        found=Message("Table {table} is no whole Parquet file ({why}).", table=table, why=type(error).__name__),
+        needed=Message("A file as the warehouse wrote it, and the right to read it."),
+        advice=Message("Copy or export the table again."),
     )
 
 

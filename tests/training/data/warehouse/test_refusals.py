@@ -186,3 +186,20 @@ def test_a_table_that_would_lie_elsewhere_than_it_should_is_refused(tmp_path):
     for out in ("c2.html", "c2.HTML", "base/clinical.csv", "nowhere/clinical.csv"):
         with pytest.raises(OutputError):
             require_place(ExtractionFiles(tmp_path / out), str(source))
+
+
+@pytest.mark.parametrize("spoil", ["cut", "zeros in the middle", "no Parquet"])
+def test_a_damaged_parquet_file_is_refused_in_words(tmp_path, spoil):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    from training.data.warehouse.tables import FolderTables
+
+    path = tmp_path / "patient.parquet"
+    parquet.write_table(pa.table({"id": [str(number) for number in range(1000)]}), path)
+    whole = path.read_bytes()
+    assert sum(1 for _ in FolderTables(tmp_path).rows("patient")) == 1000
+    zeros = whole[:40] + bytes(len(whole) // 2) + whole[40 + len(whole) // 2 :]
+    path.write_bytes({"cut": whole[:-20], "zeros in the middle": zeros, "no Parquet": b"id\n1\n"}[spoil])
+    with pytest.raises(WarehouseError, match="no whole Parquet file"):
+        list(FolderTables(tmp_path).rows("patient"))
