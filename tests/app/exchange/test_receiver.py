@@ -465,7 +465,7 @@ def test_a_receiver_that_is_killed_goes_on_and_the_case_is_checked(study, orthan
     with listening(tmp_path, orthanc) as process:
         with associated(orthanc) as sender:
             assert stored(sender, slices) == [0x0000] * len(slices)
-        event = json.loads(process.stdout.readline())
+        event = next(one for one in map(json.loads, process.stdout) if one["event"] != "waiting")
         assert event["event"] == "queued"
         store = Store.open(Settings(home=tmp_path / "home"))
         until(lambda: store.get(event["case"]).status not in {Status.RECEIVED, Status.CHECKING}, seconds=120)
