@@ -3,7 +3,8 @@
 Each entry holds the SHA-256 of itself and of the entry before it, so that a changed, removed or inserted entry breaks
 the chain. Cutting entries off at the end leaves a valid chain, and so does writing all of them anew: the latest entry
 is therefore also named in a sealed file in the settings' folder (`app.audit.head`). Someone who can read and write that
-folder, too, can still rewrite the whole trail; anchoring its digests in another place (`app.audit.anchor`) shows that.
+folder, too, can still rewrite the whole trail; anchoring its digests in another place (`app.audit.anchor`) shows that,
+and so do the time stamps of an authority (`app.audit.time_stamps`).
 
 Entries name a case by its random identifier, never a patient.
 """
@@ -23,6 +24,7 @@ from sqlalchemy.orm import Session
 from app.audit.anchor import Anchor
 from app.audit.head import Head, HeadFile
 from app.audit.tables import AuditEntry
+from app.audit.time_stamps import TimeStamps
 from fedpet.core.messages import Message
 
 if TYPE_CHECKING:
@@ -49,15 +51,17 @@ class ChainVerification:
 class AuditTrail:
     """The trail of one database."""
 
-    def __init__(self, engine: Engine, folder: Path, anchor: str = "") -> None:
+    def __init__(self, engine: Engine, folder: Path, anchor: str = "", *, certificate: Path | None = None) -> None:
         self._engine = engine
+        self.stamps = TimeStamps(folder, certificate)
         self._head = HeadFile(folder)
         self._anchor = Anchor(anchor)
 
     @classmethod
     def of(cls, engine: Engine, settings: Settings) -> Self:
-        """The trail of a database, with the head and the anchor of the settings."""
-        return cls(engine, settings.folder, settings.audit_anchor)
+        """The trail of a database, with the head, the anchor and the time stamps of the settings."""
+        certificate = settings.audit_authority_certificate
+        return cls(engine, settings.folder, settings.audit_anchor, certificate=certificate)
 
     def record(
         self, actor: str, action: str, *, case: str = "", model: str = "", detail: Mapping[str, Any] | None = None
@@ -111,9 +115,11 @@ class AuditTrail:
                 yield json.dumps(entry.to_json(), ensure_ascii=False, sort_keys=True)
 
     def verify(self) -> ChainVerification:
-        """Check the chain from the first entry to the one that the head names, and what is anchored."""
+        """Check the chain from the first entry to the one that the head names, and what is anchored or stamped."""
         previous, number = _FIRST, 0
-        head, anchored = self._head.read(), self._anchor.digests()
+        head, stamps = self._head.read(), self.stamps.read()
+        anchored = {**({} if isinstance(stamps, Message) else {n: one.digest for n, one in stamps.items()}),
+                    **self._anchor.digests()}  # fmt: skip
         with self._session() as session:
             for entry in session.scalars(select(AuditEntry).order_by(AuditEntry.number)):
                 number += 1
@@ -133,6 +139,8 @@ class AuditTrail:
             return ChainVerification(number, Message("{n} entries are missing at the end.", n=last - number))
         if isinstance(head, Message) and number:
             return ChainVerification(number, head)
+        if isinstance(stamps, Message):
+            return ChainVerification(number, stamps)
         return ChainVerification(number, None)
 
     def reseal(self, *, actor: str, reason: str) -> AuditEntry:

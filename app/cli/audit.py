@@ -9,13 +9,14 @@ import typer
 
 from app.cli.console import FAILED, reported, say, write_json
 from app.cli.options import operator
+from fedpet.core.errors import SettingsError
 from fedpet.core.messages import Message
 from fedpet.core.settings import load_settings
 
 if TYPE_CHECKING:
     from app.audit.trail import AuditTrail
 
-commands = typer.Typer(help="Verify or export the audit trail.", no_args_is_help=True)
+commands = typer.Typer(help="Verify, export or stamp the audit trail.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Write only JSON to standard output.")]
 
 
@@ -58,6 +59,29 @@ def reseal(
         write_json({"entry": entry.number, "broken": None if before is None else str(before)})
     else:
         say(Message("Entry {n} records it; the trail goes on from there.", n=entry.number))
+
+
+@commands.command()
+def stamp(json: Json = False) -> None:
+    """Have the authority of the setting audit_authority stamp the latest entry, and with it all before (RFC 3161)."""
+    with reported(as_json=json):
+        authority = load_settings().audit_authority
+        if not authority:
+            raise SettingsError(
+                found=Message("No authority of time stamps is set."),
+                needed=Message("Its address in the setting audit_authority."),
+                advice=Message("Ask the hospital's IT department which authority it uses."),
+            )
+        audit = audit_trail()
+        newest = audit.entries(newest=1)
+        made = audit.stamps.request(newest[0], authority) if newest else None
+    if json:
+        write_json({} if made is None else {"entry": made.number, "moment": made.moment.isoformat()})
+    elif made is None:
+        say(Message("The trail has no entry yet."))
+    else:
+        moment = made.moment.isoformat(sep=" ", timespec="seconds")
+        say(Message("Entry {n} and all before it are stamped at {moment}.", n=made.number, moment=moment))
 
 
 def audit_trail() -> AuditTrail:

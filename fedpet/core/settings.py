@@ -63,11 +63,21 @@ class Settings(BaseSettings):
         default=6, gt=0, description="Files received at the same time; further ones wait. A browser sends six."
     )
     retention_days: int = Field(
-        default=0, ge=0, description="Age in days from which `fedpet cases purge` erases a case; 0 keeps every one."
+        default=0,
+        ge=0,
+        description="Age in days from which `fedpet cases purge` erases cases and what waits; 0 keeps everything.",
     )
     audit_anchor: str = Field(
         default="",
         description="Where the audit trail's digests are written as well: empty, syslog, or a file.",
+    )
+    audit_authority: str = Field(
+        default="",
+        pattern="^(https?://.+)?$",
+        description="Address of an authority of time stamps (RFC 3161), which `fedpet audit stamp` asks.",
+    )
+    audit_authority_certificate: Path | None = Field(
+        default=None, description="Certificate (PEM) under which its stamps must be signed; unset checks no signer."
     )
     host: str = Field(
         default="127.0.0.1", description="Address that the application listens on; beyond this machine only with OIDC."
