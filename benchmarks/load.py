@@ -3,12 +3,14 @@
 - `traffic`: 50 readers fetch the files of their cases from a running server, each checked byte by byte, while 20
   studies are taken in at once by the way that receiver and pages share; the audit trail, every stored file and the
   server's memory afterwards.
-- `predictions`: 30 predictions one after the other in one process, and its memory.
+- `soak`: the same readers and a study every second for as long as it is told, each with a pause, and what of the server
+  grew: memory, open files, threads.
+- `predictions`: 60 predictions one after the other in one process, and its memory.
 - `worklist`: 10,000 cases with their answers; first page, last page and search.
 - `kills`: the process of a computation, the server and the receiver are killed (SIGKILL) at random moments, started
   again, and looked at: no case stuck, no file lost, no identified file left, trail and database sound.
 
-Run: `python benchmarks/load.py [traffic|predictions|worklist|kills] [--points N] [--seconds S] [--seed N]`.
+Run: `python benchmarks/load.py [traffic|soak|predictions|worklist|kills] [--points N] [--seconds S] [--seed N]`.
 """
 
 from __future__ import annotations
@@ -52,14 +54,15 @@ from tests.support import case_files, dicom_factory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-READERS, UPLOADS, PREDICTIONS, CASES = 50, 20, 30, 10_000
+READERS, UPLOADS, PREDICTIONS, CASES = 50, 20, 60, 10_000
+SOAK_PAUSE = 5.0  # seconds between two reads of a reader: the machine is not to be busy for half an hour
 
 
 def main() -> None:
     """Run the parts that are asked for, in a folder that is removed afterwards."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = {"traffic": traffic, "predictions": predictions, "worklist": worklist, "kills": kills}
-    parser.add_argument("part", nargs="*", choices=[*parts, []], default=list(parts))
+    parts = {"traffic": traffic, "soak": soak, "predictions": predictions, "worklist": worklist, "kills": kills}
+    parser.add_argument("part", nargs="*", choices=[*parts, []], default=[one for one in parts if one != "soak"])
     parser.add_argument("--points", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
@@ -112,6 +115,50 @@ def traffic(home: Path, given: argparse.Namespace) -> None:
     store.close()
 
 
+def soak(home: Path, given: argparse.Namespace) -> None:
+    """Readers and studies at a bearable rate for long, and what of the server grew."""
+    store, audit = _opened(home)
+    workflow, cases = Workflow(store, audit, _Idle()), [store.create("fr").id for _ in range(10)]
+    for case in cases:
+        (store.folder(case) / "pet.bin").write_bytes(case.encode() * 30_000)
+    seen, wrong, lost, taken = [], [], [], 0
+    with _server(home) as (process, port), ThreadPoolExecutor(READERS) as pool:
+        start = time.monotonic()
+        end = start + given.seconds
+
+        def read(number: int) -> int:
+            case, fetched = cases[number % len(cases)], 0
+            cookie = _cookie(port)
+            while time.monotonic() < end:
+                if _fetched(port, f"/files/{case}/pet.bin", cookie) != case.encode() * 30_000:
+                    wrong.append(case)
+                fetched += 1
+                time.sleep(SOAK_PAUSE)
+            return fetched
+
+        readers = [pool.submit(read, number) for number in range(READERS)]
+        server = psutil.Process(process.pid)
+        while time.monotonic() < end:
+            taken, content = taken + 1, os.urandom(100_000)
+            case = workflow.create("fr", actor="dr.a").id
+            store.source(case).mkdir()
+            (store.source(case) / "000000").write_bytes(content)
+            workflow.receive_images(case, files=1, size=len(content), actor="dr.a")
+            lost += [] if (store.source(case) / "000000").read_bytes() == content else [case]
+            store.finish_check(case, pseudonym=f"P-{taken}", study_date="2026-01-02", inspection={"refused": None})
+            workflow.erase(case, actor="dr.a")
+            seen.append((server.memory_info().rss / 2**20, server.num_fds(), server.num_threads()))
+            time.sleep(1.0)
+        fetched = sum(one.result() for one in readers)
+    verdict = audit.verify()
+    print(f"soak         {given.seconds / 60:.0f} min: {fetched} files read, {len(wrong)} wrong; {taken} studies taken")
+    print(f"             in and erased, {len(lost)} lost; audit {verdict.entries} entries, {verdict.broken or 'sound'}")
+    for share in (0.1, 0.25, 0.5, 0.75, 1.0):
+        memory, files, threads = seen[min(len(seen) - 1, int(share * len(seen)))]
+        print(f"             at {share:4.0%}: {memory:.0f} MB, {files} open files, {threads} threads")
+    store.close()
+
+
 def predictions(_: Path, __: argparse.Namespace) -> None:
     """Predictions one after the other in one process."""
     bundle, study = load_model(), case_files.make_study()
@@ -119,8 +166,8 @@ def predictions(_: Path, __: argparse.Namespace) -> None:
     for _number in range(PREDICTIONS):
         predict(study, ClinicalRecord(age=60.0), bundle)
         memory.append(psutil.Process().memory_info().rss / 2**20)
-    early, late = memory[4], memory[-1]
-    print(f"predictions  {PREDICTIONS}: {early:.0f} MB after the 5th, {late:.0f} MB after the last")
+    told = ", ".join(f"{memory[number - 1]:.0f}" for number in (1, 5, 10, 20, 30, 40, 50, 60))
+    print(f"predictions  {PREDICTIONS}: {told} MB after the 1st, 5th, 10th, 20th, 30th, 40th, 50th and 60th")
 
 
 def worklist(home: Path, _: argparse.Namespace) -> None:
