@@ -178,7 +178,7 @@ def _checked(embedded: EmbeddedPdfSignature, document: bytes, roots: list[Any]) 
 
 def _tidy(embedded: EmbeddedPdfSignature, document: bytes) -> bool:
     """Whether the one part that no signature covers, its own, holds the signature, zeros and nothing else."""
-    from asn1crypto.cms import ContentInfo  # type: ignore[import-untyped]  # noqa: PLC0415  optional; untyped
+    from asn1crypto.cms import ContentInfo  # noqa: PLC0415  optional
 
     _, start, end, _ = embedded.byte_range
     digits, value = document[start + 1 : end - 1], bytes(embedded.pkcs7_content)

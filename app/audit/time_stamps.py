@@ -59,7 +59,7 @@ class TimeStamps:
         from asn1crypto import tsp  # noqa: PLC0415  of the extra "sign"
         from pyhanko.sign.timestamps import HTTPTimeStamper, TimestampRequestError  # noqa: PLC0415  as above
 
-        stamper = HTTPTimeStamper(authority, timeout=_TIMEOUT_S)
+        stamper = HTTPTimeStamper(authority, timeout=_TIMEOUT_S)  # type: ignore[no-untyped-call]  # typed in part
         try:
             token = asyncio.run(stamper.async_timestamp(bytes.fromhex(entry.digest), "sha256"))
         except (TimestampRequestError, ValueError) as error:
@@ -110,7 +110,8 @@ class TimeStamps:
 
         context = None
         if self._certificate is not None:
-            roots = [load_cert_from_pemder(str(self._certificate.expanduser()))]
+            path = str(self._certificate.expanduser())
+            roots = [load_cert_from_pemder(path)]  # type: ignore[no-untyped-call]  # typed in part
             context = ValidationContext(trust_roots=roots, allow_fetching=False, moment=stamp.moment)
         found = await validate_tst_signed_data(signed, context, bytes.fromhex(stamp.digest))
         return bool(found["intact"] and found["valid"] and (context is None or found["trust_problem_indic"] is None))
