@@ -1,4 +1,4 @@
-"""Progression-free survival from the first dose of immunotherapy."""
+"""Progression-free and overall survival from the first dose of immunotherapy."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 DAYS_PER_MONTH = 30.4375
 PFS12_DAYS = 365
 DCB_DAYS = 183
+OS24_DAYS = 730
 
 
 @dataclass(frozen=True)
 class SurvivalOutcome:
-    """Time from the first dose to confirmed progression or death (`event`), else to the last news."""
+    """Time from the first dose to confirmed progression or death (`event`), else to the last news.
+
+    Overall survival is the same with death as the only event, see `overall_from_dates`.
+    """
 
     months: float
     event: bool
@@ -46,6 +50,23 @@ class SurvivalOutcome:
         if progression is not None and death is not None and progression > death:
             raise _impossible(Message("Progression is dated after death."))
         return SurvivalOutcome((end - start).days / DAYS_PER_MONTH, event=bool(events))
+
+    @staticmethod
+    def overall_from_dates(
+        *, start: date | None, progression: date | None, death: date | None, last_news: date | None
+    ) -> SurvivalOutcome | None:
+        """Time to death, else censored at the last news, or at a progression that is the last news there is.
+
+        Returns:
+            None where the first dose is unknown, or where there is no news.
+
+        Raises:
+            RecordError: death or the last news lies before the first dose.
+        """
+        known = [day for day in (progression, last_news) if day is not None]
+        return SurvivalOutcome.from_dates(
+            start=start, progression=None, death=death, last_news=max(known) if known else None
+        )
 
     def free_of_event(self, days: int) -> bool | None:
         """Whether the patient was event-free for `days`; None (unknown) where censored before."""

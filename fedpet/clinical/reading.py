@@ -102,7 +102,8 @@ class TableRow:
     Attributes:
         patient_id: as the centre wrote it; never leaves the node.
         record: None where `refused` says why the row cannot be used.
-        outcome: None where the dates do not give one.
+        outcome: progression-free survival; None where the dates do not give one.
+        survival: overall survival, likewise.
         warnings: what a person should look at again.
         refused: the first reason why the row cannot be used.
         refusals: all of them, a wrong cell each.
@@ -126,6 +127,7 @@ class TableRow:
     study_id: str = ""
     line: int = 0
     filled: frozenset[str] = frozenset()
+    survival: SurvivalOutcome | None = None
 
 
 @dataclass(frozen=True)
@@ -341,12 +343,13 @@ def _table_row(patient_id: str, row: Mapping[str, str], line: int, *, day_first:
         _require_past(dates, today)
         written = {name: _date_cell(name, cell, dates) for name, cell in row.items()}
         read = record_from_mapping(written)
-        outcome = SurvivalOutcome.from_dates(
-            start=dates.get("date_debut_ici"),
-            progression=dates.get("date_progression"),
-            death=dates.get("date_deces"),
-            last_news=dates.get("date_dernieres_nouvelles"),
-        )
+        days = {
+            "start": dates.get("date_debut_ici"),
+            "progression": dates.get("date_progression"),
+            "death": dates.get("date_deces"),
+            "last_news": dates.get("date_dernieres_nouvelles"),
+        }
+        outcome, survival = SurvivalOutcome.from_dates(**days), SurvivalOutcome.overall_from_dates(**days)
     except RecordError as refused:
         all_of_them = tuple(_wrong_cells(row, day_first=day_first, today=today)) or (refused,)
         return TableRow(patient_id, None, None, (), refused, all_of_them, line=line, filled=filled)
@@ -362,6 +365,7 @@ def _table_row(patient_id: str, row: Mapping[str, str], line: int, *, day_first:
         study_id=_administrative(row, _STUDY_COLUMNS),
         line=line,
         filled=filled,
+        survival=survival,
     )
 
 

@@ -57,3 +57,21 @@ def test_no_outcome_without_first_dose_or_news():
 def test_impossible_dates_are_refused(given):
     with pytest.raises(RecordError):
         outcome(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "days", "died"),
+    [
+        ({"progression": 100, "death": 300, "last_news": 300}, 300, True),
+        ({"progression": 100, "last_news": 400}, 400, False),
+        ({"progression": 100}, 100, False),  # the only news
+        ({"progression": 100, "last_news": 60}, 100, False),
+        ({"death": 200}, 200, True),
+    ],
+)
+def test_overall_survival_ends_with_death_only(given, days, died):
+    day = {name: START + timedelta(days=offset) for name, offset in given.items()}
+    dates = dict.fromkeys(("progression", "death", "last_news")) | day
+    found = SurvivalOutcome.overall_from_dates(start=START, **dates)
+    assert (round(found.months * 30.4375), found.event) == (days, died)
+    assert SurvivalOutcome.overall_from_dates(start=None, **dates) is None

@@ -6,7 +6,7 @@ A folder, named after the site, with
   the contract has quantities the version of the rules that measured the lesion tables;
 - `cases.csv`: one row a case: pseudonym, months, event, maker of the scanner, and further columns: the quantities of
   the lesion table ("lesion:<name>", empty where not measurable) and whether a mask was measured; the published scores
-  ("score:<name>", empty where an input is missing), which no model reads; for simulated
+  ("score:<name>", empty where an input is missing), which no model reads; overall survival; for simulated
   patients the true probability of PFS >= 12 months and the tumour volume;
 - `cases/<pseudonym>.npz`: the arrays of a `NodeCase`, without pickles;
 - `report.json`: who was left out and why.
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "fedpet-node-1"
 TRUTH_COLUMN: Final = "true_pfs_12m"  # of cases.csv, for simulated patients only
+OS_MONTHS: Final = "os_months"  # of cases.csv: overall survival, where it is known
+OS_EVENT: Final = "os_event"  # of cases.csv: 1 where death was seen, else 0
 SCORE_PREFIX: Final = "score:"  # of the columns of cases.csv with published scores (`fedpet.clinical.scores`)
 FROM_MASK_COLUMN: Final = "lesions_from_mask"  # of cases.csv: 1 where a reader's mask was measured, 0 rules
 VALIDATION_FRACTION: Final = 0.2  # of a centre's patients
@@ -169,6 +171,8 @@ class PreparedCase:
         quantities: of the lesion table, before they were encoded; empty where the contract has none.
         from_mask: whether that table was measured on a reader's mask.
         scores: published ones by name, None where an input is missing.
+        os_months: overall survival from the first dose, or the time of censoring; None where it is not known.
+        os_event: death was seen at `os_months`.
     """
 
     case_id: str
@@ -179,13 +183,16 @@ class PreparedCase:
     quantities: Mapping[str, float | None] = field(default_factory=dict)
     from_mask: bool = False
     scores: Mapping[str, float | None] = field(default_factory=dict)
+    os_months: float | None = None
+    os_event: bool = False
 
     def columns(self) -> dict[str, object]:
-        """Columns of cases.csv: the lesion table, not encoded, so that it can be encoded anew, and published scores."""
+        """Columns of cases.csv: the lesion table, not encoded (it can be encoded anew), scores, overall survival."""
         given = {f"{LESION_PREFIX}{name}": value for name, value in self.quantities.items()}
         given |= {f"{SCORE_PREFIX}{name}": value for name, value in self.scores.items()}
         measured = {FROM_MASK_COLUMN: int(self.from_mask)} if self.quantities else {}
-        return {**measured, **{name: "" if value is None else f"{value:.6g}" for name, value in given.items()}}
+        alive = {} if self.os_months is None else {OS_MONTHS: f"{self.os_months:.4f}", OS_EVENT: int(self.os_event)}
+        return {**measured, **{name: "" if value is None else f"{value:.6g}" for name, value in given.items()}, **alive}
 
 
 @dataclass(frozen=True)

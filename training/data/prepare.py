@@ -200,7 +200,14 @@ def prepare_study(
         quantities={} if found is None else found.table.values(),
         from_mask=found is not None and found.component_labels is None,
         scores=published_scores(pairing.record, None if found is None else found.quantities.tmtv_ml),
+        **overall_survival(pairing),
     )
+
+
+def overall_survival(pairing: Pairing) -> dict[str, Any]:
+    """Overall survival of a row as `PreparedCase` has it; nothing where the dates do not give it."""
+    known = None if pairing.row is None else pairing.row.survival
+    return {} if known is None else {"os_months": known.months, "os_event": known.event}
 
 
 def _active(lesions: Volume, delineation: Path) -> Volume:

@@ -11,7 +11,7 @@ import torch
 
 from inference.input_contract import BIOMARKERS, LESION_PREFIX, ClinicalTerm
 from inference.network import IMAGELESS, EvidenceNetwork
-from training.data.node_data import TRUTH_COLUMN, read_node, read_rows
+from training.data.node_data import OS_EVENT, OS_MONTHS, TRUTH_COLUMN, read_node, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,6 +120,18 @@ class PooledCohort:
             for case, j in zip(self.cases, order, strict=True)
         )
         return replace(self, cases=changed, truth=np.full(len(changed), np.nan))
+
+    def with_overall_survival(self) -> PooledCohort | None:
+        """The cohort in which death is the event, without true probabilities; None unless it is known for everybody."""
+        months, event = (self.columns.get(name, np.array([np.nan])) for name in (OS_MONTHS, OS_EVENT))
+        if not (np.isfinite(months).all() and np.isfinite(event).all()):
+            return None
+        changed = tuple(
+            replace(case, months=float(time), event=bool(died))
+            for case, time, died in zip(self.cases, months, event, strict=True)
+        )
+        columns = {**self.columns, "months": months}
+        return replace(self, cases=changed, columns=columns, truth=np.full(len(changed), np.nan))
 
     def tmtv(self) -> Floats | None:
         """(n,) ml, from the column, the lesion table or the delineations; None unless it is known for everybody."""

@@ -15,6 +15,7 @@ from inference.input_contract import InputContract, default_contract
 from training.task.method import UNPROTECTED_METHOD, Aggregation, FederatedMethod, Privacy, usual_aggregation
 from training.task.task import TrainingTask
 
+Endpoint = Literal["progression_free_survival", "overall_survival"]
 Design = Literal["within_centre", "leave_one_centre_out"]
 
 
@@ -94,7 +95,8 @@ class EvaluationConfig(_Section):
         title: of the report.
         nodes: node data, one folder a centre.
         input_contract: file of the node data's input contract; None takes the default one.
-        horizon_months: endpoint, one of the contract's edges: 12 for PFS12, 6 for durable benefit.
+        endpoint: what is trained on and predicted; overall survival needs its columns in all node data.
+        horizon_months: endpoint, one of the contract's edges: 12 for PFS12, 6 for durable benefit, 24 for OS24.
         designs: which of the two are run.
         unseen: centres that are left out in turn; empty: all.
         seeds: trainings of every model; their predictions are averaged.
@@ -115,6 +117,7 @@ class EvaluationConfig(_Section):
     nodes: Annotated[tuple[Path, ...], Field(min_length=2)]
     grid: HyperparameterGrid | None = None
     input_contract: Path | None = None
+    endpoint: Endpoint = "progression_free_survival"
     horizon_months: float = 12.0
     designs: tuple[Design, ...] = ("within_centre", "leave_one_centre_out")
     unseen: tuple[str, ...] = ()

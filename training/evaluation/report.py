@@ -146,9 +146,11 @@ def _head(report: Mapping[str, Any], translate: Translate) -> list[str]:
         sentence = translate(Message("Synthetic patients: nothing here shows the performance on real patients."))
         parts.append(f'<p class="banner">{escape(sentence)}</p>')
     months = report["config"]["horizon_months"]
+    free = Message("Endpoint: free of progression and death for {months:g} months.", months=months)
+    alive = Message("Endpoint: alive at {months:g} months.", months=months)
     sentences = (
         Message("Research only. Not a medical device; not for decisions about patients."),
-        Message("Endpoint: free of progression and death for {months:g} months.", months=months),
+        alive if report["config"]["endpoint"] == "overall_survival" else free,
         Message(
             "Intervals: 95 %, bootstrap over patients within centres, {draws} draws; they do not include the"
             " variation between trainings.",

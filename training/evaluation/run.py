@@ -60,7 +60,7 @@ def evaluate(path: Path, out: Path, *, language: Language = "en", progress: Prog
     _require_empty(out)
     start = time.monotonic()
     config = read_config(path)
-    cohort = pool_node_data(config.nodes, config.contract, config.vendors)
+    cohort = _with_endpoint(pool_node_data(config.nodes, config.contract, config.vendors), config)
     _require_names(cohort, config)
     _require_quantities(cohort, config)
     trainer = Trainer(cohort, config, sub_progress(progress, 0.0, 0.8), count_fits(cohort, config))
@@ -127,6 +127,20 @@ def _require_empty(out: Path) -> None:
             needed=Message("A new or an empty folder."),
             advice=Message("Give another folder; nothing is overwritten."),
         )
+
+
+def _with_endpoint(cohort: PooledCohort, config: EvaluationConfig) -> PooledCohort:
+    """The cohort with the endpoint of the file; refused where the node data does not have it."""
+    if config.endpoint == "progression_free_survival":
+        return cohort
+    overall = cohort.with_overall_survival()
+    if overall is None:
+        raise SettingsError(
+            found=Message("Overall survival is not known for all patients of the node data."),
+            needed=Message("The columns os_months and os_event in every cases.csv."),
+            advice=Message("Give last news or death of every patient, and prepare the node data with this version."),
+        )
+    return overall
 
 
 def _require_names(cohort: PooledCohort, config: EvaluationConfig) -> None:

@@ -29,7 +29,7 @@ from fedpet.imaging.volume import Volume
 from inference.input_contract import NO_IMAGES, default_contract
 from training.data.eligibility import ExcludedPatient, pair_row
 from training.data.node_data import PreparedCase, clear_cases, write_case, write_node
-from training.data.prepare import case_without_images, prepare_study, truth_by_case
+from training.data.prepare import case_without_images, overall_survival, prepare_study, truth_by_case
 from training.data.process_pool import ordered_map
 from training.simulation.acquisition.dicom_series import ct_series, pet_series
 from training.simulation.acquisition.ground_truth import patient_truth, write_masks
@@ -181,6 +181,7 @@ def _without_images(
         delineated=False,
         vendor=case.site.vendor,
         scores=published_scores(row.record),
+        **overall_survival(row),
     )
 
 

@@ -347,6 +347,23 @@ def test_the_audit_finds_an_outcome_that_is_capped_or_coarse(cohort):
         assert with_column(column)["passed"]
 
 
+def test_overall_survival_takes_the_place_of_the_outcome_where_everybody_has_it(cohort, folder):
+    months = np.linspace(1, 40, 160)
+    columns = {**cohort.columns, "os_months": months, "os_event": (np.arange(160) % 3 == 0).astype(float)}
+    overall = replace(cohort, columns=columns).with_overall_survival()
+    assert (overall.months == months).all()
+    assert overall.event.sum() == 54
+    assert np.isnan(overall.truth).all()  # those are of PFS
+    assert dates(overall)["passed"]
+    lost = {**columns, "os_months": np.append(months[:-1], np.nan)}
+    assert replace(cohort, columns=lost).with_overall_survival() is None
+    text = 'endpoint = "overall_survival"\nhorizon_months = 24\n' + CONFIG.split("[model]", maxsplit=1)[0]
+    path = folder / "overall.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match="Overall survival is not known"):
+        evaluate(path, folder / "none")
+
+
 def test_no_image_no_fingerprint(cohort):
     flat = replace(cohort, contract=replace(cohort.contract, shape=(1, 1, 1)))
     assert same_pixels(flat)["passed"] is None

@@ -11,18 +11,16 @@ from math import sqrt
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-from fedpet.clinical.endpoints import DCB_DAYS, PFS12_DAYS
+from fedpet.clinical.endpoints import DCB_DAYS, OS24_DAYS, PFS12_DAYS
 from fedpet.core.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fedpet.clinical.reading import TableRow
     from fedpet.clinical.record import ClinicalRecord
     from training.data.site_check.comparison import SiteCheck
 
 _EARLY_DAYS: Final = 91
-_OS24_DAYS: Final = 730
 _Z: Final = 1.96
 
 
@@ -108,10 +106,14 @@ def federation_view(site: SiteCheck) -> FederationView:
     )
     free = ((_PFS12, PFS12_DAYS), (_DCB, DCB_DAYS), (_EARLY, _EARLY_DAYS))
     counts = [_count(label, [one.free_of_event(days) for one in outcomes]) for label, days in free]
+    alive = [None if row.survival is None else row.survival.free_of_event(OS24_DAYS) for row in rows]
     return FederationView(
         patients=len(rows),
         events=sum(events),
-        endpoints=(*counts, _count(_OS24, [_alive(row, _OS24_DAYS) for row in rows])),
+        endpoints=(
+            *counts,
+            _count(_OS24, alive),
+        ),
         follow_up=kaplan_meier_median(months, [not event for event in events]),
         pfs=kaplan_meier_median(months, events),
         age=median(ages) if ages else None,
@@ -146,16 +148,6 @@ def kaplan_meier_median(months: Sequence[float], events: Sequence[bool]) -> floa
 def _count(label: Message, free: Sequence[bool | None]) -> EndpointCount:
     counts = Counter(free)
     return EndpointCount(label, counts[True], counts[False], counts[None])
-
-
-def _alive(row: TableRow, days: int) -> bool | None:
-    """Whether the patient lived for that long after the first dose; None where not known yet."""
-    last = row.death or row.last_news
-    if row.first_dose is None or last is None:
-        return None
-    if (last - row.first_dose).days >= days:
-        return True
-    return None if row.death is None else False
 
 
 def _share(
