@@ -19,7 +19,7 @@ from pydicom.errors import InvalidDicomError
 from fedpet.core.errors import ReportError
 from fedpet.core.messages import Message
 from reports.content_hash import FORMAT, hash_of
-from reports.pdf.pdfa import CONTENT_NAME, verify_fingerprint
+from reports.pdf.pdfa import CONTENT_NAME, IDENTIFIED, verify_fingerprint
 from reports.signing import read_signature
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Verification:
         content_hash: of the attached content, computed now.
         findings: every check.
         signature: of the file, None where it has none.
+        identified: it is the edition with the patient's identity.
     """
 
     report_uid: str
@@ -55,6 +56,7 @@ class Verification:
     content_hash: str
     findings: tuple[VerificationFinding, ...]
     signature: Signature | None
+    identified: bool = False
 
     @property
     def valid(self) -> bool:
@@ -90,7 +92,7 @@ def verify_report(file: Path, *, trust: Sequence[Path] = ()) -> Verification:
         _file(data, signature),
         *([_signed(signature)] if signature or trust else []),
     ]
-    return Verification(uid, int(carried["version"]), digest, tuple(findings), signature)
+    return Verification(uid, int(carried["version"]), digest, tuple(findings), signature, IDENTIFIED in properties)
 
 
 def _pdf(data: bytes) -> bytes:

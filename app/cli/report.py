@@ -1,4 +1,4 @@
-"""`fedpet report`: verify that a report is as fedpet wrote it."""
+"""`fedpet report`: verify that a report is as fedpet wrote it; write its edition with the patient's identity."""
 
 from __future__ import annotations
 
@@ -9,20 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.console import FAILED, messages, reported, write_json
-from fedpet.core.errors import ReportError
+from fedpet.core.errors import OutputError, ReportError
 from fedpet.core.messages import Message, translate_message
 from fedpet.core.settings import load_settings
 
 if TYPE_CHECKING:
     from fedpet.core.messages import Language
+    from fedpet.core.settings import Settings
     from reports.verification import Verification, VerificationFinding
 
-commands = typer.Typer(help="Verify a report.", no_args_is_help=True)
-
-
-@commands.callback()
-def _group() -> None:
-    """Keep `verify` a sub-command although it is the only one."""
+commands = typer.Typer(help="Verify a report, or write its edition with the patient's identity.", no_args_is_help=True)
 
 
 @commands.command()
@@ -53,6 +49,50 @@ def verify(
         _show(found, settings.language)
     if not found.valid:
         raise typer.Exit(FAILED)
+
+
+@commands.command()
+def identify(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The report, a PDF without identity.")],
+    study: Annotated[Path, typer.Argument(exists=True, help="The images that it was made of.")],
+    out: Annotated[Path, typer.Option(help="The file to be written, apart from the report and outside of `home`.")],
+) -> None:
+    """Write the same report with the patient's identity on every page, read from the images and kept nowhere else."""
+    from app.cases.options import input_limits
+    from app.cli.audit import audit_trail
+    from app.cli.options import operator
+    from fedpet.imaging.dicom.printed_identity import read_printed_identity
+    from reports.pdf.identified import identified_edition, report_subject
+
+    with reported(as_json=False):
+        settings = load_settings()
+        _require_apart(file, out, settings)
+        document = file.read_bytes()
+        pseudonym, day = report_subject(document)
+        identity = read_printed_identity(
+            study, pseudonym=pseudonym, study_date=day, key=settings.pseudonym_key(), limits=input_limits(settings)
+        )
+        edition = identified_edition(document, identity)
+        audit_trail().record(operator(), "report.identified", detail={"pseudonym": pseudonym})
+        out.touch(mode=0o600)
+        out.write_bytes(edition)
+
+
+def _require_apart(file: Path, out: Path, settings: Settings) -> None:
+    """Refuse to store an identity beside pseudonymous data.
+
+    Raises:
+        OutputError: the file would lie beside the report or inside `home`, or is there already.
+    """
+    target, home = out.resolve(), settings.folder.resolve()
+    apart = target.parent != file.resolve().parent and not target.is_relative_to(home)
+    if apart and target.parent.is_dir() and not target.exists():
+        return
+    raise OutputError(
+        found=Message("The report with the patient's identity cannot be written there."),
+        needed=Message("A new file in a folder that exists, apart from the report and from the application's folder."),
+        advice=Message("Choose another --out, such as a folder of the hospital's own file."),
+    )
 
 
 def _compare_with_case(found: Verification, file: Path, case_id: str) -> VerificationFinding:
@@ -89,6 +129,7 @@ def _as_json(found: Verification) -> dict[str, Any]:
         "report_uid": found.report_uid,
         "version": found.version,
         "content_hash": found.content_hash,
+        "identified": found.identified,
         "checks": [asdict(one) | {"reason": str(one.reason)} for one in found.findings],
         "signature": found.signature and asdict(found.signature),
     }
@@ -106,6 +147,9 @@ def _show(found: Verification, language: Language) -> None:
         else Message("ALTERED: report {uid}, version {version}, content {hash}", **facts)
     )
     messages.print(translate(verdict), style="bold", highlight=False, markup=False)
+    if found.identified:
+        edition = Message("The edition with the patient's identity: for the hospital's file only.")
+        messages.print(translate(edition), highlight=False, markup=False)
     if found.signature is None:
         reason = Message(
             "Without a signature this excludes mistakes, not somebody who rewrites both content and hashes."

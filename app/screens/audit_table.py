@@ -35,6 +35,7 @@ ACTIONS: Final[Mapping[str, Message]] = {
     "record.confirmed": Message("record confirmed"),
     "record.reopened": Message("record reopened"),
     "report.opened": Message("report opened"),
+    "report.identified": Message("report with the patient's identity written"),
     "results.refused": Message("results refused by the PACS"),
     "results.sent": Message("results sent to the PACS"),
     "user.released": Message("user name released"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SMALL = 8.0
 _LARGE = 9.0  # on the first page
+_NAMES = 0.6  # of the width of a chart of terms, for their names
 _ROOM = 0.2  # a number fits below the band of the curve where that is above this probability
 Anchor = Literal["start", "middle", "end"]
 
@@ -124,10 +125,12 @@ def bars(terms: Sequence[tuple[str, float]], locale: Locale, *, width: float) ->
     """Signed terms from a common zero: the name at the left, the bar, the signed value at the right."""
     row = 4.8 * mm
     drawing = _canvas(width, row * len(terms) + 2 * mm)
-    left, right = 2 * mm + max((stringWidth(name, REGULAR, 8.0) for name, _ in terms), default=0.0), width - 13 * mm
+    names = [shorten(name, _NAMES * width) for name, _value in terms]
+    left = 2 * mm + max((stringWidth(name, REGULAR, _SMALL) for name in names), default=0.0)
+    right = width - 13 * mm
     largest = max((abs(value) for _, value in terms), default=0.0) or 1.0
     zero, scale = (left + right) / 2, (right - left) / 2 / largest
-    for i, (name, value) in enumerate(terms):
+    for i, (name, (_name, value)) in enumerate(zip(names, terms, strict=True)):
         y = drawing.height - row * (i + 1)
         length = abs(value) * scale
         colour = VERMILION if value > 0 else BLUE
@@ -137,6 +140,15 @@ def bars(terms: Sequence[tuple[str, float]], locale: Locale, *, width: float) ->
         drawing.add(_text(width, y + 4, locale.decimal(value, 2, sign=True), anchor="end", size=8.0))
     drawing.add(Line(zero, 0, zero, drawing.height, strokeColor=QUIET, strokeWidth=0.6))
     return drawing
+
+
+def shorten(text: str, width: float, *, size: float = _SMALL) -> str:
+    """The text, ending in "…" where it would be wider than `width` points."""
+    if stringWidth(text, REGULAR, size) <= width:
+        return text
+    while text and stringWidth(f"{text}…", REGULAR, size) > width:
+        text = text[:-1]
+    return f"{text.rstrip()}…"
 
 
 def risk_boxes(labels: Sequence[str], chosen: int, *, width: float) -> Drawing:

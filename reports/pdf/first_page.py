@@ -153,7 +153,7 @@ def identity(content: ReportContent, locale: Locale) -> Flowable:
     cells = [[paragraph(label, "caption"), paragraph(clip(value, 90), "strong")] for label, value in values]
     return Table(
         [cells[:4], cells[4:]],
-        colWidths=[46 * mm, 41 * mm, 42 * mm, 51 * mm],
+        colWidths=[55 * mm, 39 * mm, 38 * mm, 48 * mm],
         hAlign="LEFT",
         renderCB=LAYOUT,
         style=[

@@ -55,7 +55,7 @@ def _table(content: ReportContent, locale: Locale) -> list[Flowable]:
     factor = sul_factor(content.study.pet_facts)
     head = [_("No."), _("Region"), "SUVmax", "SUVpeak", _("SUVmean"), *(["SULpeak"] if factor else []),
             _("MTV (ml)"), _("TLG (g)"), *([_("Share of the map")] if shares else []),
-            *([_("Focus in the application")] if renumbered else [])]  # fmt: skip
+            *([_("Focus no.")] if renumbered else [])]  # fmt: skip
     rows: list[Row] = [list(head)]
     for lesion in lesions:
         values = [lesion.suv_max, lesion.suv_peak, lesion.suv_mean, *([lesion.suv_peak * factor] if factor else []),

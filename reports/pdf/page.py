@@ -15,6 +15,7 @@ from reportlab.platypus import Frame
 
 from fedpet.core.messages import Message
 from reports.labels import RESEARCH_ONLY, SYNTHETIC, SYNTHETIC_MEANS
+from reports.pdf.charts import shorten
 from reports.pdf.style import BOLD, INK, NAVY, QUIET, REGULAR, RULE, WIDTH, replace_unprintable
 from reports.pdf.tagging import TaggedCanvas
 
@@ -23,21 +24,21 @@ if TYPE_CHECKING:
     from reports.locale import Locale
 
 _PAGE_WIDTH, _PAGE_HEIGHT = A4
-_MARGIN = (_PAGE_WIDTH - WIDTH) / 2
-_BANNER = 10 * mm
+MARGIN = (_PAGE_WIDTH - WIDTH) / 2
+BANNER = 10 * mm
 IDENTITY = 8 * mm  # below the banner: empty, for the identity in the edition of the hospital's file
 _BOTTOM = 21 * mm
 _CODE = 15 * mm  # side of the QR code
 _SIZE = 9.0  # points
 _TOTAL, _QR = "total-pages", "report-code"  # names of forms
-FRAME_HEIGHT = _PAGE_HEIGHT - _BANNER - IDENTITY - _BOTTOM
+FRAME_HEIGHT = _PAGE_HEIGHT - BANNER - IDENTITY - _BOTTOM
 _WATERMARK, _WATERMARKS = 7.5, 4  # height of the letters, points; how often on each side
 
 
 def text_frame() -> Frame:
     """The part of a page for the text."""
     return Frame(
-        _MARGIN, _BOTTOM, WIDTH, FRAME_HEIGHT,
+        MARGIN, _BOTTOM, WIDTH, FRAME_HEIGHT,
         leftPadding=0, rightPadding=0, topPadding=0, bottomPadding=0,
     )  # fmt: skip
 
@@ -78,7 +79,7 @@ class PageFrame:
 
     def _banner(self, canvas: TaggedCanvas) -> None:
         canvas.setFillColor(NAVY)
-        canvas.rect(0, _PAGE_HEIGHT - _BANNER, _PAGE_WIDTH, _BANNER, stroke=0, fill=1)
+        canvas.rect(0, _PAGE_HEIGHT - BANNER, _PAGE_WIDTH, BANNER, stroke=0, fill=1)
         canvas.setFillColorRGB(1, 1, 1)
         canvas.setFont(BOLD, _SIZE)
         synthetic = self.content.prediction.model.synthetic
@@ -90,19 +91,19 @@ class PageFrame:
 
     def _footer(self, canvas: TaggedCanvas, page: int) -> None:
         _ = self.locale.text
-        content, right, left = self.content, _PAGE_WIDTH - _MARGIN, _MARGIN + _CODE + 3 * mm
+        content, right, left = self.content, _PAGE_WIDTH - MARGIN, MARGIN + _CODE + 3 * mm
         canvas.setStrokeColor(RULE)
-        canvas.line(_MARGIN, 20 * mm, right, 20 * mm)
-        canvas.translate(_MARGIN, 4 * mm)
+        canvas.line(MARGIN, 20 * mm, right, 20 * mm)
+        canvas.translate(MARGIN, 4 * mm)
         canvas.doForm(_QR)
-        canvas.translate(-_MARGIN, -4 * mm)
+        canvas.translate(-MARGIN, -4 * mm)
         canvas.setFillColor(QUIET)
         canvas.setFont(REGULAR, _SIZE)
         centre = content.centre or _("centre not configured")
         said = replace_unprintable(
             f"{content.study.pseudonym}  ·  {self.locale.translate(version_statement(content))}  ·  {centre}"
         )
-        canvas.drawString(left, 15 * mm, shorten(canvas, said, right - left - 22 * mm, size=_SIZE))
+        canvas.drawString(left, 15 * mm, shorten(said, right - left - 22 * mm, size=_SIZE))
         canvas.drawRightString(right - 5 * mm, 15 * mm, _("Page") + f" {page} /")
         canvas.drawString(left, 10.5 * mm, _("Report") + f" {content.report_uid}")
         canvas.drawString(left, 6 * mm, f"SHA-256 {self.digest}")
@@ -160,12 +161,3 @@ def version_statement(content: ReportContent) -> Message:
     if content.verdict is None:
         return Message("version {number}, draft: not signed", number=content.version)
     return Message("version {number}, signed by a reader", number=content.version)
-
-
-def shorten(canvas: TaggedCanvas, text: str, width: float, *, size: float = 6.5) -> str:
-    """The text, ending in "…" where it would be wider than `width` points."""
-    if canvas.stringWidth(text, REGULAR, size) <= width:
-        return text
-    while text and canvas.stringWidth(f"{text}…", REGULAR, size) > width:
-        text = text[:-1]
-    return f"{text}…"

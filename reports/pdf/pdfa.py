@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from pikepdf import Object, Pdf
 
 CONTENT_NAME = "fedpet-report.json"
-_ZERO = b"sha256:" + b"0" * 64  # replaced by a digest of the same length
+IDENTIFIED = "identified edition"  # among the keywords of the edition with the patient's identity
+BLANK = "sha256:" + "0" * 64  # replaced by a digest of the same length
+_ZERO = BLANK.encode()
 _FINGERPRINT = re.compile(rb"sha256:[0-9a-f]{64}")
 _PROFILE_DATE = slice(24, 36)  # in an ICC header: the date of the profile
 
@@ -52,10 +54,10 @@ def to_pdfa(pages: bytes, structure: Element, *, content: str, created: str) -> 
             metadata.load_from_docinfo(pdf.docinfo)
             metadata["dc:language"] = {str(pdf.Root.Lang)}
             metadata["pdfaid:part"], metadata["pdfaid:conformance"] = "3", "U"
-            metadata["xmpMM:InstanceID"] = _ZERO.decode()
+            metadata["xmpMM:InstanceID"] = BLANK
         out = BytesIO()
         pdf.save(out, deterministic_id=True, object_stream_mode=pikepdf.ObjectStreamMode.generate, min_version="1.7")
-    return _sealed(out.getvalue())
+    return seal_fingerprint(out.getvalue())
 
 
 def verify_fingerprint(data: bytes) -> tuple[bool, int]:
@@ -78,7 +80,7 @@ def verify_fingerprint(data: bytes) -> tuple[bool, int]:
     return False, 0
 
 
-def _sealed(data: bytes) -> bytes:
+def seal_fingerprint(data: bytes) -> bytes:
     """The document with its own SHA-256, which was computed with zeros in its place."""
     return data.replace(_ZERO, b"sha256:" + hashlib.sha256(data).hexdigest().encode(), 1)
 

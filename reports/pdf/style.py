@@ -44,6 +44,7 @@ _SIZES = {
     "caption": (9.0, REGULAR, QUIET),
     "column": (9.0, BOLD, QUIET),
     "small": (8.2, REGULAR, INK),
+    "head": (7.6, BOLD, INK),
     "small_strong": (8.2, BOLD, INK),
     "quiet": (8.2, REGULAR, QUIET),
     "label": (8.0, REGULAR, QUIET),
@@ -58,7 +59,7 @@ STYLES = {
     name: ParagraphStyle(name, fontName=font, fontSize=size, leading=1.26 * size, textColor=colour, bulletFontName=font)
     for name, (size, font, colour) in _SIZES.items()
 }
-for _name in ("small", "body", "strong", "column", "small_strong"):
+for _name in ("small", "body", "strong", "column", "head"):
     STYLES[f"{_name}_right"] = ParagraphStyle(f"{_name}_right", STYLES[_name], alignment=TA_RIGHT)
 STYLES["quiet"].spaceBefore = 2
 STYLES["answer"].leading = 33
@@ -176,7 +177,7 @@ def grid(
 
     `large` is for the first page, where nothing is below 9 points.
     """
-    head, body = ("column", "body") if large else ("small_strong", "small")
+    head, body = ("column", "body") if large else ("head", "small")
 
     def cell(content: Cell, row: int, column: int) -> Cell:
         if not isinstance(content, str):
