@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from fedpet.core.messages import Message
@@ -159,6 +160,7 @@ REFERENCE_METHODS: Mapping[str, Message] = {
 
 
 _FDG = frozenset({"35321007", "C-B1031"})  # fluorodeoxyglucose F-18 (SNOMED CT, and as SRT once wrote it)
+_FDG_NAME = re.compile(r"\bF-?DG\b|flu(oro)?d[eé](o|s|so)xyglucose", re.IGNORECASE)
 
 
 def radiopharmaceutical(name: str, code: str) -> Message:
@@ -168,7 +170,7 @@ def radiopharmaceutical(name: str, code: str) -> Message:
         name: as the headers write it.
         code: its code value in the headers; "" where there is none.
     """
-    if code in _FDG:
+    if code in _FDG or (not code and _FDG_NAME.search(name)):
         return Message("Fluorodeoxyglucose (18F), FDG")
     return Message("{name}", name=name) if name else Message("not stated")
 

@@ -13,12 +13,13 @@ from babel.numbers import format_decimal
 from fedpet.core.messages import Message, catalogue, translate_message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from fedpet.core.messages import Language
 
 _THIN_SPACE, _NO_BREAK = "\u202f", "\u00a0"
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_ISO_DAY = re.compile(r"(19|20)\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 _BEFORE_PERCENT = re.compile(r"(?<=\d)[ \u00a0\u202f](?=%)")
 _BEFORE_SIGN = re.compile(r" (?=[:;?!%»])|(?<=«) ")
 
@@ -52,9 +53,9 @@ class Locale:
         return self._spaced(catalogue(self.language).gettext(sentence))
 
     def translate(self, message: Message) -> str:
-        """A message with its numbers in the language's format."""
+        """A message with its numbers and dates (values written YYYY-MM-DD) in the language's format."""
         number = _FrenchNumber if self.language == "fr" else _Number
-        return self._spaced(translate_message(self.language)(_localised(message, number)))
+        return self._spaced(translate_message(self.language)(_localised(message, number, self.day)))
 
     def decimal(self, x: float, digits: int = 1, *, sign: bool = False) -> str:
         """A number with `digits` decimals, grouped thousands, and "+" before positive ones where `sign`."""
@@ -125,13 +126,15 @@ class _FrenchInteger(_Integer):
         return super()._grouped(spec).replace(",", _THIN_SPACE)
 
 
-def _localised(message: Message, number: type[_Number]) -> Message:
-    """The same message with every number written as the language does."""
+def _localised(message: Message, number: type[_Number], day: Callable[[str], str]) -> Message:
+    """The same message with every number and date written as the language does."""
     integer = _FrenchInteger if number is _FrenchNumber else _Integer
 
     def wrap(value: Any) -> Any:  # noqa: ANN401 - what a message carries
         if isinstance(value, Message):
-            return _localised(value, number)
+            return _localised(value, number, day)
+        if isinstance(value, str):
+            return day(value) if _ISO_DAY.fullmatch(value) else value
         if isinstance(value, int) and not isinstance(value, bool):
             return integer(value)
         return number(value) if isinstance(value, float) else value

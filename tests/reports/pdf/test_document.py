@@ -15,6 +15,7 @@ import pytest
 from explain.figures.drawing import lesion_colour
 from fedpet.clinical.record import ClinicalRecord
 from fedpet.imaging.lesions.lesion import Quantities
+from reports.labels import radiopharmaceutical
 from reports.pdf.document import write_pdf
 from tests.support import report_content as cases
 
@@ -179,7 +180,7 @@ def test_inputs_terms_comparators_and_provenance(english, french):
     ):  # fmt: skip
         assert words in f"{english.rows} {english.text}"
     for words in (
-        "64,5 ans", "fumeur sevré", "✗ Albuminémie manquant", "+0,41", "1 point : pronostic intermédiaire",
+        "64,5 ans", "fumeur sevré", "✗ Albuminémie donnée manquante", "+0,41", "1 point : pronostic intermédiaire",
         "0,781 0,742–0,820", "Zones influentes, non causales. 8 %",
     ):  # fmt: skip
         assert words in plain(f"{french.rows} {french.text}")
@@ -211,7 +212,7 @@ def test_same_content_gives_the_same_bytes_and_hash(content, french, english, fo
 def test_an_abstention_shows_no_probability(silent):
     assert "Le modèle s’abstient" in silent.pages[0]
     assert "The chest is not covered" in silent.pages[0]
-    assert "✗ Thorax couvert" in plain(silent.pages[0])
+    assert "✗ Thorax exploré" in plain(silent.pages[0])
     for words in (
         "probabilité d’être",
         "intervalle",
@@ -387,6 +388,15 @@ def test_the_tracer_is_named_by_its_code(content, folder):
     facts = replace(content.study.pet_facts, radiopharmaceutical="FDG -- x", radiopharmaceutical_code="35321007")
     named = replace(content, study=replace(content.study, pet_facts=facts))
     assert "Fluorodésoxyglucose (18F), FDG" in Rendered(named, folder / "tracer.pdf", "fr").text
+
+
+@pytest.mark.parametrize(
+    ("name", "fdg"),
+    [("FDG -- fluorodeoxyglucose", True), ("Fludeoxyglucose (18F) solution", True), ("Fluorodésoxyglucose", True),
+     ("F-18 FDG", True), ("Ga-68 PSMA-11", False), ("FDOPA", False)],
+)  # fmt: skip
+def test_without_a_code_fdg_is_known_by_its_names(name, fdg):
+    assert str(radiopharmaceutical(name, "")) == ("Fluorodeoxyglucose (18F), FDG" if fdg else name)
 
 
 def test_what_a_person_corrected_stands_beside_what_the_suv_rests_on(made, french):
