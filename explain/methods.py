@@ -49,6 +49,11 @@ METHODS: Mapping[MethodName, Method] = {
 }
 
 
+def fitting_method(name: str, reads: Literal["table", "images"]) -> MethodName | None:
+    """The method of this name; None where there is none, or none for such models."""
+    return next((one for one, method in METHODS.items() if one == name and method.reads == reads), None)
+
+
 def choose_method(name: MethodName | None, reads: Literal["table", "images"]) -> MethodName:
     """The method of this name, or the default for such models.
 

@@ -172,7 +172,9 @@ class Prediction:
                 )
                 for one in self.endpoints
             ]
-            table = html_table(f"{self.model.in_short()}: {self.risk_group} risk", rows, header=header)
+            third = {"low": "lower", "intermediate": "middle", "high": "upper"}[self.risk_group or "intermediate"]
+            title = f"{self.model.in_short()}: {third} third of the training cohort by risk"
+            table = html_table(title, rows, header=header)
         return table + self.quantities._repr_html_()
 
     def require_origin(self, analysis: StudyAnalysis, record: ClinicalRecord, model_digest: str) -> None:

@@ -195,6 +195,14 @@ def meaning_of_kept(level: float, *, by_outcome: bool) -> Message:
     )
 
 
+def supported(value: float) -> float:
+    """A probability, a share or a score with the digits that its interval supports: two decimals.
+
+    The interval of a probability is never narrower than a few points.
+    """
+    return round(value, 2)
+
+
 def meaning_of_interval(level: str, *, missing: Sequence[str], centre: str | None) -> Message:
     """What the interval of a probability covers, and what it does not.
 

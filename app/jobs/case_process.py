@@ -21,6 +21,7 @@ from app.cases.store import Store
 from app.cases.tables import Decision, SignedVersion, Status
 from app.jobs.reporting import full_disk_told, limit_memory, progress_reporter, read_task, reason
 from app.viewer.volumes import store_images, store_prediction
+from explain.methods import fitting_method
 from fedpet.clinical.reading import record_from_mapping
 from fedpet.core.errors import CaseError, FedpetError, RecordError, RecordMismatchError, StudyError
 from fedpet.core.logs import discreet_logs
@@ -126,6 +127,7 @@ def _answer(store: Store, audit: AuditTrail, case: Case, settings: Settings, ana
         settings=settings,
         language="en" if case.language == "en" else "fr",
         options=options,
+        method=fitting_method(settings.explain_method, "images" if bundle.contract.reads_images else "table"),
         progress=sub_progress(progress, 0.2, 0.8),
     )
     store_prediction(result, folder)

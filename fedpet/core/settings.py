@@ -49,6 +49,10 @@ class Settings(BaseSettings):
     report_signer_password_file: Path | None = Field(
         default=None, description="File with its password, private; else the variable FEDPET_REPORT_SIGNER_PASSWORD."
     )
+    explain_method: str = Field(
+        default="",
+        description="How the application explains answers; empty, or of another kind of model: as suits the model.",
+    )
     provider: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
         default="auto", description="ONNX Runtime provider; auto takes CUDA where it works, else the CPU."
     )

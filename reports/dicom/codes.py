@@ -92,9 +92,9 @@ INTERVAL_LEVEL = _own("interval_level", "Coverage of the intervals")
 RISK_SCORE = _own("risk_score", "Calibrated log hazard of the model")
 RISK_GROUP = _own("risk_group", "Third of the training cohort by risk")
 RISK_GROUPS: Mapping[RiskGroup, Code] = {
-    "low": Code("62482003", "SCT", "Low"),
-    "intermediate": Code("11896004", "SCT", "Intermediate"),
-    "high": Code("75540009", "SCT", "High"),
+    "low": _own("lower_third", "Lower third of the training cohort by risk"),
+    "intermediate": _own("middle_third", "Middle third of the training cohort by risk"),
+    "high": _own("upper_third", "Upper third of the training cohort by risk"),
 }
 ANSWER = _own("answer", "Answer of the model")
 ANSWERED = _own("answered", "Answered")

@@ -21,6 +21,7 @@ from fedpet.core.messages import Message
 from reports.dicom import codes
 from reports.dicom.anatomic_sites import SITES
 from reports.dicom.export import number
+from reports.labels import supported
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
@@ -56,7 +57,7 @@ def _lesion(
         _measured(codes.TOTAL_LESION_GLYCOLYSIS, lesion.tlg, codes.GRAM),
     ]
     if explanation is not None and explanation.reliable:
-        share = explanation.lesion_share.get(lesion.id, 0.0)
+        share = supported(explanation.lesion_share.get(lesion.id, 0.0))
         measurements.append(_measured(codes.LESION_SHARE, share, codes.RATIO))
     site = SITES.get(lesion.region)
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
@@ -107,7 +108,7 @@ def prediction_group(export: Export) -> MeasurementsAndQualitativeEvaluations:
     if prediction.endpoints:
         measurements.append(_measured(codes.INTERVAL_LEVEL, prediction.interval_level, codes.RATIO))
     if prediction.risk_score is not None:
-        measurements.append(_measured(codes.RISK_SCORE, prediction.risk_score, codes.RATIO))
+        measurements.append(_measured(codes.RISK_SCORE, supported(prediction.risk_score), codes.RATIO))
     evaluations = [QualitativeEvaluation(codes.ANSWER, codes.ANSWERED if answered else codes.ABSTAINED)]
     if prediction.risk_group is not None:
         evaluations.append(QualitativeEvaluation(codes.RISK_GROUP, codes.RISK_GROUPS[prediction.risk_group]))
@@ -130,13 +131,16 @@ def prediction_group(export: Export) -> MeasurementsAndQualitativeEvaluations:
 
 
 def _endpoint(endpoint: EndpointProbability) -> list[Measurement]:
-    """The probability, the limits of its interval and the rate of the cohort, distinguished by derivation."""
+    """The probability, the limits of its interval and the rate of the cohort, distinguished by derivation.
+
+    In whole per cent, as the report prints them: the interval supports no more digits.
+    """
     name = codes.ENDPOINTS[endpoint.name]
     return [
-        _measured(name, endpoint.probability, codes.RATIO),
-        _measured(name, endpoint.lower, codes.RATIO, derivation=codes.LOWER),
-        _measured(name, endpoint.upper, codes.RATIO, derivation=codes.UPPER),
-        _measured(name, endpoint.base_rate, codes.RATIO, derivation=codes.COHORT),
+        _measured(name, supported(endpoint.probability), codes.RATIO),
+        _measured(name, supported(endpoint.lower), codes.RATIO, derivation=codes.LOWER),
+        _measured(name, supported(endpoint.upper), codes.RATIO, derivation=codes.UPPER),
+        _measured(name, supported(endpoint.base_rate), codes.RATIO, derivation=codes.COHORT),
     ]
 
 

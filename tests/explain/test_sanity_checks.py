@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from explain.explanation import Explanation
+from explain.methods import fitting_method
 from explain.sanity_checks import (
     check_completeness,
     check_concentration,
@@ -95,3 +96,9 @@ def test_one_failed_gate_makes_the_explanation_unreliable():
     good, bad = check_completeness(0.001), check_completeness(0.5)
     assert Explanation("m", pet, {0: 1.0}, {}, 0.001, (good, good)).reliable
     assert not Explanation("m", pet, {0: 1.0}, {}, 0.5, (good, bad)).reliable
+
+
+def test_a_method_is_taken_where_it_fits_the_model():
+    assert fitting_method("ablation", "table") == "ablation"
+    assert fitting_method("ablation", "images") is None
+    assert fitting_method("", "table") is None

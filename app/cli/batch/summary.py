@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from app.cli.batch.run import State
 from fedpet.core.messages import Message, translate_message
-from reports.labels import ENDPOINTS
+from reports.labels import ENDPOINTS, supported
 from training.data.html_page import bilingual_page, cards, paragraph, table
 from training.data.spreadsheet_cells import safe_cell
 
@@ -62,7 +62,7 @@ def _write_csv(path: Path, rows: Sequence[BatchRow], language: Language) -> None
             cells: list[object] = [row.line, row.folder, row.pseudonym, row.state.value, row.lesions]
             cells += [_rounded(row.tmtv_ml), _rounded(row.suv_max), " ".join(row.failed_checks), round(row.seconds, 1)]
             for name in ENDPOINTS:
-                cells += [round(value, 3) for value in given.get(name, ())] or ["", "", ""]
+                cells += [supported(value) for value in given.get(name, ())] or ["", "", ""]
             cells.append(say(row.reason) if row.reason else "")
             writer.writerow(["" if cell is None else safe_cell(str(cell)) for cell in cells])
 

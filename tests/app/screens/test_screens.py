@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import string
 from contextlib import ExitStack
 from dataclasses import replace
@@ -159,6 +160,13 @@ def test_the_administration_compares_the_cases_with_the_reference(page, services
     assert "Trop peu de dossiers pour comparer" in said
     assert "moyennes arrondies du contrat" in said
     assert "Tableau des issues" in [one.label for one in page.get("file_uploader")]
+
+
+def test_no_probability_has_more_digits_than_its_interval_supports(page, services):
+    said = re.sub(r"<[^>]*>", " ", _texts(_open(page, "case", _ready(services))))  # places of drawings are no text
+    assert re.search(r"\b52\s%", said)
+    for digits in ("52,3", "52.3", "0,523", "0.523"):
+        assert digits not in said
 
 
 def test_the_configured_language_comes_first(tmp_path, visit):

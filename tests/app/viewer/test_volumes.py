@@ -10,6 +10,7 @@ from app.viewer.volumes import store_images, store_prediction
 from fedpet.imaging.lesions.quantities import quantify
 from tests.support import case_files as cases
 from tests.support.header_checks_only import HeaderChecksOnly
+from tests.support.planted_gates import PLANTED_GATES
 
 
 def _store(result, folder):
@@ -98,8 +99,11 @@ def test_saliency_keeps_its_sign_and_lies_between_minus_one_and_one(stored):
     )  # the 99.9th percentile is the lesion's SUV
 
 
-def test_an_unreliable_map_is_not_stored(tmp_path):
-    _store(cases.make_case(tmp_path, reliable=False), tmp_path)
+@pytest.mark.parametrize("name", PLANTED_GATES)
+def test_an_unreliable_map_is_not_stored(tmp_path, name):
+    case, gate = cases.make_case(tmp_path), PLANTED_GATES[name]()
+    assert (gate.name, gate.passed) == (name, False)
+    _store(replace(case, explanation=replace(case.explanation, gates=(*case.explanation.gates, gate))), tmp_path)
     assert not (tmp_path / "saliency.bin").exists()
     assert "saliency" not in {entry["name"] for entry in read_description(tmp_path)["volumes"]}
 

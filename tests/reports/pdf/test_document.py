@@ -16,8 +16,10 @@ from explain.figures.drawing import lesion_colour
 from fedpet.clinical.record import ClinicalRecord
 from fedpet.imaging.lesions.lesion import Quantities
 from reports.labels import radiopharmaceutical
+from reports.locale import Locale
 from reports.pdf.document import write_pdf
 from tests.support import report_content as cases
+from tests.support.planted_gates import PLANTED_GATES
 
 if shutil.which("pdftotext") is None and os.environ.get("CI") != "true":
     pytest.skip("poppler is missing: apt-get install poppler-utils", allow_module_level=True)
@@ -227,8 +229,21 @@ def test_an_abstention_shows_no_probability(silent):
     assert "6 lésions hypermétaboliques" in silent.pages[0]  # the measurements stay
 
 
+def test_no_probability_has_more_digits_than_its_interval_supports(content, french):
+    """Whole per cent everywhere, also in the words for a screen reader."""
+    for endpoint in content.prediction.endpoints:
+        for value in (endpoint.probability, endpoint.lower, endpoint.upper, endpoint.base_rate):
+            for written in (f"{100 * value:.1f}".replace(".", ","), f"{value:.3f}".replace(".", ",")):
+                assert f" {written}" not in french.text.replace("\u202f", " "), written
+    assert re.search(r"\d{1,2}\s%", french.text)
+
+
 def test_a_failed_gate_hides_the_map_and_a_real_model_has_no_watermark(content, french, folder):
-    gates = (replace(content.explanation.gates[0], passed=False), *content.explanation.gates[1:])
+    gates = tuple(planted() for planted in PLANTED_GATES.values())
+    assert [gate.name for gate in gates if not gate.passed] == list(PLANTED_GATES)
+    for gate in gates:
+        alone = replace(content.explanation, gates=(*content.explanation.gates, gate))
+        assert not alone.reliable, gate.name
     model = replace(content.prediction.model, synthetic=False)
     other = replace(
         content,
@@ -237,7 +252,8 @@ def test_a_failed_gate_hides_the_map_and_a_real_model_has_no_watermark(content, 
     )
     report = Rendered(other, folder / "gate.pdf", "fr")
     assert "Carte d’attribution non fiable" in report.text
-    assert str(gates[0].reason) in report.text  # and why
+    for gate in gates:  # and why
+        assert plain(Locale("fr").translate(gate.reason)) in plain(report.text), gate.name
     for words in ("Lésion 1, poumon droit −15", "Métastases cérébrales connues : non +2"):  # measured without the map
         assert words in plain(report.text)
     assert "+0,41" in french.text
