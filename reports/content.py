@@ -62,6 +62,7 @@ class ReportContent:
         references: uptake of healthy organs; None where it was not measured.
         foci: number of a lesion in the report -> its number among the hot components of the delineation.
         response: comparison with an earlier examination of the patient; None where there is none.
+        tracking: number of a lesion in the report -> DICOM tracking UID of the same lesion at the earlier examination.
     """
 
     report_uid: str
@@ -79,6 +80,7 @@ class ReportContent:
     concordance: RecordConcordance | None = None
     foci: Mapping[int, int] = field(default_factory=dict)
     response: ResponseAssessment | None = None
+    tracking: Mapping[int, str] = field(default_factory=dict)
 
 
 def report_content(

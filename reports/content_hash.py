@@ -25,11 +25,10 @@ from fedpet.core.messages import Message
 from fedpet.imaging.study import PatientFacts, PetCtStudy, SeriesFacts
 from fedpet.imaging.volume import Volume
 from inference.prediction import Prediction
+from reports.content import ReportContent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from reports.content import ReportContent
 
 FORMAT = "fedpet.report/2"
 _LEFT_OUT: Mapping[type, frozenset[str]] = {
@@ -37,6 +36,7 @@ _LEFT_OUT: Mapping[type, frozenset[str]] = {
     SeriesFacts: frozenset({"description"}),
     PatientFacts: frozenset({"identifier"}),
     Prediction: frozenset({"origin"}),
+    ReportContent: frozenset({"tracking"}),
     Explanation: frozenset({"origin", "risk_score"}),
 }
 

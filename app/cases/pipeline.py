@@ -280,7 +280,12 @@ def write_objects(
 
     shutil.rmtree(out, ignore_errors=True)
     return write_dicom(
-        content, read_identity(source, content.study, limits=input_limits(settings)), pdf, out, language=language
+        content,
+        read_identity(source, content.study, limits=input_limits(settings)),
+        pdf,
+        out,
+        language=language,
+        label_map=settings.dicom_label_map,
     )
 
 

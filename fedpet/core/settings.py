@@ -53,6 +53,10 @@ class Settings(BaseSettings):
         default="",
         description="How the application explains answers; empty, or of another kind of model: as suits the model.",
     )
+    dicom_label_map: bool = Field(
+        default=False,
+        description="Lesions for the PACS as DICOM Label Map, which fewer viewers know, not as binary Segmentation.",
+    )
     provider: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
         default="auto", description="ONNX Runtime provider; auto takes CUDA where it works, else the CPU."
     )

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fedpet.core.messages import Language
-    from inference.prediction import EndpointName, RiskGroup
+    from fedpet.imaging.anatomy.reference_uptake import ReferenceOrgan
+    from inference.prediction import ConformalAnswer, EndpointName, RiskGroup
 
 SCHEME: Final = "99FEDPET"
 
@@ -24,6 +25,9 @@ SUV_METHOD = Code("126410", "DCM", "SUV body weight calculation method")
 METABOLIC_VOLUME = Code("126032", "DCM", "Metabolic Volume")
 VOXEL_SUM = Code("126030", "DCM", "Sum of segmented voxel method for volume")
 TOTAL_LESION_GLYCOLYSIS = Code("126033", "DCM", "Total Lesion Glycolysis")
+SUL = Code("126405", "DCM", "SUVlbm(Janma)")
+SUL_METHOD = Code("126414", "DCM", "SUV lean body mass calculation Janmahasatian method")
+VOLUME = Code("118565006", "SCT", "Volume")
 DISTANCE = Code("121206", "DCM", "Distance")
 NUMBER_OF_LESIONS = Code("246206008", "SCT", "Number of lesions")
 SALIENCY = Code("130404", "DCM", "Saliency")
@@ -31,9 +35,11 @@ SALIENCY = Code("130404", "DCM", "Saliency")
 MAXIMUM = Code("56851009", "SCT", "Maximum")
 MEAN = Code("373098007", "SCT", "Mean")
 PEAK = Code("126031", "DCM", "Peak Value Within ROI")
+STANDARD_DEVIATION = Code("386136009", "SCT", "Standard Deviation")
 TOTAL = Code("255619001", "SCT", "Total")
 
 SUV_UNIT = Code("g/ml{SUVbw}", "UCUM", "Standardized Uptake Value body weight")
+SUL_UNIT = Code("g/ml{SUVlbm(Janma)}", "UCUM", "Standardized Uptake Value lean body mass (Janma)")
 MILLILITRE = Code("ml", "UCUM", "milliliter")
 GRAM = Code("g", "UCUM", "gram")
 MILLIMETRE = Code("mm", "UCUM", "mm")
@@ -48,11 +54,15 @@ PET_REPORT = Code("126003", "DCM", "PET Measurement Report")
 PET_CT = Code("443271005", "SCT", "PET/CT FDG imaging of whole body")
 PET_ALONE = Code("44139-4", "LN", "PET whole body")
 QUALITATIVE = Code("C0034375", "UMLS", "Qualitative Evaluations")
+CONCLUSION = Code("121077", "DCM", "Conclusion")
 COMMENT = Code("121106", "DCM", "Comment")
 QUALITY_FINDING = Code("111052", "DCM", "Quality Finding")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 MORPHOLOGICAL_OPERATIONS = Code("123104", "DCM", "Morphological Operations")
 DEVICE = Code("121007", "DCM", "Device")
+
+OF_INTEREST = Code("113000", "DCM", "Of Interest")
+SOURCE_IMAGE = Code("121324", "DCM", "Source image")
 
 LIBRARY = Code("111028", "DCM", "Image Library")
 LIBRARY_GROUP = Code("126200", "DCM", "Image Library Group")
@@ -85,6 +95,22 @@ ENDPOINTS: Mapping[EndpointName, Code] = {
     "dcb_6m": _own("dcb_6m", "Probability of progression-free survival >= 6 months"),
     "early_failure_3m": _own("early_failure_3m", "Probability of progression or death before 3 months"),
 }
+KEPT: Mapping[EndpointName, Code] = {
+    "pfs_12m": _own("kept_12m", "Outcomes that the model keeps at 12 months (conformal set)"),
+    "dcb_6m": _own("kept_6m", "Outcomes that the model keeps at 6 months (conformal set)"),
+    "early_failure_3m": _own("kept_3m", "Outcomes that the model keeps at 3 months (conformal set)"),
+}
+OUTCOMES: Mapping[ConformalAnswer, Code] = {
+    "free": _own("free", "No progression"),
+    "progression": _own("progression", "Progression or death"),
+    "indeterminate": _own("indeterminate", "Both: indeterminate"),
+}
+ORGANS: Mapping[ReferenceOrgan, Code] = {
+    "liver": Code("10200004", "SCT", "Liver"),
+    "blood_pool": Code("113262008", "SCT", "Thoracic aorta"),
+    "spleen": Code("78961009", "SCT", "Spleen"),
+    "marrow": Code("14016003", "SCT", "Bone marrow"),
+}
 LOWER = _own("lower", "Lower limit of the interval")
 UPPER = _own("upper", "Upper limit of the interval")
 COHORT = _own("cohort", "Rate in the training cohort")
@@ -109,6 +135,7 @@ VERDICTS: Mapping[str, Code] = {
     "amend": _own("amend", "Amended"),
     "reject": _own("reject", "Rejected"),
 }
+PSEUDONYM = _own("pseudonym", "Pseudonym of the patient in the report")
 READER = _own("reader", "Reader who signed")
 SIGNED = _own("signed", "Date and time of the signature")
 SHOWN = _own("shown_sha256", "SHA-256 of what was displayed to the reader")

@@ -30,14 +30,15 @@ if TYPE_CHECKING:
     from fedpet.imaging.dicom.patient_identity import PatientHeaders
     from reports.content import ReportContent
 
-ObjectKind = Literal["measurements", "lesions", "saliency", "report"]
+ObjectKind = Literal["measurements", "lesions", "saliency", "report", "key_slices"]
 _SERIES: Final[dict[ObjectKind, Message]] = {
     "measurements": Message("fedpet: PET measurements and prediction"),
     "lesions": Message("fedpet: lesions"),
     "saliency": Message("fedpet: saliency map"),
     "report": Message("fedpet: report"),
+    "key_slices": Message("fedpet: key slices"),
 }
-_FIRST_SERIES: Final = 9000  # of the numbers of our series; each version has ten
+_FIRST_SERIES, _SERIES_BLOCKS = 1_000_000, 90_000  # our series have numbers of seven digits, ten for each report
 _SHORT_STRING: Final = 16  # characters of a value of SH (PS3.5 6.2)
 _NAMESPACE: Final = UUID("5a1c7b0e-5f0d-4d52-9a0b-6a54e1f5c3d2")
 _UTF_8: Final = "ISO_IR 192"
@@ -51,6 +52,7 @@ class Export:
     content: ReportContent
     sources: PatientHeaders
     language: Language
+    label_map: bool = False  # the Segmentation as Label Map Segmentation Storage
 
     @cached_property
     def locale(self) -> Locale:
@@ -109,12 +111,20 @@ class Export:
         }
 
     def _series_number(self, kind: ObjectKind) -> int:
-        """A number of its own for each kind and version, which none of the source series has."""
+        """A number that depends on the content and the kind, and that no source series has.
+
+        Other series of the study, such as those of earlier reports, are not known here: a number of seven digits that
+        follows from the hash meets none of scanners, and those of two reports differ but for one pair in 90,000.
+        """
         taken = {int(header.get("SeriesNumber") or 0) for header in (*self.sources.pet, *self.sources.ct)}
-        first = _FIRST_SERIES + 10 * self.content.version
-        while any(first + offset in taken for offset in range(1, 1 + len(_SERIES))):
-            first += 1000
-        return first + 1 + list(_SERIES).index(kind)
+        block = int(sha256(f"{self.digest}/{self.language}".encode()).hexdigest(), 16) % _SERIES_BLOCKS
+        while any(self._numbered(block, offset) in taken for offset in range(len(_SERIES))):
+            block = (block + 1) % _SERIES_BLOCKS
+        return self._numbered(block, list(_SERIES).index(kind))
+
+    @staticmethod
+    def _numbered(block: int, offset: int) -> int:
+        return _FIRST_SERIES + 10 * block + offset + 1
 
     def add_label(self, title: str) -> str:
         """The title, followed by "SYNTHETIC MODEL" where the model was trained on synthetic patients."""

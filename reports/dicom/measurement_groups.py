@@ -21,12 +21,14 @@ from fedpet.core.messages import Message
 from reports.dicom import codes
 from reports.dicom.anatomic_sites import SITES
 from reports.dicom.export import number
-from reports.labels import supported
+from reports.labels import ORGANS, supported
+from reports.measures import sul_factor
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
     from pydicom.sr.coding import Code
 
+    from fedpet.imaging.anatomy.reference_uptake import OrganReferences, ReferenceOrgan, ReferenceUptake
     from fedpet.imaging.lesions.lesion import Lesion
     from inference.prediction import EndpointProbability
     from reports.dicom.export import Export
@@ -39,10 +41,8 @@ def lesion_groups(
     if segmentation is None:
         return []
     lesions = export.content.prediction.quantities.lesions
-    return [
-        _lesion(lesion, segment, segmentation, export)
-        for lesion, segment in zip(lesions, segmentation.SegmentSequence, strict=True)
-    ]
+    segments = [one for one in segmentation.SegmentSequence if one.SegmentNumber]  # a label map has its background as 0
+    return [_lesion(lesion, segment, segmentation, export) for lesion, segment in zip(lesions, segments, strict=True)]
 
 
 def _lesion(
@@ -53,6 +53,7 @@ def _lesion(
         _suv(lesion.suv_max, codes.MAXIMUM),
         _suv(lesion.suv_mean, codes.MEAN),
         _suv(lesion.suv_peak, codes.PEAK),
+        *_sul_peak(lesion.suv_peak, export),
         _volume(lesion.mtv_ml),
         _measured(codes.TOTAL_LESION_GLYCOLYSIS, lesion.tlg, codes.GRAM),
     ]
@@ -87,6 +88,7 @@ def body_group(export: Export) -> MeasurementsAndQualitativeEvaluations:
     ]
     if count:
         measurements += [_suv(quantities.suv_max, codes.MAXIMUM), _suv(quantities.suv_peak, codes.PEAK)]
+        measurements += _sul_peak(quantities.suv_peak, export)
     if count > 1:
         apart = {"method": codes.BETWEEN_CENTROIDS, "derivation": codes.MAXIMUM}
         measurements.append(_measured(codes.DISTANCE, quantities.dmax_mm, codes.MILLIMETRE, **apart))
@@ -100,6 +102,30 @@ def body_group(export: Export) -> MeasurementsAndQualitativeEvaluations:
     )
 
 
+def organ_groups(export: Export) -> list[MeasurementsAndQualitativeEvaluations]:
+    """Uptake of each healthy organ that was measured (TID 1501)."""
+    references = export.content.references
+    found = {name: None if references is None else _organ(references, name) for name in codes.ORGANS}
+    return [
+        MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=_tracking(export, f"organ/{name}", ORGANS[name]),
+            finding_sites=[FindingSite(codes.ORGANS[name])],
+            measurements=[
+                _suv(uptake.suv_mean, codes.MEAN),
+                _suv(uptake.suv_sd, codes.STANDARD_DEVIATION),
+                _measured(codes.VOLUME, uptake.volume_ml, codes.MILLILITRE),
+            ],
+        )
+        for name, uptake in found.items()
+        if uptake is not None
+    ]
+
+
+def _organ(references: OrganReferences, name: ReferenceOrgan) -> ReferenceUptake | None:
+    uptake: ReferenceUptake | None = getattr(references, name)
+    return uptake
+
+
 def prediction_group(export: Export) -> MeasurementsAndQualitativeEvaluations:
     """Probabilities with their intervals, or that the model abstained (TID 1501); which model, to the byte."""
     prediction = export.content.prediction
@@ -110,6 +136,11 @@ def prediction_group(export: Export) -> MeasurementsAndQualitativeEvaluations:
     if prediction.risk_score is not None:
         measurements.append(_measured(codes.RISK_SCORE, supported(prediction.risk_score), codes.RATIO))
     evaluations = [QualitativeEvaluation(codes.ANSWER, codes.ANSWERED if answered else codes.ABSTAINED)]
+    evaluations += [
+        QualitativeEvaluation(codes.KEPT[endpoint.name], codes.OUTCOMES[endpoint.verdict])
+        for endpoint in prediction.endpoints
+        if endpoint.verdict is not None
+    ]
     if prediction.risk_group is not None:
         evaluations.append(QualitativeEvaluation(codes.RISK_GROUP, codes.RISK_GROUPS[prediction.risk_group]))
     return MeasurementsAndQualitativeEvaluations(
@@ -146,6 +177,14 @@ def _endpoint(endpoint: EndpointProbability) -> list[Measurement]:
 
 def _suv(value: float, derivation: Code) -> Measurement:
     return _measured(codes.SUV, value, codes.SUV_UNIT, method=codes.SUV_METHOD, derivation=derivation)
+
+
+def _sul_peak(suv_peak: float, export: Export) -> list[Measurement]:
+    """SULpeak where lean body mass is known."""
+    factor = sul_factor(export.content.study.pet_facts)
+    if factor is None:
+        return []
+    return [_measured(codes.SUL, suv_peak * factor, codes.SUL_UNIT, method=codes.SUL_METHOD, derivation=codes.PEAK)]
 
 
 def _volume(value: float, derivation: Code | None = None) -> Measurement:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fedpet.imaging.dicom.headers.unvalidated import values_as_written
 from reports.dicom.encapsulated_pdf import encapsulated_pdf
 from reports.dicom.export import Export
+from reports.dicom.key_objects import key_objects
 from reports.dicom.parametric_map import parametric_map
 from reports.dicom.segmentation import segmentation
 from reports.dicom.structured_report import structured_report
@@ -26,9 +27,15 @@ if TYPE_CHECKING:
 
 @values_as_written()
 def write_dicom(
-    content: ReportContent, sources: PatientHeaders, pdf: Path, folder: Path, *, language: Language
+    content: ReportContent,
+    sources: PatientHeaders,
+    pdf: Path,
+    folder: Path,
+    *,
+    language: Language,
+    label_map: bool = False,
 ) -> tuple[Path, ...]:
-    """Write lesions.dcm, saliency.dcm, measurements.dcm and report.dcm.
+    """Write lesions.dcm, saliency.dcm, measurements.dcm, key_slices.dcm and report.dcm.
 
     The same content and language give the same identifiers and bytes. The files carry the patient's identity.
 
@@ -38,20 +45,23 @@ def write_dicom(
         pdf: the report, as `write_pdf` wrote it from the same content.
         folder: created where it does not exist.
         language: of every text.
+        label_map: write the Segmentation as Label Map Segmentation Storage, which fewer viewers know.
 
     Returns:
         The files in the order in which they are to be stored, what is referenced before what references it. There is
-        no lesions.dcm where there is no lesion, and no saliency.dcm where there is no map or a gate failed.
+        no lesions.dcm and no key_slices.dcm where there is no lesion, and no saliency.dcm where there is no map or a
+        gate failed.
 
     Raises:
         SliceGeometryError: the source images are not those of the case.
     """
-    export = Export(content, sources, language)
+    export = Export(content, sources, language, label_map)
     lesions, saliency = segmentation(export), parametric_map(export)
     instances = {
         "lesions": lesions,
         "saliency": saliency,
         "measurements": structured_report(export, lesions, saliency),
+        "key_slices": key_objects(export),
         "report": encapsulated_pdf(export, pdf.read_bytes()),
     }
     folder.mkdir(parents=True, exist_ok=True)

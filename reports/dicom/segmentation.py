@@ -1,4 +1,4 @@
-"""The lesions as a DICOM Segmentation (PS3.3 A.51): binary, on the PET's frames, one segment a lesion."""
+"""The lesions as a DICOM Segmentation (PS3.3 A.51): on the PET's frames, one segment a lesion."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from highdicom import AlgorithmIdentificationSequence
 from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
 from highdicom.sr import CodedConcept
+from pydicom.uid import UID
 
 import fedpet
 from explain.figures.drawing import lesion_colour
@@ -21,14 +22,14 @@ from reports.dicom.export import deterministic_uid, long_string
 from reports.dicom.frames import frame_order, references
 
 if TYPE_CHECKING:
-    from pydicom.uid import UID
-
     from fedpet.imaging.lesions.lesion import Lesion
     from reports.dicom.export import Export
 
 
 def segmentation(export: Export) -> Segmentation | None:
     """The Segmentation; segment i + 1 is lesion i of the quantities. None where there is no lesion.
+
+    Binary, or a label map (PS3.3 A.51, Label Map Segmentation Storage) where the export asks for one.
 
     Raises:
         SliceGeometryError: the source images are not those of the case.
@@ -43,7 +44,7 @@ def segmentation(export: Export) -> Segmentation | None:
     return Segmentation(
         source_images=references(sources.pet, labels),
         pixel_array=frames,
-        segmentation_type=SegmentationTypeValues.BINARY,
+        segmentation_type=SegmentationTypeValues.LABELMAP if export.label_map else SegmentationTypeValues.BINARY,
         segment_descriptions=[_segment(number, lesion, export) for number, lesion in enumerate(lesions, start=1)],
         content_label="LESIONS",
         content_description=long_string(export.locale.translate(Message("Lesions of the FDG PET"))),
@@ -80,7 +81,12 @@ def _segment(number: int, lesion: Lesion, export: Export) -> SegmentDescription:
 
 
 def _tracking_uid(lesion: Lesion, export: Export) -> UID:
-    """Follows from the PET series and the lesion's hottest voxel: stays when the outline or the numbering changes."""
+    """That of the same lesion at the earlier examination, else one of its own.
+
+    It follows from the PET series and the lesion's hottest voxel: it stays when the outline or the numbering changes.
+    """
+    if earlier := export.content.tracking.get(lesion.id):
+        return UID(earlier)
     labels, pet = export.content.prediction.lesion_labels.array, export.content.study.pet.array
     voxels = np.flatnonzero(labels == lesion.id)
     hottest = int(voxels[np.argmax(pet.ravel()[voxels])])

@@ -10,8 +10,12 @@ from fedpet.clinical.variables import VARIABLES
 from fedpet.core.messages import Message
 from fedpet.imaging.study import CheckStatus
 from fedpet.imaging.suv.overrides import LABELS
+from inference.record_concordance import LABELS as LABELS_COMPARED
+from inference.record_concordance import with_days
+from reports.conclusion import conclusion
 from reports.dicom import codes
-from reports.labels import CHECKS, LEVELS, RESEARCH_ONLY, SYNTHETIC_MEANS, confirmed_by
+from reports.labels import AGREEMENTS, CHECKS, LEVELS, RESEARCH_ONLY, SYNTHETIC_MEANS, confirmed_by
+from reports.measures import percist_eligibility, response_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from pydicom.sr.coding import Code
 
     from fedpet.imaging.study import AppliedOverride, QualityCheck
+    from inference.record_concordance import RecordConcordance
     from reports.content import ReaderDecision
     from reports.dicom.export import Export
 
@@ -33,6 +38,11 @@ def statements(export: Export) -> Iterator[ContentItem]:
     yield _text(codes.COMMENT, say(RESEARCH_ONLY))
     if prediction.model.synthetic:
         yield _text(codes.COMMENT, say(SYNTHETIC_MEANS))
+    yield _text(codes.PSEUDONYM, content.study.pseudonym)
+    yield _text(codes.CONCLUSION, conclusion(content, export.locale))
+    yield _text(codes.COMMENT, say(percist_eligibility(content, export.locale)))
+    if content.response is not None:
+        yield from (_text(codes.COMMENT, line) for line in response_lines(content.response, export.locale))
     if prediction.abstained is not None:
         yield _text(codes.ABSTENTION, say(prediction.abstained))
     if prediction.missing:
@@ -43,11 +53,30 @@ def statements(export: Export) -> Iterator[ContentItem]:
     yield from (_text(codes.COMMENT, _corrected(one, export)) for one in content.study.corrections)
     failed = (check for check in content.checks if check.level is not CheckStatus.PASS)
     yield from (_text(codes.QUALITY_FINDING, _checked(check, export)) for check in failed)
-    if content.concordance is not None and content.concordance.confirmed:
-        yield _text(codes.COMMENT, say(confirmed_by(content.concordance)))
+    passed = sum(check.level is CheckStatus.PASS for check in content.checks)
+    yield _text(codes.QUALITY_FINDING, say(Message("Checks without remark: {count}.", count=passed)))
+    if content.concordance is not None:
+        yield from _concordance(content.concordance, export)
     if content.verdict is not None:
         yield from _verdict(content.verdict, export)
     yield _text(codes.REPORT_HASH, export.digest)
+
+
+def _concordance(found: RecordConcordance, export: Export) -> Iterator[ContentItem]:
+    """Every item of the record that was compared with the images, and who confirmed what differs."""
+    say = export.locale.translate
+    for item in found.items:
+        _mark, word = AGREEMENTS[item.verdict]
+        compared = Message(
+            "{item}: {record} (record), {images} (images) – {verdict}",
+            item=LABELS_COMPARED[item.name],
+            record=Message("not stated") if item.record is None else with_days(item.record, export.locale.day),
+            images=Message("not stated") if item.images is None else with_days(item.images, export.locale.day),
+            verdict=word,
+        )
+        yield _text(codes.QUALITY_FINDING, say(compared))
+    if found.confirmed:
+        yield _text(codes.COMMENT, say(confirmed_by(found)))
 
 
 def _verdict(verdict: ReaderDecision, export: Export) -> Iterator[ContentItem]:

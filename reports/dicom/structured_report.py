@@ -25,7 +25,7 @@ from highdicom.sr import (
 import fedpet
 from reports.dicom import codes
 from reports.dicom.export import deterministic_uid, long_string, number
-from reports.dicom.measurement_groups import body_group, lesion_groups, prediction_group
+from reports.dicom.measurement_groups import body_group, lesion_groups, organ_groups, prediction_group
 from reports.dicom.sr_statements import statements
 
 if TYPE_CHECKING:
@@ -53,7 +53,12 @@ def structured_report(
     report = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=_observer(export)),
         procedure_reported=codes.PET_ALONE if content.study.ct is None else codes.PET_CT,
-        imaging_measurements=[*lesion_groups(export, segmentation), body_group(export), prediction_group(export)],
+        imaging_measurements=[
+            *lesion_groups(export, segmentation),
+            *organ_groups(export),
+            body_group(export),
+            prediction_group(export),
+        ],
         title=codes.PET_REPORT,
         language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(
             CodedConcept.from_code(codes.LANGUAGES[export.language])

@@ -117,7 +117,7 @@ def _line(name: str, content: ReportContent, locale: Locale, *, used: bool) -> l
     _ = locale.text
     missing = name in content.prediction.missing
     mark = MISSING if missing else USED if used else KNOWN
-    value = _("missing") if missing else value_text(content.record, name, locale)
+    value = _("missing value") if missing else value_text(content.record, name, locale)
     return [mark, locale.translate(VARIABLES[name].label), paragraph(value, "small_strong" if missing else "small")]
 
 

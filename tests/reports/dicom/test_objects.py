@@ -15,9 +15,10 @@ from pydicom import config
 from pydicom.dataelem import DataElement
 from pydicom.sr.codedict import codes as dictionary
 from pydicom.sr.coding import Code
+from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from explain.explanation import Explanation, SanityCheckResult
-from fedpet.clinical.record import ClinicalRecord
+from fedpet.clinical.record import ClinicalRecord, RecordReference
 from fedpet.core.errors import SliceGeometryError
 from fedpet.core.messages import Message
 from fedpet.imaging.anatomy.regions import REGIONS
@@ -27,11 +28,13 @@ from fedpet.imaging.lesions.quantities import quantify
 from fedpet.imaging.loading import load_study
 from fedpet.imaging.study import AppliedOverride, CheckStatus, QualityCheck
 from inference.prediction import EndpointProbability, ModelReference, Prediction, PredictionOrigin
+from inference.record_concordance import RecordConfirmation, compare_record
 from reports.content import ReaderDecision, ReportContent
 from reports.content_hash import content_hash
 from reports.dicom import codes as dicom_codes
 from reports.dicom.anatomic_sites import SITES
 from reports.dicom.objects import write_dicom
+from tests.support import report_content as cases
 from tests.support.planted_gates import PLANTED_GATES
 
 KEY = b"k" * 32
@@ -49,7 +52,8 @@ PATIENT = {
     "PositionReferenceIndicator": "",
 }
 MARKS = ("LEFÈVRE", "Zoé", "HOSP-4712", "19580704", "MARTIN")
-KINDS = ("lesions", "saliency", "measurements", "report")
+KINDS = ("lesions", "saliency", "measurements", "key_slices", "report")
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"  # Label Map Segmentation Storage
 LESIONS = {3: (slice(2, 6), slice(4, 9), slice(20, 26)), 7: (slice(9, 11), slice(30, 35), slice(3, 6))}
 
 
@@ -200,8 +204,8 @@ def numbers(group):
     for item in group.ContentSequence:
         if item.ValueType == "NUM":
             value = item.MeasuredValueSequence[0]
-            derivation = coded(item, ("121401", "DCM"))
-            unit = value.MeasurementUnitsCodeSequence[0].CodeValue
+            derivation, unit = coded(item, ("121401", "DCM")), value.MeasurementUnitsCodeSequence[0]
+            unit = unit.get("CodeValue") or unit.LongCodeValue
             made[concept(item)[0], derivation and derivation[0]] = value.NumericValue, unit
     return made
 
@@ -269,6 +273,15 @@ def test_our_own_segmentation_comes_back_as_a_mask(written, content):
     np.testing.assert_array_equal(mask.array, expected)
 
 
+def sul(content, suv_peak):
+    """SULpeak by Janmahasatian, by hand; nothing where the images lack weight, height or sex."""
+    pet = content.study.pet_facts
+    if pet.weight_kg is None or pet.height_m is None or pet.sex not in {"F", "M"}:
+        return {}
+    base, slope = (8780, 244) if pet.sex == "F" else (6680, 216)
+    return {("126405", "126031"): suv_peak * 9270 / (base + slope * pet.weight_kg / pet.height_m**2)}
+
+
 def test_lesion_groups_hold_the_quantities_and_point_at_the_segments(read, content, sources):
     lesions, _, _ = groups(read.measurements)
     found = zip(lesions, content.prediction.quantities.lesions, read.lesions.SegmentSequence, strict=True)
@@ -278,6 +291,7 @@ def test_lesion_groups_hold_the_quantities_and_point_at_the_segments(read, conte
                 ("126401", "56851009"): lesion.suv_max,
                 ("126401", "373098007"): lesion.suv_mean,
                 ("126401", "126031"): lesion.suv_peak,
+                **sul(content, lesion.suv_peak),
                 ("126032", None): lesion.mtv_ml,
                 ("126033", None): lesion.tlg,
                 ("lesion_share", None): content.explanation.lesion_share[lesion.id],
@@ -311,6 +325,10 @@ def test_totals(read, content):
         ("246206008", None): (2, "1"),
         ("126401", "56851009"): (pytest.approx(quantities.suv_max, rel=1e-5), "g/ml{SUVbw}"),
         ("126401", "126031"): (pytest.approx(quantities.suv_peak, rel=1e-5), "g/ml{SUVbw}"),
+        **{
+            key: (pytest.approx(value, rel=1e-5), "g/ml{SUVlbm(Janma)}")
+            for key, value in sul(content, quantities.suv_peak).items()
+        },
         ("121206", "56851009"): (pytest.approx(quantities.dmax_mm, rel=1e-5), "mm"),
     }
 
@@ -342,6 +360,10 @@ def test_the_report_says_its_language_and_what_must_be_read_beside_the_numbers(r
     assert "Albuminémie" in said
     assert any(sentence.startswith("Attention – ") and "95,5 min" in sentence for sentence in said)
     assert not any("Dose plausible" in sentence for sentence in said)
+    assert "Contrôles sans remarque\u00a0: 1." in said
+    assert content.study.pseudonym in said
+    assert any(sentence.startswith("2 lésions hypermétaboliques") for sentence in said)  # the conclusion
+    assert any(sentence.startswith("PERCIST") for sentence in said)
     assert said[-1] == content_hash(content)
     corrected = AppliedOverride("weight_kg", 17.0, 71.0, "typed wrongly", "MB")
     english = write(language="en", study=replace(content.study, corrections=(corrected,)))["measurements"]
@@ -362,7 +384,7 @@ def test_an_abstention_gives_its_reason_and_no_probability(write, content, tmp_p
         risk_score=None, contributions={},
     )  # fmt: skip
     made = write(prediction=silent, explanation=None)
-    assert list(made) == ["lesions", "measurements", "report"]
+    assert list(made) == ["key_slices", "lesions", "measurements", "report"]
     _, _, group = groups(made["measurements"])
     assert coded(group, ("answer", "99FEDPET")) == ("abstained", "99FEDPET")
     assert numbers(group) == {}
@@ -422,17 +444,22 @@ def test_all_belong_to_the_patient_and_the_study_and_own_a_series(read, sources)
     for image in (read.lesions, read.saliency):
         assert image.FrameOfReferenceUID == sources.pet[0].FrameOfReferenceUID
     taken = {header.SeriesInstanceUID for header in (*sources.pet, *sources.ct)}
-    assert len({one.SeriesInstanceUID for one in objects} | taken) == len(taken) + 4
-    assert len({one.SOPInstanceUID for one in objects}) == 4
+    assert len({one.SeriesInstanceUID for one in objects} | taken) == len(taken) + 5
+    assert len({one.SOPInstanceUID for one in objects}) == 5
 
 
 def test_every_version_has_series_numbers_of_its_own_that_no_source_series_has(read, write, sources):
-    kinds = ("measurements", "lesions", "saliency", "report")
-    assert [int(getattr(read, kind).SeriesNumber) for kind in kinds] == [9011, 9012, 9013, 9014]
-    assert [int(write(version=2)[kind].SeriesNumber) for kind in kinds] == [9021, 9022, 9023, 9024]
+    kinds = ("measurements", "lesions", "saliency", "report", "key_slices")
+    first = [int(getattr(read, kind).SeriesNumber) for kind in kinds]
+    assert 1_000_000 < first[0] < 2_000_000
+    assert first == list(range(first[0], first[0] + 5))
+    others = [
+        [int(write(**change)[kind].SeriesNumber) for kind in kinds] for change in ({"version": 2}, {"language": "en"})
+    ]
+    assert len({*first, *others[0], *others[1]}) == 15
     taken = replace(sources, pet=tuple(deepcopy(header) for header in sources.pet))
-    taken.pet[0].SeriesNumber = 9013
-    assert [int(write(taken)[kind].SeriesNumber) for kind in kinds] == [10011, 10012, 10013, 10014]
+    taken.pet[0].SeriesNumber = first[2]
+    assert [int(write(taken)[kind].SeriesNumber) for kind in kinds] == [number + 10 for number in first]
 
 
 def test_a_study_id_that_dicom_does_not_allow_is_left_empty(write, sources):
@@ -500,6 +527,81 @@ def test_a_signed_verdict_is_final_and_verified_only_where_it_accepts(write, tmp
         assert observer.VerifyingObserverName == "Dr Anne Petit^"
         assert observer.VerificationDateTime == "20261124153000"
     assert dciodvfy_errors(saved(report, tmp_path / "sr.dcm")) == []
+
+
+def test_what_the_pdf_says_of_certainty_organs_record_and_earlier_dates_is_in_the_report_too(write, content, tmp_path):
+    organs = cases.with_organs(cases.make_content()).references
+    endpoints = tuple(replace(one, verdict="progression") for one in content.prediction.endpoints)
+    compared = compare_record(
+        replace(content.record, sex="M"), RecordReference(), replace(content.study.patient, sex="F"),
+        confirmation=RecordConfirmation("typing error", "Dr A"),
+    )  # fmt: skip
+    made = write(
+        references=organs,
+        concordance=compared,
+        prediction=replace(content.prediction, endpoints=endpoints),
+        response=cases.with_two_dates(cases.make_content()).response,
+    )
+    report = made["measurements"]
+    *lesions, liver, pool, marrow, _body, prediction = below(
+        below(report, Code("126010", "DCM", ""))[0], Code("125007", "DCM", "")
+    )
+    assert len(lesions) == 2
+    for group, organ, site in ((liver, organs.liver, "10200004"), (pool, organs.blood_pool, "113262008"),
+                               (marrow, organs.marrow, "14016003")):  # fmt: skip
+        assert coded(group, ("363698007", "SCT")) == (site, "SCT")
+        assert {key: value for key, (value, _unit) in numbers(group).items()} == {
+            ("126401", "373098007"): organ.suv_mean,
+            ("126401", "386136009"): organ.suv_sd,
+            ("118565006", None): organ.volume_ml,
+        }
+    for endpoint in endpoints:
+        assert coded(prediction, (f"kept_{endpoint.months}m", "99FEDPET")) == ("progression", "99FEDPET")
+    said = texts(report)
+    assert any("homme (dossier), femme (images) – diffère" in one for one in said)
+    assert any("confirmées malgré les images par Dr A" in one for one in said)
+    assert any(one.startswith("3 août 2026") for one in said)
+    assert dciodvfy_errors(saved(report, tmp_path / "sr.dcm")) == []
+
+
+def test_a_lesion_keeps_its_tracking_uid_from_one_date_to_the_next(read, write):
+    first, second = (segment.TrackingUID for segment in read.lesions.SegmentSequence)
+    later = write(tracking={3: "2.25.42"})
+    assert [one.TrackingUID for one in later["lesions"].SegmentSequence] == ["2.25.42", second]
+    lesions, _, _ = groups(later["measurements"])
+    assert [below(group, Code("112040", "DCM", ""))[0].UID for group in lesions] == ["2.25.42", second]
+    assert first != "2.25.42"
+
+
+def test_the_key_slices_are_those_of_the_hottest_voxels(read, content):
+    selected = read.key_slices
+    assert selected.SOPClassUID == KeyObjectSelectionDocumentStorage
+    chosen = [item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in selected.ContentSequence
+              if item.ValueType == "IMAGE"]  # fmt: skip
+    hottest = []
+    for lesion in content.prediction.quantities.lesions:
+        suv = np.where(content.prediction.lesion_labels.array == lesion.id, content.study.pet.array, -1.0)
+        hottest.append(content.study.source_uids["PT"][int(np.unravel_index(suv.argmax(), suv.shape)[0])])
+    assert chosen == hottest
+    assert len(set(chosen)) == 2
+
+
+def test_the_segmentation_is_a_label_map_where_that_is_asked_for(content, sources, pdf, tmp_path):
+    write_dicom(content, sources, pdf, tmp_path, language="fr", label_map=True)
+    segments = pydicom.dcmread(tmp_path / "lesions.dcm")
+    assert segments.SOPClassUID == LABEL_MAP
+    assert segments.SegmentationType == "LABELMAP"
+    values = {0: 0, 3: 1, 7: 2}
+    uids, labels = content.study.source_uids["PT"], content.prediction.lesion_labels.array
+    seen = 0
+    for frame, mask in zip(segments.PerFrameFunctionalGroupsSequence, segments.pixel_array, strict=True):
+        origin = frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        np.testing.assert_array_equal(mask, np.vectorize(values.get)(labels[uids.index(origin)]))
+        seen += int((mask > 0).sum())
+    assert seen == int((labels > 0).sum())
+    report = pydicom.dcmread(tmp_path / "measurements.dcm")
+    reference = below(groups(report)[0][0], Code("121191", "DCM", ""))[0].ReferencedSOPSequence[0]
+    assert reference.ReferencedSOPClassUID == LABEL_MAP
 
 
 def test_an_unsigned_report_is_preliminary(read):
@@ -578,7 +680,7 @@ def test_a_multi_frame_source_gives_frames_in_place(dicom, write, content, tmp_p
 def test_codes_mean_what_the_standard_s_dictionary_says():
     named = [value for value in vars(dicom_codes).values() if isinstance(value, Code)]
     named += [site for pair in SITES.values() for site in pair if site is not None]
-    named += dicom_codes.MODALITIES.values()
+    named += [*dicom_codes.MODALITIES.values(), *dicom_codes.ORGANS.values()]
     meanings = defaultdict(set)
     for designator in ("DCM", "SCT", "LN"):
         scheme = getattr(dictionary, designator)
@@ -621,7 +723,7 @@ def test_orthanc_takes_them_into_the_patient_s_study(orthanc, source, written, s
     assert len(held) == len(paths)
     series = {orthanc.rest(f"/instances/{held[one.SOPInstanceUID]}/series")["ID"] for one in vars(read).values()}
     study = orthanc.rest(f"/series/{series.pop()}/study")
-    assert len(study["Series"]) == 6
+    assert len(study["Series"]) == 7
     assert study["PatientMainDicomTags"]["PatientName"] == PATIENT["PatientName"]
     assert len(orthanc.rest(f"/patients/{study['ParentPatient']}")["Studies"]) == 1
 
@@ -641,7 +743,7 @@ def test_objects_of_a_real_examination_add_no_error(reference_data, content, pdf
     )
     headers = read_identity(folder, study)
     paths = write_dicom(real, headers, pdf, tmp_path, language="fr")
-    assert len(paths) == 4
+    assert len(paths) == 5
     original = next(path for path in sorted((folder / "PET" / "image").iterdir()))
     known = {error.split(" - ")[1] for error in dciodvfy_errors(original)}  # a Study ID that is too long
     for path in paths:

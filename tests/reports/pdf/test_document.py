@@ -182,7 +182,7 @@ def test_inputs_terms_comparators_and_provenance(english, french):
     ):  # fmt: skip
         assert words in f"{english.rows} {english.text}"
     for words in (
-        "64,5 ans", "fumeur sevré", "✗ Albuminémie donnée manquante", "+0,41", "1 point : pronostic intermédiaire",
+        "64,5 ans", "fumeur sevré", "✗ Albuminémie manque", "+0,41", "1 point : pronostic intermédiaire",
         "0,781 0,742–0,820", "Zones influentes, non causales. 8 %",
     ):  # fmt: skip
         assert words in plain(f"{french.rows} {french.text}")
