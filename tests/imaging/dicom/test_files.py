@@ -173,7 +173,6 @@ def test_archives_of_overlapping_members_are_refused(tmp_path, dicom, members):
     path.write_bytes(content[:start] + 1000 * entry + trailer)
     with zipfile.ZipFile(path) as archive:
         assert len(archive.infolist()) == 1000
-        assert archive.read(archive.infolist()[-1]) == members[0][1]
     with pytest.raises(UnreadableStudyError, match="damaged"):
         take(path)
 
