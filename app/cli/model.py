@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -32,6 +32,25 @@ def show(folder: Folder = None, json: Json = False) -> None:
         write_json({"digest": bundle.digest, "card": dict(bundle.card)})
     else:
         typer.echo((bundle.folder / "card.md").read_text(encoding="utf-8"))
+
+
+@commands.command()
+def card(
+    folder: Folder = None,
+    form: Annotated[Literal["markdown", "chai"], typer.Option("--format", help="Form of the card.")] = "markdown",
+    out: Annotated[Path | None, typer.Option(dir_okay=False, help="File to write; else standard output.")] = None,
+) -> None:
+    """Export the model card: as people read it, or as the Applied Model Card of the Coalition for Health AI (XML)."""
+    from inference.bundle.chai_card import chai_card
+    from inference.registry import bundle_in
+
+    with reported():
+        bundle = bundle_in(folder, load_settings())
+        content = chai_card(bundle) if form == "chai" else (bundle.folder / "card.md").read_bytes()
+    if out is None:
+        typer.echo(content.decode(), nl=False)
+    else:
+        out.write_bytes(content)
 
 
 @commands.command()
