@@ -13,6 +13,7 @@ from functools import cached_property
 from math import log1p
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from fedpet.imaging.anatomy.organ_segmentation import OrganSource
 from fedpet.imaging.lesions.lesion_table import QUANTITIES, TABLE_VERSION
 from inference.contract_bounds import require_bounds
 
@@ -112,6 +113,8 @@ class InputContract:
             below exists with quantities only.
         table_version: of the rules that measured the table, see `fedpet.imaging.lesions.lesion_table.TABLE_VERSION`.
         delineation: how lesions are outlined where no reader gave a mask.
+        organs: what found the organs by which these lesions were told from healthy uptake, a value of
+            `fedpet.imaging.anatomy.organ_segmentation.OrganSource`; "" where it is not recorded.
     """
 
     shape: tuple[int, int, int]
@@ -125,6 +128,7 @@ class InputContract:
     quantities: tuple[QuantityTerm, ...] = ()
     table_version: str = ""
     delineation: ThresholdMethod | Literal[""] = ""
+    organs: str = ""
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
@@ -156,7 +160,7 @@ class InputContract:
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` is its inverse. A contract without quantities says nothing of them."""
         fields = asdict(self)
-        unsaid = () if self.quantities else _WITH_QUANTITIES
+        unsaid = _WITH_QUANTITIES if not self.quantities else () if self.organs else ("organs",)
         return {"format": FORMAT, **{name: value for name, value in fields.items() if name not in unsaid}}
 
     @staticmethod
@@ -194,11 +198,13 @@ class InputContract:
         if unknown:
             raise ValueError(f"unknown quantities of the lesion table: {', '.join(sorted(unknown))}")
         contract = InputContract(**fields)
+        if contract.organs:
+            OrganSource(contract.organs)  # an unknown one is a ValueError
         require_bounds(contract, TermKind, QuantityTransform)
         return contract
 
 
-_WITH_QUANTITIES = ("quantities", "table_version", "delineation")
+_WITH_QUANTITIES = ("quantities", "table_version", "delineation", "organs")
 
 
 def default_contract() -> InputContract:
@@ -263,4 +269,5 @@ def table_contract() -> InputContract:
         ),
         table_version=TABLE_VERSION,
         delineation="suv4",
+        organs="learned",
     )

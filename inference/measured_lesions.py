@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from fedpet.core.messages import Message
+from fedpet.imaging.anatomy.organ_segmentation import OrganSource
 from fedpet.imaging.lesions.delineation import delineate
 from fedpet.imaging.lesions.lesion import GIVEN_MASK
 from fedpet.imaging.lesions.quantities import quantify
 from fedpet.imaging.quantification import measure_table
+from fedpet.imaging.study import CheckStatus, QualityCheck
 from inference.prediction import reader_confirmed
 
 if TYPE_CHECKING:
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from fedpet.imaging.lesions.lesion import Quantities, ThresholdMethod
     from fedpet.imaging.lesions.lesion_table import LesionTable
     from fedpet.imaging.volume import Volume
+    from inference.input_contract import InputContract
+
+ORGAN_CHECK: Final = "organ_source"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +54,25 @@ class MeasuredLesions:
     def confirmed(self) -> bool:
         """Whether a reader gave the lesions, or included one."""
         return reader_confirmed(self.quantities, self.components, self.component_labels)
+
+
+def organ_source_check(table: LesionTable, contract: InputContract) -> QualityCheck:
+    """Whether the lesions were told from healthy uptake by the same organs as those that the model was trained on.
+
+    Args:
+        table: of a study with a CT.
+        contract: of a model that reads lesion tables.
+    """
+    trained, here = OrganSource(contract.organs or OrganSource.RULES), OrganSource(table.organs)
+    if trained is here:
+        return QualityCheck(ORGAN_CHECK, CheckStatus.PASS, Message("Organs as those that the model was trained with."))
+    reason = Message(
+        "Lesions are told from healthy uptake by {here}, those that the model was trained on by {trained}.",
+        here=here.label,
+        trained=trained.label,
+    )
+    compared = {trained, here} == {OrganSource.RULES, OrganSource.LEARNED}  # figures in docs/imaging.md
+    return QualityCheck(ORGAN_CHECK, CheckStatus.PASS if compared else CheckStatus.WARN, reason)
 
 
 def measure_lesions(

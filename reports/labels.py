@@ -49,6 +49,7 @@ CHECKS: Mapping[str, Message] = {
     "extravasation": Message("Extravasation"),
     "brown_fat": Message("Brown fat"),
     "compression": Message("Compression"),
+    "organ_source": Message("Organs that lesions were told from"),
     "record_fits": Message("Record of this patient"),
     "mask_read": Message("Mask read whole"),
     "mask_position": Message("Position of the mask"),

@@ -28,9 +28,9 @@ class CaseOptions:
         include, exclude: components switched by the reader.
         mask: lesions drawn by a reader (NIfTI, DICOM SEG or RTSTRUCT), used instead of a delineation.
         rois: names of the segments or contours of `mask` to use; () for those that are lesions.
-        organs: segmentation of the organs (DICOM SEG, NIfTI or a folder of masks), used instead of the rules.
+        organs: segmentation of the organs (DICOM SEG, NIfTI or a folder of masks), used instead of the network.
         organ_names: names of the labels of a NIfTI image of organs.
-        segmenter: what finds the organs; None for rules (the network that is shipped is not better on every organ).
+        segmenter: what finds the organs; None for the network that is shipped.
         confirmation: of a record that contradicts the images.
         model: digest of the bundle that is to answer; "" for that of the answer there is, or the one in force.
     """

@@ -23,9 +23,10 @@ from fedpet.imaging.lesions.quantities import main_point
 from fedpet.imaging.loading import load_study
 from fedpet.imaging.nifti import write_nifti
 from fedpet.imaging.segmenters.organ_files import read_organs
-from fedpet.imaging.segmenters.organ_network import LearnedOrgans
+from fedpet.imaging.segmenters.organ_network import shipped_organs
 from fedpet.imaging.segmenters.totalsegmentator import TotalSegmentatorOrgans
 from inference.engine import Engine
+from inference.measured_lesions import organ_source_check
 from inference.predict import predict
 from inference.record_concordance import join_record
 from reports.content import report_content
@@ -127,17 +128,13 @@ def analyse(study: PetCtStudy, options: CaseOptions) -> StudyAnalysis:
 
 
 def _organ_segmenter(study: PetCtStudy, options: CaseOptions) -> OrganSegmenter | None:
-    """Where the organs come from; None for rules."""
-    if study.ct is None:
-        return None
-    if options.organs is not None:
+    """Where the organs come from; None for rules alone."""
+    if options.organs is not None and study.ct is not None:
         given = read_organs(options.organs, study.ct, names=options.organ_names, study=study)
         return GivenOrgans(given.segmentation)
     if options.segmenter == "totalsegmentator":
         return TotalSegmentatorOrgans()
-    if options.segmenter == "learned":
-        return LearnedOrgans.load()
-    return None
+    return None if options.segmenter == "rules" else shipped_organs()
 
 
 def compute_case(
@@ -163,6 +160,8 @@ def compute_case(
     analysis, record = joined.analysis, joined.record
     progress(0.0, Message("Running the model"))
     prediction = answer(analysis, record, bundle, settings, options=options)
+    if bundle.contract.quantities and prediction.table is not None and analysis.mask is None:
+        analysis = analysis.with_check(organ_source_check(prediction.table, bundle.contract))
     explanation = None
     if explain and prediction.abstained is None:
         explaining = sub_progress(progress, 0.1, 0.9)

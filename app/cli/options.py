@@ -86,7 +86,7 @@ class OrganOptions:
     ] = None
     segmenter: Annotated[
         Literal["learned", "totalsegmentator", "rules"] | None,
-        typer.Option(help="What finds the organs: rules by default; learned is the network of fedpet."),
+        typer.Option(help="What finds the organs: by default learned, the network of fedpet, checked by rules."),
     ] = None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import numpy as np
 from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
 from fedpet.imaging.quality.checks import image_checks
 from fedpet.imaging.quality.mask_fit import assess_mask_fit
+from fedpet.imaging.segmenters.organ_network import shipped_organs
 from fedpet.imaging.study import CheckStatus
 
 if TYPE_CHECKING:
@@ -33,12 +34,12 @@ class StudyAnalysis:
         study: the study.
         mask: lesions that a reader drew on the study (`fedpet.imaging.lesions.masks.read_mask`); its checks are among
             those of the study.
-        segmenter: finds the organs (a trained network, or a segmentation that exists); None for rules.
+        segmenter: finds the organs: the network that is shipped, or a segmentation that exists; None for rules alone.
     """
 
     study: PetCtStudy
     mask: ReaderMask | None = None
-    segmenter: OrganSegmenter | None = None
+    segmenter: OrganSegmenter | None = field(default_factory=shipped_organs)
 
     @classmethod
     def of(cls, study: PetCtStudy | StudyAnalysis) -> StudyAnalysis:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import TYPE_CHECKING, get_args
 
@@ -117,4 +117,5 @@ def measure_table(analysis: StudyAnalysis, labels: Volume, *, quantities: Quanti
     """
     pet = analysis.study.pet
     measured = quantities or quantify(pet, labels, method=GIVEN_MASK, anatomy=analysis.anatomy)
-    return build_table(pet, analysis.study.ct, labels, measured, analysis.references)
+    table = build_table(pet, analysis.study.ct, labels, measured, analysis.references)
+    return table if analysis.anatomy is None else replace(table, organs=analysis.anatomy.organs.source.value)

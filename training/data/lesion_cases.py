@@ -19,6 +19,7 @@ from fedpet.core.progress import no_progress
 from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
 from fedpet.imaging.lesions.agreement import LesionAgreement, lesion_agreement
 from fedpet.imaging.lesions.delineation import delineate
+from fedpet.imaging.segmenters.organ_network import shipped_organs
 from fedpet.imaging.study import PetCtStudy, PetFacts
 from inference.preprocessing import model_grid, model_image, to_model_grid
 from training.data.annotated_scans import find_studies, read_prediction, read_scan
@@ -173,7 +174,7 @@ def score_scans(
         try:
             scan = read_scan(folder, root, pseudonym_key)
             if predictions is None:
-                found = delineate(scan.pet, PatientAnatomy(scan.pet, scan.ct), method=method).lesions
+                found = delineate(scan.pet, PatientAnatomy(scan.pet, scan.ct, shipped_organs()), method=method).lesions
             else:
                 found = read_prediction(predictions, folder, root, scan.pet)
             agreement = lesion_agreement(found.array, scan.lesions.array, voxel_ml=scan.pet.voxel_ml)

@@ -20,7 +20,7 @@ import csv
 import json
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Protocol
@@ -277,7 +277,7 @@ def write_node(
         "events": sum(case.event for case in prepared),
         "delineated": report.delineated,
         "synthetic": TRUTH_COLUMN in names,
-        **({"table_version": contract.table_version} if contract.quantities else {}),
+        **({"table_version": contract.table_version, "organs": contract.organs} if contract.quantities else {}),
     }
     write_json(header, folder / "node.json")
     with (folder / "cases.csv").open("w", encoding="utf-8", newline="") as file:
@@ -365,7 +365,9 @@ def built_in_contract(folder: Path) -> InputContract:
         prepared_by = header["contract_fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
         return default_contract()  # `read_node` says what is wrong
-    return table_contract() if prepared_by == table_contract().fingerprint else default_contract()
+    by_rules = replace(table_contract(), organs="")  # before the source of the organs was recorded
+    known = (one for one in (table_contract(), by_rules) if one.fingerprint == prepared_by)
+    return next(known, default_contract())
 
 
 def split(

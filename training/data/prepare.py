@@ -21,11 +21,13 @@ from fedpet.core.messages import Message
 from fedpet.core.progress import no_progress, sub_progress
 from fedpet.core.pseudonyms import pseudonym
 from fedpet.imaging.analysis import StudyAnalysis
+from fedpet.imaging.anatomy.organ_segmentation import OrganSource
 from fedpet.imaging.dicom.files import DAMAGED
 from fedpet.imaging.lesions.masks import read_mask
 from fedpet.imaging.loading import load_study
 from fedpet.imaging.nifti import read_nifti
 from fedpet.imaging.resampling import Grid, resample
+from fedpet.imaging.segmenters.organ_network import shipped_organs
 from inference.encoding import encode
 from inference.measured_lesions import measure_lesions
 from inference.preprocessing import blank_image, model_grid, model_image, to_model_grid
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fedpet.core.progress import Progress
+    from fedpet.imaging.anatomy.organ_segmentation import OrganSegmenter
     from fedpet.imaging.lesions.lesion_table import LesionTable
     from fedpet.imaging.study import PetCtStudy
     from fedpet.imaging.volume import Volume
@@ -179,7 +182,7 @@ def prepare_study(
     if contradicted is not None:
         return contradicted
     mask = None if delineation is None else read_mask(delineation / "lesions.nii.gz", study.pet, study=study)
-    analysis = StudyAnalysis(study, mask)
+    analysis = StudyAnalysis(study, mask, _segmenter(contract))
     if analysis.failed_checks:
         return ExcludedPatient(case_id, "failed_check", tuple(check.reason for check in analysis.failed_checks))
     found = None
@@ -208,6 +211,11 @@ def overall_survival(pairing: Pairing) -> dict[str, Any]:
     """Overall survival of a row as `PreparedCase` has it; nothing where the dates do not give it."""
     known = None if pairing.row is None else pairing.row.survival
     return {} if known is None else {"os_months": known.months, "os_event": known.event}
+
+
+def _segmenter(contract: InputContract) -> OrganSegmenter | None:
+    """What finds the organs for the lesion table of a contract; one that does not say so is from before the network."""
+    return None if contract.quantities and contract.organs in ("", OrganSource.RULES.value) else shipped_organs()
 
 
 def _active(lesions: Volume, delineation: Path) -> Volume:

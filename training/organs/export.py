@@ -89,10 +89,21 @@ def write_network(state: TrainingState, plan: OrganTraining, folder: Path) -> di
         "difference_from_torch": verify_organs(onnx_bytes, network, image),
         "licence": "Apache-2.0",
     }
+    if plan.earlier is not None:
+        card["continued_from"] = plan.earlier
     folder.mkdir(parents=True, exist_ok=True)
     (folder / NETWORK).write_bytes(onnx_bytes)
     (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", "utf-8")
     return card
+
+
+def read_weights(model: bytes) -> dict[str, NDArray[np.float32]]:
+    """The weights of a network that `export_organs` wrote, by their names in `OrganNetwork`."""
+    return {
+        tensor.name.removeprefix("network.").removesuffix("_16"): numpy_helper.to_array(tensor).astype(np.float32)
+        for tensor in onnx.load_from_string(model).graph.initializer
+        if tensor.name.startswith("network.")
+    }
 
 
 def _in_half_precision(network: OrganNetwork) -> OrganNetwork:

@@ -79,6 +79,11 @@ _ENHANCEMENT: Final[dict[Tissue, float]] = {  # relative to blood
     _T.BLOOD: 1.0, _T.KIDNEY: 1.0, _T.LIVER: 0.42, _T.SPLEEN: 0.55, _T.MYOCARDIUM: 0.5, _T.RIGHT_HEART: 0.5,
     _T.GLAND: 0.4, _T.ADRENAL: 0.4, _T.VESSEL: 0.5, _T.TENDON: 0.3, _T.MUSCLE: 0.1, _T.URINE: 0.4, _T.THYMUS: 0.2,
 }  # fmt: skip
+_FOCUS_MM: Final = 9.0, 0.5  # median radius, SD of its logarithm
+_MASS_MM: Final = 22.0, 0.35
+_MASS_SHARE: Final = 0.3
+# where tumours lie beside organs as hot as they are: lung, mediastinum, adrenal glands
+_BESIDE_ORGANS: Final = ((_T.LUNG,), (_T.MEDIASTINUM,), (_T.ADRENAL,))
 _STRUCTURE_SD: Final = 0.30  # of the logarithm of the uptake of a structure relative to its tissue
 
 
@@ -196,12 +201,18 @@ class Scanner:
         return np.asarray(bank[index[0]][:, index[1]][:, :, index[2]], np.float32)
 
     def _add_lesions(self, suv: Field, hu: Field, tissues: NDArray[np.uint8]) -> None:
-        """Hot and cold foci anywhere in the body; the structures stay what they are."""
+        """Hot and cold foci, some as large as a primary tumour; the structures stay what they are."""
         rng = self.rng
-        places = np.argwhere((tissues > 0)[::4, ::4, ::4] & (tissues[::4, ::4, ::4] != Tissue.COUCH)) * 4
-        for _ in range(int(rng.integers(0, 9))):
+        coarse = tissues[::4, ::4, ::4]
+        anywhere = np.argwhere((coarse > 0) & (coarse != Tissue.COUCH)) * 4
+        beside_organs = [np.argwhere(np.isin(coarse, kinds)) * 4 for kinds in _BESIDE_ORGANS]
+        for _ in range(int(rng.integers(0, 10))):
+            mass = rng.random() < _MASS_SHARE
+            places = beside_organs[int(rng.integers(len(beside_organs)))] if rng.random() < 0.5 else anywhere
+            places = places if len(places) else anywhere
             centre = places[int(rng.integers(len(places)))]
-            radii = np.exp(rng.normal(np.log(9), 0.5)) * np.exp(rng.normal(0, 0.2, 3)) / SPACING_MM
+            median, spread = _MASS_MM if mass else _FOCUS_MM
+            radii = np.exp(rng.normal(np.log(median), spread)) * np.exp(rng.normal(0, 0.2, 3)) / SPACING_MM
             low = np.maximum(np.floor(centre - radii), 0).astype(int)
             high = np.minimum(np.ceil(centre + radii) + 1, tissues.shape).astype(int)
             box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
@@ -210,9 +221,11 @@ class Scanner:
                 for axis, (a, b, c, r) in enumerate(zip(low, high, centre, radii, strict=True))
             )
             inside = (level < 1) & (tissues[box] > 0)
-            suv[box][inside] = np.exp(rng.normal(np.log(6), 0.6))
-            if rng.random() < 0.7:
+            suv[box][inside] = np.exp(rng.normal(np.log(7), 0.65))
+            if mass or rng.random() < 0.7:
                 hu[box][inside] = rng.normal(40, 15)
+            if mass and rng.random() < 0.4:  # necrosis
+                suv[box][inside & (level < rng.uniform(0.1, 0.6))] = rng.uniform(0.5, 2.0)
 
     def _with_noise(self, pet: Field, ct: Field) -> Field:
         """Noise of the detectors, a table of other density, streaks of nothing: (2, ...)."""

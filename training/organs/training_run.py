@@ -19,7 +19,7 @@ from training.organs.samples import CROP, Scanner
 from training.simulation.phantom.varied.structures import NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -44,6 +44,7 @@ class OrganTraining:
         rate: largest learning rate.
         crop: voxels of a sample (slices, rows, columns).
         minutes: stop earlier, after so many minutes; the rate falls to zero by then.
+        earlier: the digest of the network whose weights the run starts from; None for random weights.
     """
 
     seed: int = 1
@@ -52,6 +53,7 @@ class OrganTraining:
     rate: float = 2e-3
     crop: tuple[int, int, int] = CROP
     minutes: float | None = None
+    earlier: str | None = None
 
 
 @dataclass
@@ -78,6 +80,19 @@ def start(plan: OrganTraining, widths: tuple[int, int, int, int] = WIDTHS) -> Tr
     network = OrganNetwork(CLASSES, widths).to(memory_format=torch.channels_last_3d)
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=1e-4)
     return TrainingState(network, copy.deepcopy(network), optimizer)
+
+
+def continue_from(plan: OrganTraining, weights: Mapping[str, NDArray[np.float32]]) -> TrainingState:
+    """A network with the weights of an earlier one, by name.
+
+    Raises:
+        RuntimeError: a weight is missing or of another shape.
+    """
+    state = start(plan)
+    tensors = {name: torch.from_numpy(np.array(weight, np.float32)) for name, weight in weights.items()}
+    for network in (state.network, state.average):
+        network.load_state_dict(tensors)
+    return state
 
 
 def train(

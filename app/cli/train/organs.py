@@ -19,15 +19,23 @@ def organs(
     bodies: Annotated[int, typer.Option(min=1, help="Simulated bodies, painted once each.")] = 400,
     steps: Annotated[int, typer.Option(min=1, help="Samples shown.")] = 4000,
     minutes: Annotated[float | None, typer.Option(min=0.0, help="Stop after so many minutes of training.")] = None,
+    rate: Annotated[float, typer.Option(min=0.0, help="Largest learning rate.")] = 2e-3,
+    start_from: Annotated[Path | None, typer.Option(help="Folder of a trained network to go on from.")] = None,
 ) -> None:
     """Train the organ network on simulated bodies, on one core; goes on where an earlier run was stopped."""
-    from training.organs.export import write_network
-    from training.organs.training_run import CHECKPOINT, OrganTraining, progress, resume, start, train
+    from fedpet.imaging.segmenters.organ_network import LearnedOrgans
+    from training.organs.export import read_weights, write_network
+    from training.organs.training_run import CHECKPOINT, OrganTraining, continue_from, progress, resume, start, train
 
-    plan = OrganTraining(seed=seed, bodies=bodies, steps=steps, minutes=minutes)
     work.mkdir(parents=True, exist_ok=True)
     with reported(), progress_bar(load_settings().language) as show:
-        state = resume(plan, work / CHECKPOINT) if (work / CHECKPOINT).exists() else start(plan)
+        earlier = None if start_from is None else LearnedOrgans.load(start_from)
+        digest = None if earlier is None else str(earlier.card["sha256"])
+        plan = OrganTraining(seed=seed, bodies=bodies, steps=steps, minutes=minutes, rate=rate, earlier=digest)
+        if (work / CHECKPOINT).exists():
+            state = resume(plan, work / CHECKPOINT)
+        else:
+            state = start(plan) if earlier is None else continue_from(plan, read_weights(earlier.onnx))
 
         def report(step: int, loss: float) -> None:
             show(progress(plan, state), Message("Step {step}: loss {loss:.2f}", step=step, loss=loss))

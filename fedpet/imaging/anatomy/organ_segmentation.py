@@ -37,14 +37,29 @@ class OrganSource(Enum):
         """For a reader."""
         return _SENTENCES[self]
 
+    @property
+    def label(self) -> Message:
+        """In a few words, for a sentence."""
+        return _LABELS[self]
+
 
 _SENTENCES = {
     OrganSource.GIVEN: Message("Organs from the segmentation that was given."),
     OrganSource.TOTALSEGMENTATOR: Message("Organs from TotalSegmentator."),
-    OrganSource.LEARNED: Message("Organs from the network of fedpet, which was trained on simulated bodies."),
+    OrganSource.LEARNED: Message(
+        "Organs from the network of fedpet, which was trained on simulated bodies, checked and completed by rules."
+    ),
     OrganSource.RULES: Message(
         "Organs by rules on position, density and uptake, the last resort: less certain than a segmentation."
     ),
+}
+
+
+_LABELS = {
+    OrganSource.GIVEN: Message("a given segmentation"),
+    OrganSource.TOTALSEGMENTATOR: Message("TotalSegmentator"),
+    OrganSource.LEARNED: Message("the network of fedpet"),
+    OrganSource.RULES: Message("rules"),
 }
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from fedpet.imaging.anatomy.aligned_images import align_images
 from fedpet.imaging.anatomy.body import segment_body
 from fedpet.imaging.anatomy.landmarks import find_landmarks
+from fedpet.imaging.anatomy.learned_and_rules import combine
+from fedpet.imaging.anatomy.organ_segmentation import OrganSource
 from fedpet.imaging.anatomy.reference_uptake import (
     liver_sphere,
     marrow_voxels,
@@ -79,6 +81,8 @@ class PatientAnatomy:
         if self.segmenter is None:
             return by_rules
         found = self.segmenter.segment(self.ct, self.pet).on(Grid.of(self.body.ct))
+        if found.source is OrganSource.LEARNED:
+            return combine(found, by_rules, self.images)
         return found.completed_by(by_rules)
 
     @cached_property

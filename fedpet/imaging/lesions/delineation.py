@@ -18,6 +18,7 @@ from fedpet.core.errors import UnknownComponentError
 from fedpet.core.messages import Message
 from fedpet.imaging.lesions.detection.isocontour import THRESHOLD_FRACTIONS, isocontour
 from fedpet.imaging.lesions.detection.lesion_score import PHYSIOLOGICAL
+from fedpet.imaging.lesions.detection.organ_borders import cut_at_organs
 from fedpet.imaging.lesions.detection.seeds import candidate_voxels
 from fedpet.imaging.lesions.detection.thresholds import threshold_for
 from fedpet.imaging.lesions.detection.uptake_classification import UptakeClassification, classify_uptake
@@ -138,6 +139,8 @@ def delineate(
     threshold = threshold_for(method, anatomy)
     basins = watershed_basins(pet, candidate_voxels(pet, anatomy, threshold.suv))
     classifications = classify_uptake(pet, anatomy, basins, lesion_map=lesion_map)
+    if anatomy is not None:
+        basins, classifications = cut_at_organs(anatomy, basins, classifications, threshold.suv)
     outlines = _outlines(pet, basins, classifications, threshold.suv, method)
     labels = _merge_basins(pet, np.where(pet.array >= threshold.suv, basins, 0), classifications)
     if any(one != "threshold" for one in outlines):

@@ -149,12 +149,15 @@ class LesionTable:
         marrow_to_liver: SUVmean of vertebral marrow to that of the liver; None where either was not measurable.
         spleen_to_liver: the same of the spleen.
         version: of the rules that measured it.
+        organs: what found the organs by which lesions were told from healthy uptake (a value of `OrganSource`); ""
+            without a CT, or where it is not recorded.
     """
 
     lesions: tuple[TableLesion, ...]
     marrow_to_liver: float | None
     spleen_to_liver: float | None
     version: str = TABLE_VERSION
+    organs: str = ""
 
     def without(self, ids: Collection[int]) -> LesionTable:
         """The table without some lesions: what measuring without them gives, as the organs are measured apart.
@@ -202,7 +205,9 @@ class LesionTable:
             KeyError, TypeError: a field is missing or unknown.
         """
         rows = tuple(TableLesion(**{**one, "centroid_mm": tuple(one["centroid_mm"])}) for one in data["lesions"])
-        return LesionTable(rows, data["marrow_to_liver"], data["spleen_to_liver"], data["version"])
+        return LesionTable(
+            rows, data["marrow_to_liver"], data["spleen_to_liver"], data["version"], data.get("organs", "")
+        )
 
 
 def _necrotic_share(lesions: tuple[TableLesion, ...]) -> float | None:

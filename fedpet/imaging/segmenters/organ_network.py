@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -158,6 +158,16 @@ class LearnedOrgans:
         middle = _midline(np.isin(classes, [names.index(name) + 1 for name in _SPINE if name in names]), classes > 0)
         to_left = np.arange(classes.shape[2])[None, None, :] > middle[:, None, None]
         return np.where(to_left, left[classes], right[classes])
+
+
+@cache
+def shipped_organs() -> LearnedOrgans:
+    """The network that is shipped, on one thread: read once, its session shared by all analyses of a process.
+
+    Raises:
+        IncompatibleBundleError: a file is missing or changed.
+    """
+    return LearnedOrgans.load(threads=1)
 
 
 def _refused(found: Message) -> IncompatibleBundleError:

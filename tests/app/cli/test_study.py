@@ -358,15 +358,15 @@ def test_a_missing_delay_is_computed_from_the_first_dose_or_asked_for(simulated,
 
 
 def test_quantify_names_source_score_and_reasons_of_every_focus(fedpet, dicom, tmp_path):
-    """A thorax with one lesion; the organs by rules, then from a file."""
+    """A thorax with one lesion; the organs by the network, then from a file, then by rules."""
     suv, hu, origin = dicom.thorax()
     dicom.save(dicom.pet(suv, origin=origin), tmp_path / "study" / "pet")
     dicom.save(dicom.ct(hu, spacing=(4.0, 4.0, 4.0), origin=origin), tmp_path / "study" / "ct")
     done = fedpet("quantify", tmp_path / "study", "--json")
     report = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
-    assert report["organs"]["source"] == "rules"
-    assert "last resort" in report["organs"]["text"]
+    assert report["organs"]["source"] == report["table"]["organs"] == "learned"
+    assert "simulated bodies" in report["organs"]["text"]
     assert report["components"]
     for one in report["components"]:
         assert 0.0 <= one["score"] <= 1.0
@@ -380,9 +380,9 @@ def test_quantify_names_source_score_and_reasons_of_every_focus(fedpet, dicom, t
     given = ("--organs", tmp_path / "organs.nii.gz", "--organ-names", tmp_path / "names.json")
     report = json.loads(fedpet("quantify", tmp_path / "study", *given, "--json").stdout)
     assert report["organs"]["source"] == "given"
-    learned = json.loads(fedpet("quantify", tmp_path / "study", "--segmenter", "learned", "--json").stdout)
-    assert learned["organs"]["source"] == "learned"
-    assert "simulated bodies" in learned["organs"]["text"]
+    rules = json.loads(fedpet("quantify", tmp_path / "study", "--segmenter", "rules", "--json").stdout)
+    assert rules["organs"]["source"] == rules["table"]["organs"] == "rules"
+    assert "last resort" in rules["organs"]["text"]
     refused = fedpet("quantify", tmp_path / "study", *given[:2])
     assert refused.returncode == 3
     assert "--organ-names" in refused.stderr

@@ -42,6 +42,7 @@ _NEIGHBOURS: Final[dict[str, tuple[tuple[str, ...], float]]] = {
     "ureter": (("ureter_right", "ureter_left"), 8.0),
     "beside_ureter": (("ureter_right", "ureter_left"), 24.0),
     "bladder": (("bladder",), 12.0),
+    "in_bladder": (("bladder",), 0.0),
     "bowel": (("bowel",), 0.0),
     "beside_bowel": (("bowel",), 8.0),
     "tonsils": (("tonsils",), 4.0),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from fedpet.core.messages import Message
+from fedpet.imaging.anatomy.organ_segmentation import OrganSource
 from fedpet.imaging.anatomy.pet_only import find_brain_and_bladder
 from fedpet.imaging.lesions.detection.foci import bone_uptake, find_foci, foci_in_contact, organ_uptake
 from fedpet.imaging.lesions.detection.lesion_score import (
@@ -67,6 +68,9 @@ _BROWN_FAT_REGIONS: Final = frozenset(  # neck to diaphragm, along the spine and
         "kidney_right", "kidney_left", "soft_tissue", "unknown",
     }
 )  # fmt: skip
+_LUNG_REGIONS: Final = frozenset(
+    f"lung_{side}{part}" for side in ("right", "left") for part in ("", "_upper", "_lower")
+)
 _MAP_CERTAIN = 0.9  # probability (median of the core) from which a lesion map overrules another rule
 _MAJORITY = 0.5  # share of a core in an organ from which a focus belongs to it
 _NO_HOTTER = 1.3  # ratio to the high uptake of a heart, up to which a focus at its border is its own
@@ -75,9 +79,19 @@ _SOFT_HU = 20.0, 100.0  # between urine or fat and excreted contrast medium
 _MARROW_TIMES = 1.5  # of the high uptake of vertebral marrow, up to which uptake in bone is that of marrow
 _URETER_CM2 = 3.0  # largest section of a ureter
 _SLENDER = 3.0  # length relative to the width
+_COMPACT = 2.5  # length relative to the width, below which a focus is no tube
+_LEAST_ML = 1.0  # volume from which the density and the shape of a focus say something
+_NODE_ML, _NODE_HU, _NODE_SLENDER = 2.0, 25.0, 1.5  # of a node on the course of a ureter: least, least, largest
+_BESIDE_BLADDER = 15.0, 20.0  # largest ml of a node beside the bladder; mm from the midline, where the urethra lies
+_BESIDE_LUNG = 5.0  # ratio to the surroundings, from which a focus beside lung is no wall of a heart
+_WHOLLY = 0.95  # share of a core in a heart, from which it is its wall all the same
+_WITHIN = 0.75  # share of a core in a kidney, from which it is surely its own
+_HOT_KIDNEY = 2.5  # ratio to the surroundings, from which a focus in a kidney is urine or a lesion
+_BOWEL_BESIDE = 0.4  # share of a core beside bowel, from which liver and spleen are not certain
 _RECTUM_MM = 30.0  # from the midline
 _NOISE_ML = 2.0  # smaller foci at an end of the scan are noise
 _DIFFUSE = 3.0  # ratio to the surroundings
+_BROWN_SHARE, _BROWN_MIRROR, _BROWN_CONTRAST, _BROWN_MM = 0.75, 0.35, 14.0, 60.0  # of brown fat beside the lung
 _SYMMETRIC = 0.5  # uptake on the other side relative to this one
 
 
@@ -91,6 +105,7 @@ class UptakeClassification:
         reason: why.
         score: probability of a lesion, 0 to 1; None without a CT.
         evidence: what was measured, in words.
+        doubtful: whether its place speaks for an organ and its looks for a lesion.
     """
 
     lesion: bool
@@ -98,11 +113,13 @@ class UptakeClassification:
     reason: Message
     score: float | None = None
     evidence: tuple[Message, ...] = ()
+    doubtful: bool = False
 
     @property
     def to_confirm(self) -> bool:
         """Whether a reader has to decide: a lesion that is not sure, or left out although it may be one."""
-        return self.score is not None and (self.score < LESION if self.lesion else self.score > PHYSIOLOGICAL)
+        by_score = self.score is not None and (self.score < LESION if self.lesion else self.score > PHYSIOLOGICAL)
+        return by_score or self.doubtful
 
 
 def classify_uptake(
@@ -134,6 +151,8 @@ def judge_foci(
     uptakes["bone"] = bone_uptake(anatomy)
     foci = find_foci(anatomy, basins, lesion_map)
     known = anatomy.organs.segmented
+    if anatomy.organs.source is OrganSource.LEARNED:  # of the others it may miss a part
+        known |= {"heart"}
     verdicts = [_verdict(focus, uptakes, known) for focus in foci]
     brain = [i for i, one in enumerate(verdicts) if one.site == "brain"]
     for i in foci_in_contact(basins, brain):
@@ -152,12 +171,14 @@ class Verdict:
         reason: why.
         relative: uptake relative to the bound of the organ that it belongs to; 1 without one.
         mapped: whether a model's map decided.
+        doubtful: whether its place speaks for an organ and its looks for a lesion.
     """
 
     site: str
     reason: Message
     relative: float = 1.0
     mapped: bool = False
+    doubtful: bool = False
 
     @property
     def lesion(self) -> bool:
@@ -172,11 +193,19 @@ def _weigh(focus: Focus, verdict: Verdict) -> UptakeClassification:
         score = max(score, LESION)
     words = evidence(focus)
     if verdict.lesion and score >= INCLUDED:
-        return UptakeClassification(lesion=True, place=focus.region, reason=verdict.reason, score=score, evidence=words)
+        return UptakeClassification(
+            lesion=True,
+            place=focus.region,
+            reason=verdict.reason,
+            score=score,
+            evidence=words,
+            doubtful=verdict.doubtful,
+        )
     if verdict.lesion:
         reason = Message("No physiological uptake was recognised here, but it is faint or not shaped like a lesion.")
         return UptakeClassification(lesion=False, place="unclear", reason=reason, score=score, evidence=words)
-    return replace(_physiological(verdict.site, verdict.reason), score=score, evidence=words)
+    classified = physiological(verdict.site, verdict.reason)
+    return replace(classified, score=score, evidence=words, doubtful=verdict.doubtful)
 
 
 def _without_ct(pet: Volume, basins: NDArray[np.int32]) -> list[UptakeClassification]:
@@ -189,11 +218,12 @@ def _without_ct(pet: Volume, basins: NDArray[np.int32]) -> list[UptakeClassifica
     for place, mask in zip(("brain", "bladder"), find_brain_and_bladder(pet, basins > 0), strict=True):
         for number in np.unique(basins[mask]):
             reason = Message("by its size and place in the PET, without a CT.")
-            classifications[number - 1] = _physiological(place, reason)
+            classifications[number - 1] = physiological(place, reason)
     return classifications
 
 
-def _physiological(place: str, cause: Message) -> UptakeClassification:
+def physiological(place: str, cause: Message) -> UptakeClassification:
+    """Uptake of a site of `PHYSIOLOGICAL_SITES`, and why."""
     reason = Message("Physiological uptake ({place}): {why}", place=PHYSIOLOGICAL_SITES[place], why=cause)
     return UptakeClassification(lesion=False, place=place, reason=reason)
 
@@ -209,7 +239,13 @@ def _verdict(focus: Focus, uptakes: Mapping[str, OrganUptake | None], known: Col
         return Verdict("lesion", Message("No physiological uptake was recognised here."))
     place, cause = physiological
     uptake = uptakes.get("bone" if place == "marrow" else place)
-    return _reason_lesion(focus, place, uptake) or Verdict(place, cause, _relative(focus, place, uptake))
+    found = _reason_lesion(focus, place, uptake)
+    if found is None:
+        doubtful = _looks_like_lesion(focus, place, uptake)
+        return Verdict(place, cause, _relative(focus, place, uptake), doubtful=doubtful)
+    if _may_be_bowel(focus, place, uptakes["bowel"]):
+        return Verdict("bowel", Message("beside it and no hotter than it."), doubtful=True)
+    return found
 
 
 def _relative(focus: Focus, place: str, uptake: OrganUptake | None) -> float:
@@ -223,37 +259,33 @@ def _relative(focus: Focus, place: str, uptake: OrganUptake | None) -> float:
 
 def _match_organ(focus: Focus, known_heart: OrganUptake | None) -> tuple[str, Message] | None:
     """The first organ or artefact whose rule applies, and why; of a heart that was segmented, its uptake."""
-    shares, bone = focus.shares, focus.shares["bone"] >= _MAJORITY
+    shares, bone = focus.shares, _in_bone(focus)
     inside = Message("its core lies in this organ or at its border.")
     in_adrenal = shares["adrenal"] >= _MAJORITY > shares["in_kidney"]
     adrenal = in_adrenal or focus.region.startswith("adrenal")
-    in_heart = shares["heart"] >= _MAJORITY
+    in_heart = shares["heart"] >= _MAJORITY and not _is_mass_beside_lung(focus)
     if known_heart is not None and shares["in_heart"] < _MAJORITY:
         in_heart &= focus.suv_max <= _NO_HOTTER * known_heart.high
     symmetric = focus.mirror_ratio >= _SYMMETRIC
-    fluid = not _SOFT_HU[0] < focus.hu < _SOFT_HU[1]
+    fluid = _is_fluid(focus)
     rules = (
         (shares["end"] >= _MAJORITY and focus.volume_ml < _NOISE_ML, "end", Message("small, in the outermost slices.")),
         (shares["body"] < _MAJORITY, "outside", Message("outside the patient's outline on the CT.")),
         (shares["brain"] >= _MAJORITY, "brain", inside),
-        (shares["bladder"] >= _MAJORITY and not bone, "bladder", inside),
-        (shares["kidney"] >= _MAJORITY and not bone and not adrenal, "kidney", inside),
+        (shares["bladder"] >= _MAJORITY and not bone and not _is_node_beside_bladder(focus), "bladder", inside),
+        (
+            shares["kidney"] >= _MAJORITY and not bone and not adrenal and not _is_mass_on_kidney(focus),
+            "kidney",
+            inside,
+        ),
         (
             shares["beside_kidney"] >= _MAJORITY and not bone and not in_adrenal and fluid,
             "kidney",
             Message("beside it, without the density of soft tissue ({hu:.0f} HU).", hu=focus.hu),
         ),
-        (
-            shares["ureter"] >= _MAJORITY and not bone and focus.section_cm2 <= _URETER_CM2,
-            "ureter",
-            Message("narrow, on the course of the ureter."),
-        ),
-        (
-            shares["beside_ureter"] >= _MAJORITY and not bone and focus.slenderness >= _SLENDER,
-            "ureter",
-            Message("long and narrow, beside the course of the ureter."),
-        ),
+        *_ureter_rules(focus),
         (in_heart, "heart", inside),
+        (_is_brown_fat(focus), "brown_fat", _fat(focus)),
         *((shares[organ] >= _MAJORITY and symmetric, organ, inside) for organ in ("tonsils", "testes", "thyroid")),
         (shares["oesophagus"] >= _MAJORITY and focus.slenderness >= _SLENDER, "oesophagus", inside),
         (
@@ -276,28 +308,121 @@ def _match_organ(focus: Focus, known_heart: OrganUptake | None) -> tuple[str, Me
     return next(((place, cause) for applies, place, cause in rules if applies), None)
 
 
+def _in_bone(focus: Focus) -> bool:
+    return focus.shares["bone"] >= _MAJORITY
+
+
+def _is_fluid(focus: Focus) -> bool:
+    """Without the density of soft tissue: urine, fat, or excreted contrast medium."""
+    return not _SOFT_HU[0] < focus.hu < _SOFT_HU[1]
+
+
+def _is_mass_beside_lung(focus: Focus) -> bool:
+    """Hot against the lung at its side: the wall of a heart has the rest of the heart around it."""
+    within = focus.shares["in_heart"] >= _WHOLLY
+    return focus.shares["lung"] >= _MAJORITY and focus.contrast >= _BESIDE_LUNG and not within
+
+
+def _is_node_beside_bladder(focus: Focus) -> bool:
+    """A compact focus of soft tissue outside of the bladder, not in the middle where the urethra lies."""
+    largest, lateral = _BESIDE_BLADDER
+    outside = focus.shares["in_bladder"] < _MAJORITY / 2 and focus.lateral_mm >= lateral
+    return outside and focus.volume_ml <= largest and _is_solid(focus)
+
+
+def _is_solid(focus: Focus) -> bool:
+    """Compact and of soft tissue, neither a tube nor fluid."""
+    return focus.volume_ml >= _LEAST_ML and focus.slenderness < _COMPACT and not _is_fluid(focus)
+
+
+def _is_mass_on_kidney(focus: Focus) -> bool:
+    """A hot, compact focus of soft tissue that reaches out of the kidney, away from where the ureter begins."""
+    return focus.shares["in_kidney"] < _WITHIN and _is_hot_mass(focus)
+
+
+def _is_hot_mass(focus: Focus) -> bool:
+    """Solid, hot, and not near the renal pelvis, where the ureter begins."""
+    return _is_solid(focus) and focus.contrast >= _HOT_KIDNEY and focus.shares["beside_ureter"] < _MAJORITY
+
+
+def _ureter_rules(focus: Focus) -> tuple[tuple[bool, str, Message], ...]:
+    """Narrow on the course of a ureter, or long or without the density of soft tissue beside it."""
+    shares, bone = focus.shares, _in_bone(focus)
+    node = focus.volume_ml >= _NODE_ML and focus.slenderness < _NODE_SLENDER and focus.hu > _NODE_HU
+    narrow = focus.section_cm2 <= _URETER_CM2 and not bone
+    beside = shares["beside_ureter"] >= _MAJORITY
+    return (
+        (
+            shares["ureter"] >= _MAJORITY and narrow and not node,
+            "ureter",
+            Message("narrow, on the course of the ureter."),
+        ),
+        (
+            not bone and focus.slenderness >= _SLENDER and (beside or (shares["beside_ureter"] > 0 and narrow)),
+            "ureter",
+            Message("long and narrow, beside the course of the ureter."),
+        ),
+        (
+            beside and narrow and _is_fluid(focus),
+            "ureter",
+            Message("narrow, beside the course of the ureter, without the density of soft tissue ({hu:.0f} HU).",
+                    hu=focus.hu),
+        ),
+    )  # fmt: skip
+
+
+def _is_brown_fat(focus: Focus) -> bool:
+    """Of the density of fat beside the lung, near the spine or the neck, and on the other side too."""
+    return (
+        focus.region in _BROWN_FAT_REGIONS | _LUNG_REGIONS
+        and focus.shares["fat"] >= _BROWN_SHARE
+        and focus.mirror_ratio >= _BROWN_MIRROR
+        and focus.contrast < _BROWN_CONTRAST
+        and focus.lateral_mm <= _BROWN_MM
+    )
+
+
+def _fat(focus: Focus) -> Message:
+    return Message("its core has the density of fat ({hu:.0f} HU).", hu=focus.hu)
+
+
 def _match_by_exclusion(focus: Focus, bowel: OrganUptake | None, *, bowel_known: bool) -> tuple[str, Message] | None:
     """Bowel by exclusion where it was not segmented, and brown fat, and why."""
-    if focus.region == "abdomen" and not bowel_known:
+    hotter = bowel is not None and focus.suv_max > _STANDS_OUT * bowel.high and focus.shares["bowel"] < _MAJORITY
+    if focus.region == "abdomen" and not bowel_known and not hotter:
         return "bowel", Message("in the abdominal cavity and in no other organ.")
     if not bowel_known and focus.region == "pelvis" and focus.lateral_mm <= _RECTUM_MM and bowel is not None:
         return "bowel", Message("in the middle of the pelvis, where the rectum lies.")
     if focus.region in _BROWN_FAT_REGIONS and focus.shares["fat"] >= _MAJORITY and focus.shares["lung"] < _MAJORITY:
-        return "brown_fat", Message("its core has the density of fat ({hu:.0f} HU).", hu=focus.hu)
+        return "brown_fat", _fat(focus)
     return None
 
 
 def _match_neighbour(focus: Focus, uptakes: Mapping[str, OrganUptake | None]) -> tuple[str, Message] | None:
     """An organ in or next to which a focus lies without standing out from it, and why."""
     marrow = uptakes["bone"]
-    if marrow is not None and focus.shares["bone"] >= _MAJORITY and focus.suv_max <= _MARROW_TIMES * marrow.high:
+    if marrow is not None and _in_bone(focus) and focus.suv_max <= _MARROW_TIMES * marrow.high:
         return "marrow", Message("no hotter than bone marrow elsewhere ({high:.1f}).", high=marrow.high)
     for organ in ("heart", "bowel"):
         uptake = uptakes[organ]
-        adjacent = focus.shares[f"beside_{organ}"] >= _MAJORITY and focus.shares["bone"] < _MAJORITY
+        adjacent = focus.shares[f"beside_{organ}"] >= _MAJORITY and not _in_bone(focus)
+        adjacent &= organ != "heart" or not _is_mass_beside_lung(focus)
         if uptake is not None and adjacent and focus.suv_max <= _STANDS_OUT * uptake.high:
             return organ, Message("beside it and no hotter than it.")
     return None
+
+
+def _looks_like_lesion(focus: Focus, place: str, uptake: OrganUptake | None) -> bool:
+    """Whether a focus in kidney or bowel is compact, of soft tissue and hotter than the organ."""
+    if place == "kidney":
+        return _is_hot_mass(focus)
+    return _is_solid(focus) and place == "bowel" and uptake is not None and focus.suv_max > _STANDS_OUT * uptake.high
+
+
+def _may_be_bowel(focus: Focus, place: str, bowel: OrganUptake | None) -> bool:
+    """Whether a focus at the border of liver or spleen is as hot as the bowel that it touches."""
+    beside = focus.shares["beside_bowel"] >= _BOWEL_BESIDE
+    return place in ("liver", "spleen") and bowel is not None and beside and focus.suv_max <= bowel.high * _NO_HOTTER
 
 
 def _reason_lesion(focus: Focus, place: str, uptake: OrganUptake | None) -> Verdict | None:

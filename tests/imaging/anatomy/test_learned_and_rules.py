@@ -1,0 +1,75 @@
+"""The network's organs checked by rules: planted second pieces and caps go, what it does not know comes from rules."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.anatomy import Case
+from fedpet.imaging.anatomy.learned_and_rules import combine
+from fedpet.imaging.anatomy.organ_segmentation import OrganSegmentation, OrganSource
+from fedpet.imaging.anatomy.structures import STRUCTURES
+
+KNOWN = frozenset(STRUCTURES) - {"salivary_glands", "ureter_right", "ureter_left", "adrenal_right", "adrenal_left"}
+
+
+@pytest.fixture(scope="module")
+def anatomy():
+    return Case.draw(1, seed=77, spacing=(5.0, 5.0, 5.0)).anatomy
+
+
+@pytest.fixture
+def learned(anatomy):
+    """The organs of the rules as those of a network, with muscle wherever they name nothing in the body."""
+    labels = anatomy.organs.labels.array.copy()
+    labels[
+        np.isin(labels, [STRUCTURES[name].number for name in ("salivary_glands", "ureter_right", "ureter_left")])
+    ] = 0
+    labels[(labels == 0) & anatomy.body.body] = STRUCTURES["muscle"].number
+    return labels
+
+
+def combined(anatomy, labels):
+    organs = OrganSegmentation(anatomy.organs.labels.like(labels, "label"), OrganSource.LEARNED, known=KNOWN)
+    return combine(organs, anatomy.organs, anatomy.images)
+
+
+def plant(labels, name, mask):
+    labels[mask] = STRUCTURES[name].number
+
+
+def beyond(mask, *, above):
+    """A block of 6 x 6 voxels on the top of a mask, from its highest slices up."""
+    top = int(np.flatnonzero(mask.any(axis=(1, 2)))[-1])
+    row, column = (int(axis.mean()) for axis in np.nonzero(mask[top - 1]))
+    block = np.zeros_like(mask)
+    block[top - 1 : top + above, row - 3 : row + 3, column - 3 : column + 3] = True
+    return block & ~mask
+
+
+@pytest.mark.parametrize("name", ["brain", "heart", "kidney_left", "bladder"])
+def test_a_second_piece_is_no_part_of_an_organ(anatomy, learned, name):
+    second = np.zeros(learned.shape, bool)
+    lung = np.argwhere(anatomy.organs.mask("lung_right"))
+    z, y, x = lung[len(lung) // 2]
+    second[z - 3 : z + 3, y - 3 : y + 3, x - 3 : x + 3] = True
+    plant(learned, name, second)
+    assert not combined(anatomy, learned).mask(name)[second].any()
+
+
+def test_what_sits_on_a_kidney_is_no_kidney(anatomy, learned):
+    cap = beyond(anatomy.organs.mask("kidney_left"), above=8)
+    plant(learned, "kidney_left", cap)
+    kept = combined(anatomy, learned).mask("kidney_left")
+    assert (kept & cap).sum() < 0.45 * cap.sum()
+    assert (kept & anatomy.organs.mask("kidney_left")).sum() == anatomy.organs.mask("kidney_left").sum()
+
+
+def test_rules_fill_in_what_the_network_does_not_know(anatomy, learned):
+    found = combined(anatomy, learned)
+    assert found.source is OrganSource.LEARNED
+    assert "salivary_glands" in found.filled_in
+    assert (found.mask("salivary_glands") & anatomy.organs.mask("salivary_glands")).any()
+    assert found.mask("ureters").any()
+    assert "muscle" not in found.filled_in
+    assert found.volume_ml("liver") == pytest.approx(anatomy.organs.volume_ml("liver"), rel=0.02)
