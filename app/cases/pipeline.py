@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from app.cases.options import CaseOptions, input_limits
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from app.cases.earlier_report import EarlierReport
     from explain.explanation import Explanation
     from explain.methods import MethodName
     from fedpet.clinical.reading import ReadRecord
@@ -236,10 +237,11 @@ def write_reports(
     paths: Mapping[Language, Path],
     verdict: ReaderDecision | None = None,
     version: int = 1,
+    earlier: EarlierReport | None = None,
 ) -> tuple[ReportContent, str]:
     """Write the report of a case, dated now, in each of the languages.
 
-    A signed one is sealed where the settings name a certificate.
+    A signed one is sealed where the settings name a certificate; `earlier` is what it is compared with.
 
     Returns:
         The content of the report, and its content hash.
@@ -262,6 +264,8 @@ def write_reports(
         version=version,
         concordance=result.concordance,
     )
+    if earlier is not None:
+        content = replace(content, response=earlier.response, tracking=earlier.tracking)
     for language, path in paths.items():
         write_pdf(content, path, language=language, signer=seal)
     return content, content_hash(content)

@@ -347,18 +347,38 @@ class Store:
         """Record that a reader says to have read the answer; True the first time."""
         return self._apply(case_id, CaseEvent.MARK_READ, shown) is Status.READY
 
-    def save_verdict(self, case_id: str, *, decision: Decision | None, comment: str, reader: str) -> None:
+    def save_verdict(
+        self, case_id: str, *, decision: Decision | None, comment: str, reader: str, conclusion: str = ""
+    ) -> None:
         """Save a draft of the verdict on an answer that was read."""
-        verdict = {"decision": decision.value if decision else "", "comment": comment, "reader": reader}
+        verdict = {
+            "decision": decision.value if decision else "",
+            "comment": comment,
+            "conclusion": conclusion,
+            "reader": reader,
+        }
         self._apply(case_id, CaseEvent.SAVE_VERDICT, verdict=verdict)
 
     def start_signing(
-        self, case_id: str, *, decision: Decision, comment: str, reader: str, shown: str | None = None
+        self,
+        case_id: str,
+        *,
+        decision: Decision,
+        comment: str,
+        reader: str,
+        conclusion: str = "",
+        shown: str | None = None,
     ) -> None:
         """Queue the final report, with the reader's verdict on what was displayed (`Case.digest`)."""
 
         def start(case: Case) -> tuple[CaseEvent, _Values]:
-            verdict = {"decision": decision.value, "comment": comment, "reader": reader, "shown": case.digest}
+            verdict = {
+                "decision": decision.value,
+                "comment": comment,
+                "conclusion": conclusion,
+                "reader": reader,
+                "shown": case.digest,
+            }
             return CaseEvent.START_SIGNING, {**_queued(_WAITING), "verdict": verdict}
 
         self._update(case_id, start, shown=shown)

@@ -149,12 +149,29 @@ class Workflow:
             detail = {"version": case.version, **_seen(case.digest)}
             self.audit.record(actor, "answer.read", case=case.id, model=answering_model_digest(case), detail=detail)
 
-    def sign(self, case_id: str, decision: Decision, comment: str, *, actor: str, shown: str | None = None) -> None:
+    def sign(
+        self,
+        case_id: str,
+        decision: Decision,
+        comment: str,
+        *,
+        actor: str,
+        conclusion: str = "",
+        shown: str | None = None,
+    ) -> None:
         """Sign the verdict: the final report is written, then the version is stored.
 
-        The entry in the audit trail is written once the version is stored (`app.jobs.case_process`).
+        A conclusion stands in the place of the sentences that the report composes. The entry in the audit trail is
+        written once the version is stored (`app.jobs.case_process`).
         """
-        self.store.start_signing(case_id, decision=decision, comment=comment.strip(), reader=actor, shown=shown)
+        self.store.start_signing(
+            case_id,
+            decision=decision,
+            comment=comment.strip(),
+            conclusion=conclusion.strip(),
+            reader=actor,
+            shown=shown,
+        )
         self.jobs.submit(case_id)
 
     def send(self, case_id: str, version: int, *, pacs: str, actor: str) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from app.audit.trail import AuditTrail
+from app.cases.earlier_report import earlier_report
 from app.cases.model_choice import bundle_for
 from app.cases.options import CaseOptions, input_limits
 from app.cases.pipeline import CaseResult, analyse, answer, compute_case, read_study, write_objects, write_reports
@@ -20,6 +21,7 @@ from app.cases.result_json import explanation_from, inspection_json, plain
 from app.cases.store import Store
 from app.cases.tables import Decision, SignedVersion, Status
 from app.jobs.reporting import full_disk_told, limit_memory, progress_reporter, read_task, reason
+from app.viewer.description import read_description
 from app.viewer.volumes import store_images, store_prediction
 from explain.methods import fitting_method
 from fedpet.clinical.reading import record_from_mapping
@@ -176,11 +178,15 @@ def _sign(store: Store, audit: AuditTrail, case: Case, settings: Settings) -> No
         reader=given["reader"],
         signed=signed.astimezone().isoformat(timespec="seconds"),
         shown=seen,
+        conclusion=given.get("conclusion", ""),
     )
     folder = store.version_folder(case.id, case.version)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     paths = {language: folder / f"report.{language}.pdf" for language in LANGUAGES}
-    content, digest = write_reports(result, bundle, settings, paths=paths, verdict=verdict, version=case.version)
+    earlier = earlier_report(store, case, lambda of: read_description(store.folder(of))["body"])
+    content, digest = write_reports(
+        result, bundle, settings, paths=paths, verdict=verdict, version=case.version, earlier=earlier
+    )
     for path in paths.values():
         render_report_pages(path)
     _write_objects(store, content, case, settings, folder)

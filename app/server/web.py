@@ -20,11 +20,14 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from app.cases.identified_report import identified_report
 from app.screens.layout.localization import localization
 from app.server.deployment import Deployment
 from app.server.request_guard import Guard
 from app.services import ACTIVE, FILES, Services, open_services, pages_use
+from fedpet.core.errors import FedpetError
 from fedpet.core.locks import only_server
+from fedpet.core.messages import LANGUAGES, translate_message
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -47,6 +50,11 @@ def routes(services: Services) -> list[Route]:
     """The routes beside the pages; `request_guard` admits users only, and readers only to the files."""
     versions = ("{case_id:uuid}/{name}", "{case_id:uuid}/{version:int}/{name}")
     return [
+        Route(
+            f"{FILES}/{{case_id:uuid}}/{{version:int}}/identified.{{language}}.pdf",
+            _identified(services),
+            methods=["GET"],
+        ),
         *(Route(f"{FILES}/{path}", _case_file(services), methods=["GET"]) for path in versions),
         Route(f"{FILES}/administration/{{name}}", _administration_file(services), methods=["GET"]),
         Route(ACTIVE, _activity(services), methods=["GET", "POST"]),
@@ -83,6 +91,35 @@ def _case_file(services: Services) -> Callable[[Request], Response]:
         )
 
     return read
+
+
+def _identified(services: Services) -> Callable[[Request], Response]:
+    """A signed report with the patient's identity, made for this request; every one is in the audit trail."""
+
+    def write(request: Request) -> Response:
+        session = services.access.session(request.cookies)
+        user, case_id = services.access.user(session), str(request.path_params["case_id"])
+        version, language = request.path_params["version"], request.path_params["language"]
+        case = services.store.get(case_id)
+        if user is None or case is None or language not in LANGUAGES:
+            return Response(status_code=404)
+        if not user.sees(case):
+            services.access.refuse(session, "case", case=case_id)
+            return Response(status_code=404)
+        try:
+            edition = identified_report(services.store, case_id, version, language, services.settings)
+        except FileNotFoundError:
+            return Response(status_code=404)
+        except FedpetError as error:
+            translate = translate_message(language)
+            said = " ".join(translate(sentence) for sentence in (error.found, error.needed, error.advice))
+            return Response(said, status_code=409, media_type="text/plain; charset=utf-8", headers=_NO_STORE)
+        detail = {"version": version, "language": language}
+        services.workflow.audit.record(user.name, "report.identified", case=case_id, detail=detail)
+        named = {**_NO_STORE, "Content-Disposition": f'attachment; filename="fedpet-identified.{language}.pdf"'}
+        return Response(edition, media_type="application/pdf", headers=named)
+
+    return write
 
 
 def _administration_file(services: Services) -> Callable[[Request], Response]:

@@ -130,7 +130,7 @@ class DocumentTitle(Text):
 class PartHeading(Text):
     """The title of a part of the first page, which stands in a column, with a rule of that width below it."""
 
-    tag = "H3"
+    tag = "H2"
 
     def __init__(self, text: str) -> None:
         super().__init__(markup(text), ParagraphStyle("part", STYLES["part"], spaceBefore=6, spaceAfter=3))

@@ -37,6 +37,7 @@ ON_MEASUREMENTS = {
     Decision.REJECT: Message("measurements rejected"),
 }
 _LONGEST_COMMENT = 4000  # characters
+_LONGEST_CONCLUSION = 600  # characters: it stands on the first page
 _LANGUAGE_NAMES = {"fr": Message("French"), "en": Message("English")}
 
 
@@ -72,6 +73,7 @@ def _draw_form(case: Case, result: StoredResult, loc: Localization) -> None:
     with st.container(border=True):
         _draw_reading(case, loc)
         decision, comment = _draw_fields(case, result, loc)
+        conclusion = _draw_conclusion(case, loc)
         st.caption(
             loc.translate(
                 Message(
@@ -82,10 +84,10 @@ def _draw_form(case: Case, result: StoredResult, loc: Localization) -> None:
         label = _("Sign the report")
         if not decision_button(label, case.digest, key="sign", type="primary", icon=":material/signature:"):
             return
-        if problem := _problem(decision, comment, loc):
+        if problem := _problem(decision, comment, loc) or _unprintable(conclusion, loc):
             st.error(problem, icon=":material/error:")
         elif decision is not None:
-            services().workflow.sign(case.id, decision, comment, actor=user(), shown=case.digest)
+            services().workflow.sign(case.id, decision, comment, conclusion=conclusion, actor=user(), shown=case.digest)
             st.rerun()
 
 
@@ -112,12 +114,16 @@ def _draw_fields(case: Case, result: StoredResult, loc: Localization) -> tuple[D
     st.session_state.setdefault(decision_key, Decision(draft["decision"]) if draft.get("decision") else None)
     st.session_state.setdefault(comment_key, draft.get("comment", ""))
 
+    conclusion_key = _conclusion_key(case)
+    st.session_state.setdefault(conclusion_key, draft.get("conclusion", ""))
+
     def save() -> None:
         with suppress(CaseError):  # the page, drawn again after this, shows the state of the case
             services().store.save_verdict(
                 case.id,
                 decision=st.session_state[decision_key],
                 comment=st.session_state[comment_key],
+                conclusion=st.session_state[conclusion_key],
                 reader=reader,
             )
 
@@ -137,6 +143,21 @@ def _draw_fields(case: Case, result: StoredResult, loc: Localization) -> tuple[D
     return decision, comment
 
 
+def _conclusion_key(case: Case) -> str:
+    return f"conclusion_{case.id}_{case.version}"
+
+
+def _draw_conclusion(case: Case, loc: Localization) -> str:
+    """The conclusion of the report in the reader's own words; saved with the draft by the other fields."""
+    _ = loc.text
+    conclusion: str = st.text_area(
+        _("Conclusion of the report, in your words (empty: the sentences in the preview)"),
+        key=_conclusion_key(case),
+        max_chars=_LONGEST_CONCLUSION,
+    )
+    return conclusion
+
+
 def _problem(decision: Decision | None, comment: str, loc: Localization) -> str:
     """Why a verdict cannot be signed; "" where it can."""
     _ = loc.text
@@ -150,7 +171,12 @@ def _problem(decision: Decision | None, comment: str, loc: Localization) -> str:
                 most=loc.number(_LONGEST_COMMENT, 0),
             )
         )
-    if signs := unprintable(comment):
+    return _unprintable(comment, loc)
+
+
+def _unprintable(text: str, loc: Localization) -> str:
+    """That the report cannot print some characters; "" where it can."""
+    if signs := unprintable(text):
         return loc.translate(
             Message("The report cannot print these characters, write them in words: {signs}", signs=" ".join(signs))
         )
@@ -193,6 +219,17 @@ def _draw_links(case: Case, version: SignedVersion, loc: Localization) -> None:
         for language, label in labels.items()
     )
     st.html(f"<p class='fp-links'>{links}</p>")
+    _ = loc.text
+    named = "".join(
+        f"<a class='fp-button' href='{FILES}/{case.id}/{version.number}/identified.{language}.pdf' download>"
+        f"{escape(loc.translate(_LANGUAGE_NAMES[language]).capitalize())}</a>"
+        for language in LANGUAGES
+    )
+    with st.expander(_("With the patient’s identity, for the hospital’s file")):
+        st.caption(
+            _("Name, birth date and identifiers are read from the images now, and kept nowhere. It is recorded.")
+        )
+        st.html(f"<p class='fp-links'>{named}</p>")
 
 
 def _draw_preview(case: Case, signed: SignedVersion | None, loc: Localization) -> None:

@@ -6,12 +6,15 @@ import time
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pypdfium2 import PdfDocument
 
+from app.cases.earlier_report import earlier_report
 from app.cases.options import CaseOptions
 from app.cases.tables import BUSY, Decision, Status
 from app.screens.case.concordance import compare
 from app.services import open_services
+from app.viewer.description import read_description
 from fedpet.clinical.reading import record_from_mapping
 from fedpet.core.errors import TransitionError
 from fedpet.core.messages import Message
@@ -81,7 +84,7 @@ def test_a_case_is_checked_answered_read_signed_and_amended(services, dicom, tmp
     assert (unsealed.status, services.store.versions(case.id)) == (Status.READ, [])
     assert "certificate that signs" in str(unsealed.sentence)
     (tmp_path / "password").chmod(0o600)
-    workflow.sign(case.id, Decision.AMEND, "  No chest. ", actor="Dr B")
+    workflow.sign(case.id, Decision.AMEND, "  No chest. ", conclusion=" One hot square. ", actor="Dr B")
     signed = _wait(services, case)
     assert signed.status is Status.SIGNED, signed.sentence
     version = services.store.versions(case.id)[0]
@@ -92,6 +95,8 @@ def test_a_case_is_checked_answered_read_signed_and_amended(services, dicom, tmp
         assert (found.valid, found.content_hash) == (True, version.content_hash)
     words = " ".join(page.get_textpage().get_text_range() for page in PdfDocument(folder / "report.en.pdf"))
     assert "No chest." in words
+    assert "One hot square." in words
+    assert "hypermetabolic lesion" not in words  # the composed sentences gave way
     assert "Dr B" in words
     assert version.content_hash[:12] in words.replace(" ", "")
     workflow.open_version(case.id, actor="Dr B")
@@ -102,6 +107,31 @@ def test_a_case_is_checked_answered_read_signed_and_amended(services, dicom, tmp
         *("answer.read", "verdict.signed", "version.opened"),
     ]
     assert workflow.audit.verify().broken is None
+
+
+def test_a_signed_report_is_compared_with_the_examination_signed_before(services, dicom, monkeypatch):
+    """One that nobody signed counts for nothing; the lesion keeps its tracking UID."""
+    monkeypatch.setattr(services.settings, "report_signer", None)
+    store, made = services.store, []
+    for year in ("2023", "2025"):
+        case = _receive(services, dicom, StudyDate=f"{year}0302")
+        _wait(services, case)
+        services.workflow.confirm_record(case.id, actor="Dr A")
+        made.append(_wait(services, case))
+        assert made[-1].status is Status.READY
+    assert earlier_report(store, made[1], lambda of: read_description(store.folder(of))["body"]) is None
+    tracking, pages = [], []
+    for case in made:
+        services.workflow.sign(case.id, Decision.ACCEPT, "", actor="Dr B")
+        assert _wait(services, case).status is Status.SIGNED
+        folder = store.version_folder(case.id, 1)
+        tracking.append([one.TrackingUID for one in dcmread(folder / "dicom" / "lesions.dcm").SegmentSequence])
+        pages.append(PdfDocument(folder / "report.en.pdf")[0].get_textpage().get_text_range())
+    assert "Compared with the earlier examination" not in pages[0]
+    assert "Compared with the earlier examination" in pages[1]
+    assert "2 March 2023" in pages[1]
+    assert "1 matched, 0 new, 0 gone" in pages[1]
+    assert tracking[0] == tracking[1]
 
 
 def test_a_record_that_contradicts_the_images_goes_back_to_its_reader_until_confirmed(services, dicom):

@@ -12,8 +12,10 @@ import uuid
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import uvicorn
+from pypdfium2 import PdfDocument
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from starlette.routing import Route
@@ -25,6 +27,9 @@ from app.server.request_guard import Guard
 from app.server.web import _options, _tell_error, guards, routes
 from app.services import ACTIVE, FILES, open_services
 from fedpet.core.settings import Settings
+from fedpet.imaging.loading import load_study
+from reports.pdf.document import write_pdf
+from tests.support import report_content as cases
 
 BYTES = bytes(range(256)) * 64
 HTTP = Deployment(("127.0.0.1", "localhost"), "http://127.0.0.1", None)
@@ -255,6 +260,35 @@ def test_a_signed_version_is_served_from_its_own_folder_and_leaves_a_trace(get, 
     assert (trace.actor, trace.action, trace.detail) == (
         "dr.a", "report.opened", {"name": "report.fr.pdf", "version": 2},
     )  # fmt: skip
+
+
+def test_the_report_with_the_identity_is_made_on_request_and_leaves_a_trace(get, services, case, cookie, enter, dicom):
+    slices = dicom.pet(np.random.default_rng(5).uniform(0.5, 3.0, (8, 10, 12)), PatientID="H-1",
+                       PatientName="DUPONT^Zoé", SpecificCharacterSet="ISO_IR 100")  # fmt: skip
+    dicom.save(slices, services.store.source(case.id))
+    study = load_study(services.store.source(case.id), pseudonym_key=services.settings.pseudonym_key())
+    content = cases.signed(cases.without_lesions(cases.make_content()))
+    folder = services.store.version_folder(case.id, 3)
+    folder.mkdir(parents=True)
+    same = {"pseudonym": study.pseudonym, "study_date": study.study_date}
+    write_pdf(replace(content, study=replace(content.study, **same)), folder / "report.fr.pdf", language="fr")
+    write_pdf(content, folder / "report.en.pdf", language="en")  # of another patient
+    address = f"{FILES}/{case.id}/3/identified"
+    response, body = get(f"{address}.fr.pdf", cookie=cookie)
+    assert response.status == 200
+    assert response.getheader("Cache-Control") == "no-store"
+    assert "DUPONT" not in response.getheader("Content-Disposition")
+    assert "DUPONT Zoé" in PdfDocument(body)[0].get_textpage().get_text_range()
+    trace = services.workflow.audit.entries(case=case.id)[0]
+    assert (trace.actor, trace.action, trace.detail) == (
+        "dr.a", "report.identified", {"version": 3, "language": "fr"},
+    )  # fmt: skip
+    refused, said = get(f"{address}.en.pdf", cookie=cookie)
+    assert (refused.status, "not of the patient" in said.decode()) == (409, True)
+    for path in (f"{FILES}/{case.id}/4/identified.fr.pdf", f"{address}.de.pdf"):
+        assert get(path, cookie=cookie)[0].status == 404
+    assert get(f"{address}.fr.pdf", cookie=enter("dr.b"))[0].status == 404
+    assert not list(services.store.folder(case.id).rglob("*identified*"))
 
 
 def test_the_trail_and_the_proofs_are_for_administrators(get, services, enter, cookie):
