@@ -22,6 +22,7 @@ from app.access.accounts import Accounts
 from app.access.sessions import LOCAL, Role, SessionService, User, user_of
 from app.audit.trail import AuditTrail
 from app.cases.erasure import erase_patient, purge
+from app.cases.remains import QUARANTINE
 from app.cases.store import Search, Store
 from app.cases.tables import BUSY, Case, Decision, Status
 from app.cli.main import main
@@ -36,7 +37,7 @@ MARKED_NAME, MARKED_ID = "DUPONT^MARKED", "MARKED-4711"
 
 @pytest.fixture
 def settings(tmp_path):
-    return Settings(home=tmp_path / "home", sign_in="oidc", idle_minutes=30, session_hours=12)
+    return Settings(home=tmp_path / "home", sign_in="oidc", idle_minutes=30, session_hours=12, retention_days=30)
 
 
 @pytest.fixture
@@ -487,6 +488,24 @@ def test_what_is_too_old_is_erased_and_proven(services):
     assert entry.detail["sha256"] == erased["sha256"]
     assert services.workflow.audit.entries()[0].detail["proof"] == path.name
     assert path.parent.stat().st_mode & 0o077 == 0
+
+
+def test_the_administration_says_what_is_too_old_also_in_quarantine(page):
+    drawn, services = page
+    for days in (31, 29):
+        _old(services, days)
+    waiting = services.settings.folder / QUARANTINE / "study-content" / "images" / "000000"
+    waiting.parent.mkdir(parents=True)
+    waiting.write_bytes(b"image")
+    os.utime(waiting, (0, 0))
+    _go(_as(drawn, name="chief", roles=["administrator"]), "administration")
+    drawn.segmented_control[-1].select("Conservation").run()
+    said = " ".join(one.value for one in drawn.markdown)
+    assert "plus anciens : 1" in said.replace("\u202f", " ").replace("\xa0", " ")
+    assert "en quarantaine sans nouvel ajout depuis aussi longtemps : 1." in said.replace("\u202f", " ").replace(
+        "\xa0", " "
+    )
+    assert "Effacer ce qui est trop ancien" in [button.label for button in drawn.button]
 
 
 def test_a_retention_of_zero_keeps_everything(services):
