@@ -135,17 +135,12 @@ def identity(content: ReportContent, locale: Locale) -> Flowable:
     """Whose examination it is, of what, and whether record and images are of one patient."""
     _ = locale.text
     record, study = content.record, content.study
-    treatment = ", ".join(
-        value_text(record, name, locale) if name == "drug" else locale.translate(Message("line {n}", n=record.line))
-        for name in ("drug", "line")
-        if getattr(record, name) is not None
-    )
     values = [
         (_("Patient (pseudonym)"), clip(study.pseudonym, 40)),
         (_("Age · sex"), " · ".join(value_text(record, name, locale) for name in ("age", "sex"))),
         (_("Tumour"), value_text(record, "histology", locale)),
         (_("Examination"), ", ".join([locale.day(study.study_date) or _("date not stated"), _region(content, locale)])),
-        (_("Planned treatment"), treatment or _("not given")),
+        (_("Planned treatment"), _treatment(content, locale)),
         (_("PD-L1 · ECOG PS"), " · ".join(value_text(record, name, locale) for name in ("pdl1_tps", "ecog_ps"))),
         (_("Images and record"), _concordance(content, locale)),
         (_("Earlier examination"), _earlier(content, locale)),
@@ -165,6 +160,19 @@ def identity(content: ReportContent, locale: Locale) -> Flowable:
     )
 
 
+def _treatment(content: ReportContent, locale: Locale) -> str:
+    """What is planned, and what was given before, as far as the record says."""
+    _, record = locale.text, content.record
+    parts = [] if record.drug is None else [value_text(record, "drug", locale)]
+    if record.chemotherapy:
+        parts.append(_("with chemotherapy"))
+    if record.line is not None:
+        parts.append(locale.translate(Message("line {n}", n=record.line)))
+    if record.prior_systemic_lines is not None:
+        parts.append(locale.translate(Message("systemic lines before: {n}", n=record.prior_systemic_lines)))
+    return ", ".join(parts) or _("not given")
+
+
 def _region(content: ReportContent, locale: Locale) -> str:
     """What was scanned: the check of it in words, or the length of the scan."""
     _ = locale.text
@@ -172,7 +180,8 @@ def _region(content: ReportContent, locale: Locale) -> str:
     if region is not None and region.level is CheckStatus.PASS:
         return _("neck to thighs")
     low, high = content.study.pet.bounds
-    return f"{locale.decimal(abs(float(high[2] - low[2])) / 10, 0)} cm"
+    length = locale.decimal(abs(float(high[2] - low[2])) / 10, 0)
+    return locale.translate(Message("{cm} cm scanned", cm=length))
 
 
 def _concordance(content: ReportContent, locale: Locale) -> str:

@@ -72,8 +72,7 @@ def _draw_form(case: Case, result: StoredResult, loc: Localization) -> None:
     model.draw_other_in_force(case, loc)
     with st.container(border=True):
         _draw_reading(case, loc)
-        decision, comment = _draw_fields(case, result, loc)
-        conclusion = _draw_conclusion(case, loc)
+        decision, comment, conclusion = _draw_fields(case, result, loc)
         st.caption(
             loc.translate(
                 Message(
@@ -103,8 +102,8 @@ def _draw_reading(case: Case, loc: Localization) -> None:
         st.caption(_("Opening the page does not mark it as read; signing does."))
 
 
-def _draw_fields(case: Case, result: StoredResult, loc: Localization) -> tuple[Decision | None, str]:
-    """The decision and the comment, as this reader left them."""
+def _draw_fields(case: Case, result: StoredResult, loc: Localization) -> tuple[Decision | None, str, str]:
+    """The decision, the comment and the conclusion, as this reader left them."""
     _ = loc.text
     reader, draft = user(), case.verdict or {}
     if draft.get("reader") != reader:
@@ -114,7 +113,7 @@ def _draw_fields(case: Case, result: StoredResult, loc: Localization) -> tuple[D
     st.session_state.setdefault(decision_key, Decision(draft["decision"]) if draft.get("decision") else None)
     st.session_state.setdefault(comment_key, draft.get("comment", ""))
 
-    conclusion_key = _conclusion_key(case)
+    conclusion_key = f"conclusion_{case.id}_{case.version}"
     st.session_state.setdefault(conclusion_key, draft.get("conclusion", ""))
 
     def save() -> None:
@@ -140,22 +139,13 @@ def _draw_fields(case: Case, result: StoredResult, loc: Localization) -> tuple[D
         on_change=save,
     )
     comment: str = st.text_area(_("Comment (required to amend or to reject)"), key=comment_key, on_change=save)
-    return decision, comment
-
-
-def _conclusion_key(case: Case) -> str:
-    return f"conclusion_{case.id}_{case.version}"
-
-
-def _draw_conclusion(case: Case, loc: Localization) -> str:
-    """The conclusion of the report in the reader's own words; saved with the draft by the other fields."""
-    _ = loc.text
     conclusion: str = st.text_area(
         _("Conclusion of the report, in your words (empty: the sentences in the preview)"),
-        key=_conclusion_key(case),
+        key=conclusion_key,
         max_chars=_LONGEST_CONCLUSION,
+        on_change=save,
     )
-    return conclusion
+    return decision, comment, conclusion
 
 
 def _problem(decision: Decision | None, comment: str, loc: Localization) -> str:

@@ -447,7 +447,7 @@ def test_each_quantity_names_its_method(content, french):
     peak = content.prediction.quantities.suv_peak * lean / 71.0
     assert f"SULpeak {peak:.1f}".replace(".", ",") in french.text
     assert f"masse maigre {lean:.1f} kg (Janmahasatian)".replace(".", ",") in french.text
-    for words in ("somme des volumes × SUVmoy", "entre centres de lésions", "voxel le plus fixant",
+    for words in ("somme des volumes × SUVmoy", "entre centres de lésions", "voxel le plus intense",
                   "sphère de 1 cm³", "Segmentation"):  # fmt: skip
         assert words in french.text
 
