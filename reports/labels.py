@@ -214,7 +214,7 @@ def meaning_of_interval(level: str, *, missing: Sequence[str], centre: str | Non
     """
     holds = [Message("the uncertainty of the calibration")]
     holds += [Message("the missing variables")] if missing else []
-    holds += [Message("differences between centres, as this one is not calibrated")] if centre == "" else []
+    holds += [Message("differences between centres (this one is not calibrated)")] if centre == "" else []
     lacks = [Message("what distinguishes two patients with the same data")]
     lacks += [Message("differences between centres")] if centre is None else []
     return Message(

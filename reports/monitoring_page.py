@@ -34,14 +34,14 @@ _STYLE = (
 
 def name_of(one: Comparison, locale: Locale) -> str:
     """What was compared, in words."""
-    kind = locale.translate(KINDS[one.kind])
-    return f"{kind}: {locale.translate(term_label(one.name))}" if one.name else kind
+    kind = KINDS[one.kind]
+    return locale.translate(Message("{kind}: {name}", kind=kind, name=term_label(one.name)) if one.name else kind)
 
 
 def cells_of(one: Comparison, locale: Locale) -> tuple[str, str, str, str, str]:
     """A comparison as cells: what, found, expected, cases, verdict. Inputs are in standard deviations or as encoded."""
     value = locale.percent if one.kind in _SHARES else lambda x: locale.decimal(x, 2)
-    verdict = Message("look: p = {p:.0e}", p=max(one.p, 1e-12)) if one.alarm else Message("as expected")
+    verdict = Message("look: p = {p:.0e}", p=max(one.p, 1e-99)) if one.alarm else Message("as expected")
     return name_of(one, locale), value(one.found), value(one.expected), str(one.cases), locale.translate(verdict)
 
 
@@ -123,7 +123,7 @@ def monitoring_page(
         locale: of the page.
     """
     _ = locale.text
-    title = f"{_('Monitoring of the model')}: {model}"
+    title = locale.translate(Message("Monitoring of the model {model}", model=model))
     first, *others = summary(report, reference_patients=reference_patients, locale=locale)
     note = Message(
         "A result is a finding where its p-value, multiplied by the number of comparisons of its kind, is below"
