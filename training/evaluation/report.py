@@ -24,7 +24,7 @@ from training.evaluation.designs import (
     SINGLE,
     TMTV_CLINICAL,
 )
-from training.evaluation.scoring import BAYES
+from training.evaluation.scoring import BAYES, WORST_SLOPE, WORST_UNSEEN_SLOPE
 from training.evaluation.svg_charts import Curve, chart, forest
 
 if TYPE_CHECKING:
@@ -197,6 +197,10 @@ def _goal(goal: Mapping[str, Any]) -> Message:
     name = str(goal["goal"])
     if name == "calibration_slope":
         return _METRICS["slope"]
+    if name in {WORST_SLOPE, WORST_UNSEEN_SLOPE}:
+        return Message(
+            "Calibration slope of the centre where it is farthest from 1 ({name})", name=str(goal["against"])
+        )
     if name == "cost_of_quantisation":
         return Message("AUC that quantisation costs")
     if name == "federated_minus_best_single":

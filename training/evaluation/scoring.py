@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 BAYES = "bayes"
+WORST_SLOPE, WORST_UNSEEN_SLOPE = "calibration_slope_by_centre", "calibration_slope_by_unseen_centre"
 TRUTH_MONTHS = 12.0  # the horizon of the true probability in node data
 THRESHOLDS = np.round(np.arange(0.05, 0.96, 0.05), 2)
 _GROUPS = 5  # of the calibration curve
@@ -70,8 +71,11 @@ GOAL_LIMITS: Mapping[str, tuple[float | None, float | None]] = MappingProxyType(
         f"federated_minus_{AVERAGED}": (None, None),
         f"federated_minus_{PRIVATE}": (None, None),
         "calibration_slope": (0.9, 1.1),
+        WORST_SLOPE: (0.9, 1.1),
+        WORST_UNSEEN_SLOPE: (0.85, 1.15),
     }
 )
+_FLATTEST = 0.01  # slope that is as far from 1 as any can be: it may be negative
 _LEAST = 5  # events before the horizon, and patients free of them, in a subgroup
 
 
@@ -370,7 +374,19 @@ def goals(designs: Mapping[str, Any]) -> list[dict[str, Any]]:
             found += [_goal(design, f"federated_minus_{other}", against.get(other)) for other in others]
         slope = "slope" if scored["judged_on"] == "auc" else "expected_slope"
         found.append(_goal(design, "calibration_slope", scored["models"][FEDERATED].get(slope)))
+        found += _slope_by_centre(design, scored, slope)
     return found
+
+
+def _slope_by_centre(design: str, scored: Mapping[str, Any], slope: str) -> list[dict[str, Any]]:
+    """The centre whose calibration slope is the farthest from 1, by factor; none where no centre is large enough."""
+    centres = scored["by_centre"][FEDERATED].items()
+    slopes = {centre: one[slope] for centre, one in centres if slope in one and _known(one[slope])}
+    if not slopes:
+        return []
+    worst = max(slopes, key=lambda centre: abs(np.log(max(slopes[centre]["value"], _FLATTEST))))
+    name = WORST_UNSEEN_SLOPE if design == "leave_one_centre_out" else WORST_SLOPE
+    return [_goal(design, name, slopes[worst]) | {"against": worst}]
 
 
 def _goal(design: str, name: str, estimate: Mapping[str, float] | None) -> dict[str, Any]:

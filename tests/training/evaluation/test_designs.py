@@ -377,6 +377,9 @@ def test_goals_are_met_or_not_by_their_value():
     design = {
         "judged_on": "auc",
         "models": {FEDERATED: {"slope": estimate(1.1)}},
+        "by_centre": {
+            FEDERATED: {"a": {"slope": estimate(1.2)}, "b": {"slope": estimate(0.8)}, "c": {}},  # 1 / 0.8 is 1.25
+        },
         "federated_minus": {POOLED: estimate(-0.011), AVERAGE: estimate(0.0), "single:a": estimate(0.1)}
         | {"single:b": estimate(0.01), "bayes": estimate(-0.03)}
         | {"single:unseen": estimate(float("nan")), "single:unseen too": {"value": None}},
@@ -390,7 +393,13 @@ def test_goals_are_met_or_not_by_their_value():
         "federated_minus_bayes": True,
         "federated_minus_best_single": True,
         "calibration_slope": True,
+        "calibration_slope_by_unseen_centre": False,
     }
+    assert found["calibration_slope_by_unseen_centre"]["against"] == "b"
+    design["by_centre"] = {FEDERATED: {"a": {"slope": estimate(1.1)}, "b": {"slope": estimate(-0.1)}}}
+    assert goals({"within_centre": design})[-1]["against"] == "b"
+    design["by_centre"] = {FEDERATED: {"a": {"slope": estimate(1.1)}}}
+    assert goals({"within_centre": design})[-1]["met"]
     assert found["federated_minus_best_single"]["against"] == "single:b"
 
 
