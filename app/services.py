@@ -13,6 +13,7 @@ from app.audit.trail import AuditTrail
 from app.cases.model_choice import Models
 from app.cases.store import Store
 from app.cases.workflow import Workflow
+from app.jobs.editors import Editors
 from app.jobs.scheduler import JobScheduler
 from fedpet.core.settings import load_settings
 from inference.registry import Registry
@@ -48,6 +49,11 @@ class Services:
     def models(self) -> Models:
         """The registry of models."""
         return Models(Registry.of(self.settings), self.workflow.audit)
+
+    @cached_property
+    def editors(self) -> Editors:
+        """The processes that measure lesions anew while readers correct them."""
+        return Editors(self.settings)
 
     @property
     def bundle(self) -> Bundle:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from fedpet.core.messages import Message
 from fedpet.imaging.anatomy.organ_segmentation import OrganSource
-from fedpet.imaging.lesions.delineation import delineate
+from fedpet.imaging.lesions.delineation import delineate, switch_components
+from fedpet.imaging.lesions.interactive import LesionEdits, apply_edits, rename_regions
 from fedpet.imaging.lesions.lesion import GIVEN_MASK
 from fedpet.imaging.lesions.quantities import quantify
 from fedpet.imaging.quantification import measure_table
@@ -83,6 +84,7 @@ def measure_lesions(
     lesion_map: Volume | None = None,
     include: Collection[int] = (),
     exclude: Collection[int] = (),
+    edits: LesionEdits | None = None,
 ) -> MeasuredLesions:
     """Measure the lesions given, else those that are delineated.
 
@@ -93,9 +95,10 @@ def measure_lesions(
         lesion_map: a model's probability of lesion for the delineation.
         include: ids of hot components that the reader counts as lesions.
         exclude: ids of hot components that the reader does not.
+        edits: what the reader outlined and renamed; without effect where lesions are given.
 
     Raises:
-        ArgumentError: lesions on another grid than the PET.
+        ArgumentError: lesions on another grid than the PET, or an edit that does not fit it.
         UnknownComponentError: an id that the delineation does not have, or that is both included and excluded.
         ReferenceUptakeError: no healthy organ for the threshold of "percist".
     """
@@ -103,8 +106,13 @@ def measure_lesions(
     if lesions is not None:
         quantities = quantify(pet, lesions, method=GIVEN_MASK, anatomy=anatomy)
         return MeasuredLesions(lesions, quantities, measure_table(analysis, lesions, quantities=quantities))
-    found = delineate(pet, anatomy, method=method, lesion_map=lesion_map, include=include, exclude=exclude)
+    edits = edits or LesionEdits()
+    if lesion_map is None:
+        found = switch_components(analysis.delineation(method), include, exclude)
+    else:
+        found = delineate(pet, anatomy, method=method, lesion_map=lesion_map, include=include, exclude=exclude)
+    found = apply_edits(found, pet, edits, anatomy)
     labels = found.lesions
-    quantities = quantify(pet, labels, method=found.method, anatomy=anatomy)
+    quantities = rename_regions(quantify(pet, labels, method=found.method, anatomy=anatomy), edits.regions)
     table = measure_table(analysis, labels, quantities=quantities)
     return MeasuredLesions(labels, quantities, table, found.components, found.labels)

@@ -40,11 +40,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fedpet.core.messages import Message
+    from fedpet.imaging.lesions.interactive import LesionEdits
     from inference.measured_lesions import MeasuredLesions
     from inference.record_concordance import RecordConfirmation
 
 
-def predict(
+def predict(  # noqa: PLR0913  each is a choice of its own, by name
     study: PetCtStudy | StudyAnalysis,
     record: ClinicalRecord | ReadRecord,
     model: Bundle,
@@ -54,6 +55,7 @@ def predict(
     method: ThresholdMethod = "suv4",
     include: Collection[int] = (),
     exclude: Collection[int] = (),
+    edits: LesionEdits | None = None,
     confirmation: RecordConfirmation | None = None,
 ) -> Prediction:
     """Predict progression-free survival, or abstain with the reason.
@@ -72,6 +74,7 @@ def predict(
         include: ids of hot components that the reader counts as lesions.
         exclude: ids of hot components that the reader does not: they are not in the lesion table, and their uptake is
             removed before a network that reads images answers.
+        edits: lesions that the reader outlined or renamed; without effect where lesions are given.
         confirmation: that a person takes a record as it was read for right although it contradicts the images; without
             one, the model abstains from such a record.
 
@@ -99,7 +102,7 @@ def predict(
         or record_reason(record, model.contract)
     )
     drawn = analysis.mask.labels if lesions is None and analysis.mask is not None else lesions
-    request = _Request(analysis, record, model, engine, drawn, method, include, exclude)
+    request = _Request(analysis, record, model, engine, drawn, method, include, exclude, edits)
     seen = request.from_table(reason) if model.contract.quantities else request.from_images(image, reason)
     return _prediction(seen, request)
 
@@ -126,6 +129,7 @@ class _Request:
     method: ThresholdMethod
     include: Collection[int]
     exclude: Collection[int]
+    edits: LesionEdits | None
 
     def from_table(self, reason: Message | None) -> _Seen:
         """The answer from the lesion table; `reason` says why there is none."""
@@ -160,6 +164,7 @@ class _Request:
             lesion_map=model_map,
             include=self.include,
             exclude=self.exclude,
+            edits=self.edits,
         )
 
 

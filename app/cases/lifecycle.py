@@ -63,6 +63,9 @@ class CaseEvent(StrEnum):
     FINISH_COMPUTATION = "finish_computation"
     MARK_READ = "mark_read"  # a reader says so
     SAVE_VERDICT = "save_verdict"  # a draft of it
+    SAVE_READING = "save_reading"  # identity, estimate, confirmation of the lesions
+    EDIT_LESIONS = "edit_lesions"  # measured and answered at once
+    REFRESH = "refresh"  # what hangs on corrected lesions, behind their answer
     START_SIGNING = "start_signing"
     FINISH_SIGNING = "finish_signing"
     START_ATTEMPT = "start_attempt"  # a process takes the case up
@@ -107,6 +110,9 @@ TRANSITIONS: Final[Mapping[CaseEvent, Mapping[Status, Status]]] = MappingProxyTy
         CaseEvent.FINISH_COMPUTATION: {Status.RUNNING: Status.READY},
         CaseEvent.MARK_READ: {Status.READY: Status.READ, **_unchanged(Status.READ, Status.SIGNING, Status.SIGNED)},
         CaseEvent.SAVE_VERDICT: _unchanged(Status.READY, Status.READ),
+        CaseEvent.SAVE_READING: _unchanged(Status.CHECKED, Status.RUNNING, Status.READY, Status.READ),
+        CaseEvent.EDIT_LESIONS: dict.fromkeys((Status.READY, Status.READ), Status.READY),
+        CaseEvent.REFRESH: dict.fromkeys((Status.READY, Status.READ), Status.RUNNING),
         CaseEvent.START_SIGNING: dict.fromkeys((Status.READY, Status.READ), Status.SIGNING),
         CaseEvent.FINISH_SIGNING: {Status.SIGNING: Status.SIGNED},
         CaseEvent.START_ATTEMPT: _unchanged(*BUSY),

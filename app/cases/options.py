@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from fedpet.imaging.dicom.files import InputLimits
+from fedpet.imaging.lesions.interactive import GrownFocus, LesionEdits
 from fedpet.imaging.suv.overrides import ManualOverride, parse_override
 from inference.record_concordance import RecordConfirmation
 
@@ -26,6 +27,7 @@ class CaseOptions:
         pet_series, ct_series: number of the series in the list of those found; None lets fedpet choose.
         method: how hot components are found.
         include, exclude: components switched by the reader.
+        edits: lesions that the reader outlined or renamed.
         mask: lesions drawn by a reader (NIfTI, DICOM SEG or RTSTRUCT), used instead of a delineation.
         rois: names of the segments or contours of `mask` to use; () for those that are lesions.
         organs: segmentation of the organs (DICOM SEG, NIfTI or a folder of masks), used instead of the network.
@@ -41,6 +43,7 @@ class CaseOptions:
     method: ThresholdMethod = "suv4"
     include: tuple[int, ...] = ()
     exclude: tuple[int, ...] = ()
+    edits: LesionEdits = field(default_factory=LesionEdits)
     mask: Path | None = None
     rois: tuple[str, ...] = ()
     organs: Path | None = None
@@ -66,6 +69,10 @@ class CaseOptions:
             "method": self.method,
             "include": list(self.include),
             "exclude": list(self.exclude),
+            "edits": {
+                "grown": [asdict(one) for one in self.edits.grown],
+                "regions": {str(number): region for number, region in self.edits.regions.items()},
+            },
             "mask": self.mask and str(self.mask),
             "rois": list(self.rois),
             "organs": self.organs and str(self.organs),
@@ -93,6 +100,7 @@ class CaseOptions:
             method=data.get("method", "suv4"),
             include=tuple(data.get("include", ())),
             exclude=tuple(data.get("exclude", ())),
+            edits=_edits(data.get("edits") or {}),
             mask=Path(data["mask"]) if data.get("mask") else None,
             rois=tuple(data.get("rois", ())),
             organs=Path(data["organs"]) if data.get("organs") else None,
@@ -101,6 +109,11 @@ class CaseOptions:
             confirmation=RecordConfirmation(**data["confirmation"]) if data.get("confirmation") else None,
             model=data.get("model", ""),
         )
+
+
+def _edits(data: Mapping[str, Any]) -> LesionEdits:
+    grown = (GrownFocus(one["id"], tuple(one["point_mm"]), one["threshold"]) for one in data.get("grown", ()))
+    return LesionEdits(tuple(grown), {int(number): region for number, region in data.get("regions", {}).items()})
 
 
 def input_limits(settings: Settings) -> InputLimits:

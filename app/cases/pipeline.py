@@ -214,10 +214,19 @@ def predict_study(
 
 
 def answer(
-    analysis: StudyAnalysis, record: ClinicalRecord, bundle: Bundle, settings: Settings, *, options: CaseOptions
+    analysis: StudyAnalysis,
+    record: ClinicalRecord,
+    bundle: Bundle,
+    settings: Settings,
+    *,
+    options: CaseOptions,
+    engine: Engine | None = None,
 ) -> Prediction:
-    """The prediction with the reader's choice of lesions: those of the analysis' mask, or what the options switch."""
-    engine = Engine(bundle, provider=settings.provider, threads=settings.threads)
+    """The prediction with the reader's choice of lesions: those of the analysis' mask, or what the options change.
+
+    An `engine` that is open on the bundle is used again.
+    """
+    engine = engine or Engine(bundle, provider=settings.provider, threads=settings.threads)
     return predict(
         analysis,
         record,
@@ -226,6 +235,7 @@ def answer(
         method=options.method,
         include=options.include,
         exclude=options.exclude,
+        edits=options.edits,
     )
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.cases.lifecycle import CHANGED_MEANWHILE, CaseEvent, next_status
+from app.cases.reading import Reading
 from app.cases.tables import ANSWERED, BUSY, Case, Decision, Delivery, Outcome, SignedVersion, Status
 from app.database.connection import forget_deleted, open_database
 from fedpet.core.errors import CaseNotFoundError, ErasureError, OutdatedError, TransitionError
@@ -207,6 +208,11 @@ class Store:
         with self._session() as session:
             return session.scalars(select(Case).where(Case.created < moment).order_by(Case.created)).all()
 
+    def find_answered(self) -> Sequence[Case]:
+        """The cases with an answer, oldest first."""
+        with self._session() as session:
+            return session.scalars(select(Case).where(Case.status.in_(ANSWERED)).order_by(Case.created)).all()
+
     def find_busy(self) -> Sequence[Case]:
         """The busy cases, oldest first; when a server starts, those that the former one left behind."""
         with self._session() as session:
@@ -359,6 +365,60 @@ class Store:
         }
         self._apply(case_id, CaseEvent.SAVE_VERDICT, verdict=verdict)
 
+    def save_reading(self, case_id: str, change: Callable[[Reading], Reading], *, shown: str | None = None) -> Reading:
+        """Keep what a reader did.
+
+        Args:
+            case_id: the case.
+            change: the reading as it is then, from the one there is.
+            shown: digest of what was displayed to the reader; None for the program.
+
+        Returns:
+            The reading as it is now.
+        """
+
+        def save(case: Case) -> tuple[CaseEvent, _Values]:
+            return CaseEvent.SAVE_READING, {"reading": change(Reading.of(case)).to_json()}
+
+        self._update(case_id, save, shown=shown)
+        return Reading.of(self.require(case_id))
+
+    def edit_lesions(
+        self,
+        case_id: str,
+        *,
+        options: Mapping[str, Any],
+        prediction: Mapping[str, Any],
+        reading: Reading,
+        shown: str | None = None,
+    ) -> None:
+        """Store corrected lesions with the answer to them; what else hangs on them is pending.
+
+        Args:
+            case_id: the case.
+            options: with the correction.
+            prediction: with these options (`app.cases.result_json.plain`).
+            reading: with what can be undone.
+            shown: digest of what was displayed.
+        """
+
+        def edit(case: Case) -> tuple[CaseEvent, _Values]:
+            stale: dict[str, Any] = {"explanation": None, "what_if": [], "pending": True}
+            values = {
+                "options": dict(options),
+                "result": {**(case.result or {}), "prediction": dict(prediction), **stale},
+                "reading": reading.to_json(),
+                # the words of a draft stay, the decision was on another answer
+                "verdict": None if case.verdict is None else {**case.verdict, "decision": ""},
+            }
+            return CaseEvent.EDIT_LESIONS, values
+
+        self._update(case_id, edit, shown=shown)
+
+    def start_refresh(self, case_id: str) -> None:
+        """Queue what hangs on corrected lesions: influence map, reports, objects."""
+        self._apply(case_id, CaseEvent.REFRESH, **_queued(_WAITING))
+
     def start_signing(
         self,
         case_id: str,
@@ -452,7 +512,11 @@ class Store:
             options: the reader's choices (`CaseOptions.to_json`).
             shown: digest of what was displayed to the reader; None for the program.
         """
-        self._update(case_id, lambda case: (CaseEvent.REOPEN_IMAGES, _reopened(case, options)), shown=shown)
+
+        def reopen(case: Case) -> tuple[CaseEvent, _Values]:
+            return CaseEvent.REOPEN_IMAGES, _reopened(case, options) | {"reading": {}}
+
+        self._update(case_id, reopen, shown=shown)
 
     def reopen_record(
         self, case_id: str, *, options: Mapping[str, Any] | None = None, shown: str | None = None
@@ -577,6 +641,8 @@ def _reopened(case: Case, options: Mapping[str, Any] | None) -> dict[str, Any]:
     values: dict[str, Any] = {"message": None, "confirmed": False, "verdict": None}
     if options is not None:
         values["options"] = dict(options)
+    if case.is_pending:
+        values["result"] = {**(case.result or {}), "pending": False}
     if case.status is Status.SIGNED:
         values["version"] = case.version + 1
     return values

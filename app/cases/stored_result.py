@@ -392,6 +392,7 @@ class StoredResult(_Stored):
         what_if: the answer without each of the largest lesions.
         references: uptake of healthy organs; None without a CT.
         landmarks_mm: points of the spine by name, LPS mm.
+        pending: whether a reader corrected the lesions since the map and the reports were made.
     """
 
     format: Literal["fedpet.result/1"]
@@ -405,6 +406,7 @@ class StoredResult(_Stored):
     what_if: tuple[StoredCounterfactual, ...] = ()
     references: StoredReferences | None = None
     landmarks_mm: dict[str, Point] = {}
+    pending: bool = False
 
     @property
     def clinical_record(self) -> ClinicalRecord:

@@ -77,6 +77,7 @@ class Case(Base):
         attempts: how often work on the busy case was started, so that one that kills its server is not tried for ever.
         revision: number of the last change; a writer that read an earlier one decides anew.
         record_version: number of the last change of `record` by a person.
+        reading: what its reader did (`app.cases.reading.Reading`).
     """
 
     __tablename__ = "cases"
@@ -105,6 +106,7 @@ class Case(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     revision: Mapped[int] = mapped_column(default=0)
     record_version: Mapped[int] = mapped_column(default=0)
+    reading: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
 
     @property
     def sentence(self) -> Message | None:
@@ -147,6 +149,16 @@ class Case(Base):
         """
         names = ("id", "version", "pseudonym", "study_date", "record", "options", "inspection", "result")
         return digest_of([getattr(self, name) for name in names])
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether there is an answer that holds; also while what hangs on corrected lesions is computed behind it."""
+        return self.status in ANSWERED or (self.status is Status.RUNNING and self.is_pending)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the influence map, the reports and the like are still those of lesions before a correction."""
+        return bool((self.result or {}).get("pending"))
 
     @property
     def awaits_transfer(self) -> bool:

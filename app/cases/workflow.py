@@ -10,14 +10,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.cases.deliveries import Deliveries
+from app.cases.lesion_editing import take_step
 from app.cases.lifecycle import CaseEvent, next_status
 from app.cases.model_choice import answering_model_digest
 from app.cases.options import CaseOptions
+from app.cases.reading import Reading, Stamp, checked_marks
+from app.cases.store import require_shown
 from app.cases.tables import BUSY, Status
+from fedpet.core.errors import TransitionError
+from fedpet.core.messages import Message
+from fedpet.imaging.dicom.patient_identity import NamedPatient, read_named_patient
 from inference.record_concordance import RecordConfirmation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from app.audit.tables import AuditEntry
     from app.audit.trail import AuditTrail
@@ -142,6 +148,106 @@ class Workflow:
         """Open the clinical record of an answered case again."""
         self.store.reopen_record(case_id, shown=shown)
         self.audit.record(actor, "record.reopened", case=case_id, detail=_seen(shown))
+
+    def named_patient(self, case: Case) -> NamedPatient | None:
+        """Whom the images of a case name, read from them now and kept nowhere; None where there are none."""
+        source = self.store.source(case.id)
+        return (read_named_patient(source) or NamedPatient("", "", "")) if source.is_dir() else None
+
+    def needs_identity(self, case: Case) -> bool:
+        """Whether a reader still has to say that images and record are of one patient."""
+        return Reading.of(case).identity is None and self.store.source(case.id).is_dir()
+
+    def confirm_identity(self, case_id: str, *, actor: str, shown: str | None = None) -> None:
+        """Record that images and record are of one patient, as a reader says."""
+        self.store.save_reading(
+            case_id, lambda reading: reading.model_copy(update={"identity": Stamp.now(actor)}), shown=shown
+        )
+        self.audit.record(actor, "identity.confirmed", case=case_id, detail=_seen(shown))
+
+    def confirm_reading(
+        self, case_id: str, *, actor: str, estimate: float | None, blind: bool, shown: str | None = None
+    ) -> None:
+        """Record that the lesions are as the reader sees them; the answer is shown from now on.
+
+        Args:
+            case_id: the case.
+            actor: the reader.
+            estimate: of the reader, probability of no progression at 12 months, 0 to 1; None without one.
+            blind: whether the answer was kept back until now.
+            shown: digest of what was displayed.
+
+        Raises:
+            TransitionError: there is no answer yet, or whose images these are was not said yet.
+        """
+        case = self.store.require(case_id)
+        result = case.stored_result
+        if result is None or self.needs_identity(case):
+            raise TransitionError(
+                found=Message("The reading is not complete yet."),
+                needed=Message("Lesions, and that images and record are of one patient."),
+                advice=Message("Say at the left that they are of one patient, then confirm the lesions."),
+            )
+        main = result.prediction.endpoint("pfs_12m")
+        said = {
+            "confirmed": Stamp.now(actor),
+            "estimate": estimate,
+            "answer": None if main is None else main.probability,
+            "blind": blind,
+        }
+        self.store.save_reading(case_id, lambda reading: reading.model_copy(update=said), shown=shown)
+        detail = {"lesions": len(result.prediction.quantities.lesions), "estimate": estimate, "answer": said["answer"]}
+        self.audit.record(actor, "reading.confirmed", case=case_id, detail={**detail, **_seen(shown)})
+
+    def correct_lesions(
+        self,
+        case_id: str,
+        step: Mapping[str, Any],
+        *,
+        actor: str,
+        measure: Callable[[CaseOptions], Mapping[str, Any]],
+        shown: str | None = None,
+    ) -> None:
+        """Take a step of the correction of lesions, or take one back; the answer follows at once.
+
+        Args:
+            case_id: the case.
+            step: see `app.cases.lesion_editing.apply_step`; or `do` is "undo" or "redo".
+            actor: the reader.
+            measure: the prediction with given options, as plain data.
+            shown: digest of what was displayed.
+
+        Raises:
+            ArgumentError: the step does not fit the case.
+        """
+        case = self.store.require(case_id)
+        require_shown(shown, case.digest)
+        next_status(case.status, CaseEvent.EDIT_LESIONS)
+        options, result = CaseOptions.from_json(case.options), case.stored_result
+        if result is None:
+            return
+        changed, reading = take_step(options, result.prediction, Reading.of(case), step)
+        if changed == options:
+            return
+        prediction = measure(changed)
+        self.store.edit_lesions(
+            case_id, options=changed.to_json(), prediction=prediction, reading=reading, shown=case.digest
+        )
+        self._record_change(case, changed, actor, shown)
+
+    def refresh(self, case_id: str) -> None:
+        """Have what hangs on corrected lesions computed, behind their answer."""
+        self.store.start_refresh(case_id)
+        self.jobs.submit(case_id)
+
+    def keep_marks(self, case_id: str, marks: Mapping[str, Any]) -> None:
+        """Keep the measurements and key images of the viewer with the case.
+
+        Raises:
+            ArgumentError: they are not what the viewer sends.
+        """
+        kept = checked_marks(marks)
+        self.store.save_reading(case_id, lambda reading: reading.model_copy(update={"marks": kept}))
 
     def mark_read(self, case: Case, *, actor: str) -> None:
         """Record that a reader says to have read the answer as it is in `case`; only the first time is recorded."""

@@ -123,7 +123,7 @@ def _answer(store: Store, audit: AuditTrail, case: Case, settings: Settings, ana
     elif analysis.study.suv_refusal is not None:
         raise analysis.study.suv_refusal
     result = compute_case(
-        _joined(analysis, case, options, settings),
+        joined_record(analysis, case, options, settings),
         bundle=bundle,
         out=folder,
         settings=settings,
@@ -199,7 +199,7 @@ def _sign(store: Store, audit: AuditTrail, case: Case, settings: Settings) -> No
         comment=given["comment"],
         report_uid=content.report_uid,
         content_hash=digest,
-        result=case.result,
+        result={**(case.result or {}), "reading": case.reading},
     )
     store.finish_signing(version)
     facts = {"version": case.version, "decision": given["decision"], "content_hash": digest, "shown": seen}
@@ -216,7 +216,7 @@ def _as_read(store: Store, case: Case, settings: Settings) -> tuple[CaseResult, 
     """The case computed again from its files, with the explanation that was read."""
     options, bundle = CaseOptions.from_json(case.options), bundle_for(case, settings)
     analysis = analyse(read_study(source_of(store, case.id), settings, options=options), options)
-    joined = _joined(analysis, case, options, settings)
+    joined = joined_record(analysis, case, options, settings)
     prediction = answer(joined.analysis, joined.record, bundle, settings, options=options)
     folder, stored, explanation = store.folder(case.id), case.stored_result, None
     if stored is not None and stored.explanation is not None:
@@ -225,7 +225,7 @@ def _as_read(store: Store, case: Case, settings: Settings) -> tuple[CaseResult, 
     return result, bundle
 
 
-def _joined(analysis: StudyAnalysis, case: Case, options: CaseOptions, settings: Settings) -> JoinedRecord:
+def joined_record(analysis: StudyAnalysis, case: Case, options: CaseOptions, settings: Settings) -> JoinedRecord:
     """The study with the record of the case.
 
     Raises:

@@ -12,6 +12,7 @@ import streamlit as st
 from app.access.sessions import Role
 from app.cases.erasure import digest_of_cases, erase_patient, find_expired, purge
 from app.cases.lifecycle import STATUS_LABELS
+from app.cases.reading import Reading, changes
 from app.screens import audit_table, monitoring, quarantine
 from app.screens import model_registry as registry
 from app.screens.layout.decisions import decision_button
@@ -44,6 +45,7 @@ def draw(*, card: StreamlitPage) -> None:
         _("Audit trail"): _draw_trail,
         _("Models"): partial(registry.draw, card=card),
         _("Monitoring"): monitoring.draw,
+        _("Readings"): _draw_readings,
         _("Quarantine"): quarantine.draw,
         _("Retention"): _draw_retention,
         _("Erasure of a patient"): _draw_erasure,
@@ -82,6 +84,27 @@ def _draw_trail(loc: Localization) -> None:
     table(headings, (audit_table.row(entry, loc) for entry in entries), label=_("Audit trail"))
     if len(entries) == _SHOWN:
         st.caption(loc.translate(Message("The newest {n} entries; the export has all.", n=_SHOWN)))
+
+
+def _draw_readings(loc: Localization) -> None:
+    """How the answer relates to what readers had estimated before they saw it."""
+    _ = loc.text
+    if not services().settings.blind_reading:
+        st.info(_("The answer is shown at once (setting blind_reading = false)."))
+    found = changes(map(Reading.of, services().store.find_answered()))
+
+    def points(value: float | None) -> str:
+        return "–" if value is None else loc.signed(100 * value, 0)
+
+    distance = "–" if found.mean_distance is None else loc.number(100 * found.mean_distance, 0)
+    rows = (
+        (_("Readings confirmed"), str(found.readings)),
+        (_("With an estimate before the answer"), str(found.estimates)),
+        (_("Answer minus estimate, mean (points)"), points(found.mean_change)),
+        (_("Distance of answer and estimate, mean (points)"), distance),
+        (_("Answer on the other side of 50 %"), str(found.other_side)),
+    )
+    table((_("Quantity"), _("Value")), rows, label=_("Readings"))
 
 
 def _draw_retention(loc: Localization) -> None:

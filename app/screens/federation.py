@@ -30,7 +30,7 @@ _METRICS = {
     "n": Message("Validation patients"),
 }
 _COUNTS = frozenset({"patients", "n"})
-_LINE, _SITE, _WORDS = "#0b5c7d", "#8496a3", "#1c2733"
+_LINE, _SITE, _WORDS = "#4fb3bf", "#7d8c99", "#e6ebf0"
 _STATES: dict[str, tuple[Message, Literal["blue", "green", "red"]]] = {
     "running": (Message("in progress"), "blue"),
     "done": (Message("finished"), "green"),

@@ -27,7 +27,7 @@ def draw(loc: Localization) -> None:
     model = f"{bundle.card['name']} {bundle.card['version']}"
     found = Monitoring.of(site.store, bundle)
     report, patients = found.report, found.reference.patients
-    st.subheader(model, anchor=False)
+    st.header(model, anchor=False)
     first, *others = summary(report, reference_patients=patients, locale=locale)
     (st.warning if report.findings else st.info)(first)
     st.caption(" ".join(others))
@@ -75,7 +75,7 @@ def _answers_chart(found: Monitoring, loc: Localization) -> dict[str, Any] | Non
             "x": {"field": "month", "type": "ordinal", "title": _("Month"), "axis": {"labelAngle": 0}},
             "y": {"field": "share", "type": "quantitative", "title": _("Free of progression at 12 months"),
                   "scale": scale, "axis": percent},
-            "color": {"field": "what", "type": "nominal", "title": None, "scale": {"range": ["#0b5c7d", "#c2410c"]}},
+            "color": {"field": "what", "type": "nominal", "title": None, "scale": {"range": ["#4fb3bf", "#e8875a"]}},
         },
         "height": 180,
     }  # fmt: skip

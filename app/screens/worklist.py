@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app.cases.lifecycle import STATUS_LABELS
+from app.cases.reading import is_locked
 from app.cases.store import Search
 from app.cases.tables import BUSY, Status
 from app.screens import quarantine
@@ -168,6 +169,8 @@ def _answer(case: Case, loc: Localization) -> tuple[str, str]:
     result = case.stored_result
     if result is None:
         return "–", "–"
+    if is_locked(case, services().settings):
+        return loc.text("to be read first"), "–"
     prediction, main = result.prediction, result.prediction.endpoint("pfs_12m")
     if main is None or prediction.risk_group is None:
         return loc.translate(Message("abstention")), "–"

@@ -21,8 +21,10 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from app.cases.identified_report import identified_report
+from app.cases.reading import is_locked
 from app.screens.layout.localization import localization
 from app.server.deployment import Deployment
+from app.server.reading_routes import reading_routes
 from app.server.request_guard import Guard
 from app.services import ACTIVE, FILES, Services, open_services, pages_use
 from fedpet.core.errors import FedpetError
@@ -43,6 +45,7 @@ _SERVED = (
     (re.compile(r"report\.(fr|en)\.\d{1,3}\.png"), "image/png"),
 )
 _KEPT_BY_ADMINISTRATORS = re.compile(r"erasure-[0-9a-f-]{36}\.json")
+_OF_THE_ANSWER = ("report.", "saliency.")  # kept back with it, and while those of corrected lesions are computed
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -57,6 +60,7 @@ def routes(services: Services) -> list[Route]:
         ),
         *(Route(f"{FILES}/{path}", _case_file(services), methods=["GET"]) for path in versions),
         Route(f"{FILES}/administration/{{name}}", _administration_file(services), methods=["GET"]),
+        *reading_routes(services),
         Route(ACTIVE, _activity(services), methods=["GET", "POST"]),
     ]
 
@@ -75,6 +79,9 @@ def _case_file(services: Services) -> Callable[[Request], Response]:
             return Response(status_code=404)
         version = request.path_params.get("version")
         store = services.store
+        kept_back = is_locked(case, services.settings) or case.is_pending
+        if version is None and name.startswith(_OF_THE_ANSWER) and kept_back:
+            return Response(status_code=404)
         path = (store.folder(case_id) if version is None else store.version_folder(case_id, version)) / name
         kind = next((kind for pattern, kind in _SERVED if pattern.fullmatch(name)), None)
         if kind is None or not path.is_file():
@@ -175,6 +182,7 @@ def build(settings: Settings, deployment: Deployment, *, on_start: Callable[[], 
             on_start()
         with pages_use(services):
             yield
+        services.editors.stop()
         services.jobs.stop()
         services.store.close()
 
@@ -226,11 +234,12 @@ def _options(settings: Settings, deployment: Deployment, port: int) -> dict[str,
         "server.maxUploadSize": settings.max_upload_mb,
         "server.port": port,
         "server.xsrfCookieSameSite": "strict",
-        "theme.base": "light",
-        "theme.primaryColor": "#0b5c7d",
-        "theme.textColor": "#1c2733",
-        "theme.secondaryBackgroundColor": "#f3f6f8",
-        "theme.borderColor": "#d5dde3",
+        "theme.base": "dark",  # readers sit in the dark, and images are judged beside it
+        "theme.primaryColor": "#4fb3bf",
+        "theme.backgroundColor": "#12161b",
+        "theme.textColor": "#e6ebf0",
+        "theme.secondaryBackgroundColor": "#1b222a",
+        "theme.borderColor": "#39444f",
         "theme.baseRadius": "small",
         "theme.showWidgetBorder": True,
     }

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _folder = resources.files("app.viewer") / "frontend"
 _MODULES = (
-    *("dom", "volume", "colours", "plane", "panel", "measures", "projection"),
-    *("loading", "controls", "lesions", "viewer"),
+    *("dom", "volume", "colours", "windowing", "plane", "panel", "reading", "measures", "marks", "keys", "segment"),
+    *("projection", "loading", "controls", "lesions", "viewer"),
 )
 _LINKS = re.compile(r"^import .*\n|^export (?!default)", re.MULTILINE)
 
@@ -34,6 +34,7 @@ _component = st.components.v2.component(
 LABELS: Mapping[str, Message] = {
     "viewer": Message("PET/CT images"),
     "mode": Message("Images shown"),
+    "mode_mip": Message("MIP first"),
     "mode_fused": Message("Fusion"),
     "mode_pet": Message("PET"),
     "mode_ct": Message("CT"),
@@ -65,8 +66,26 @@ LABELS: Mapping[str, Message] = {
     "saliency_threshold": Message("Influence from"),
     "contours": Message("Lesion contours"),
     "excluded": Message("Uptake not counted"),
+    "window_custom": Message("by drag"),
+    "tools": Message("Tools"),
+    "windowing": Message("Window"),
+    "segment": Message("Segment"),
+    "segment_start": Message("Click on uptake that is to be a lesion."),
+    "segment_help": Message("wheel or [ ] changes the threshold, Enter keeps it"),
+    "keep": Message("Keep"),
+    "cancel": Message("Cancel"),
+    "computing": Message("being computed …"),
+    "sphere": Message("Sphere"),
+    "spheres": Message("Spheres"),
+    "mean": Message("mean"),
+    "key_image": Message("Key image"),
+    "key_images": Message("Key images"),
+    "save_picture": Message("Save the picture"),
+    "undo": Message("Undo the last correction of the lesions"),
+    "redo": Message("Redo the correction"),
+    "region": Message("Region"),
     "reset": Message("Reset the view"),
-    "measure": Message("Measure a distance"),
+    "measure": Message("Distance"),
     "distances": Message("Distances"),
     "remove": Message("Remove"),
     "position": Message("Position"),
@@ -77,10 +96,16 @@ LABELS: Mapping[str, Message] = {
     "lesions": Message("Lesions"),
     "no_lesion": Message("No lesion was delineated."),
     "show": Message("Show on the images"),
+    "display": Message("Display"),
+    "to_confirm": Message("To be confirmed"),
+    "estimate": Message("Your estimate before the answer"),
+    "estimated": Message("no progression at 12 months"),
+    "no_estimate": Message("No estimate"),
+    "confirm": Message("Confirm the reading and see the answer"),
+    "unreachable": Message("The application does not answer; nothing was kept. Try again."),
     "counts": Message("Counts"),
     "method": Message("Delineation"),
-    "apply": Message("Apply and compute again"),
-    "changed": Message("Changed:"),
+    "apply": Message("Apply"),
     "new_list": Message("Another delineation makes a new list: what was switched by hand is lost."),
     "legend_pet": Message("PET, fused"),
     "legend_raises": Message("raises the predicted risk"),
@@ -94,23 +119,17 @@ LABELS: Mapping[str, Message] = {
     ),
     "keys": Message(
         "Keyboard: arrows move the crosshair (Shift: five voxels), Page up and Page down change the slice, + and − "
-        "zoom, 0 resets. M twice measures a distance from one place of the crosshair to another, Delete removes the "
-        "last one."
+        "zoom, 0 resets, ? shows the keys. M twice measures a distance from one place of the crosshair to another, "
+        "Delete removes the last one."
     ),
 }
 
 
-def show_viewer(key: str, **data: Any) -> dict[str, Any] | None:
-    """Mount the viewer.
+def show_viewer(key: str, **data: Any) -> None:
+    """Mount the viewer; the page is drawn again where the reader has confirmed the lesions, which the server keeps.
 
     Args:
         key: of the component on its page.
         data: see docs/app.md.
-
-    Returns:
-        What a reader applied in the list of lesions: `method`, `flipped`, the numbers of the components that were
-        switched on or off, and `shown`, the digest of what was displayed. It comes from the browser and must be
-        checked. None where nothing was applied.
     """
-    choice: dict[str, Any] | None = _component(key=key, data=data, on_choice_change=lambda: None).choice
-    return choice
+    _component(key=key, data=data, on_choice_change=lambda: None)

@@ -12,11 +12,23 @@ if TYPE_CHECKING:
 DESCRIPTION = "volumes.json"
 
 
+def has_images(folder: Path) -> bool:
+    """Whether the images of a case are there to be shown."""
+    return (folder / DESCRIPTION).is_file()
+
+
 def read_description(folder: Path) -> dict[str, Any]:
-    """Read the description of the files of a case; its `stamp` changes whenever they do."""
-    path = folder / DESCRIPTION
-    description: dict[str, Any] = json.loads(path.read_text())
-    return description | {"stamp": str(path.stat().st_mtime_ns)}
+    """Read the description of the files of a case; the `stamp` of each changes whenever it does.
+
+    That of the whole is the stamp of the PET: lesions and influence map may change below the same images.
+    """
+    description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text())
+    volumes = [one | {"stamp": _stamp(folder / f"{one['name']}.bin")} for one in description["volumes"]]
+    return description | {"volumes": volumes, "stamp": _stamp(folder / "pet.bin")}
+
+
+def _stamp(path: Path) -> str:
+    return str(path.stat().st_mtime_ns) if path.is_file() else ""
 
 
 def write_description(folder: Path, description: Mapping[str, Any]) -> None:

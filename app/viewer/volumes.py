@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from app.cases.pipeline import CaseResult
     from fedpet.imaging.study import PetCtStudy
     from fedpet.imaging.volume import Volume
+    from inference.prediction import Prediction
 
 MIP_SUV = 25.0  # SUV of the brightest stored value of a projection
 _MIP_FRAMES = 24
@@ -62,12 +63,9 @@ def store_prediction(result: CaseResult, folder: Path) -> None:
     The saliency map is left out where a gate failed: it must not be shown. It is stored as int16 relative to the 99.9th
     percentile of its absolute values, from -1 to 1. The crosshair starts at the largest lesion.
     """
+    store_labels(result.prediction, folder)
     description = read_description(folder)
-    images = [entry for entry in description["volumes"] if entry["name"] in ("pet", "ct")]
-    (folder / "saliency.bin").unlink(missing_ok=True)
-    hot = result.prediction.component_labels
-    labels = align_to_patient_axes(result.prediction.lesion_labels if hot is None else hot, outside=0.0)
-    images.append(_store_labels("lesions", labels, folder))
+    images = list(description["volumes"])
     explanation = result.explanation
     if explanation is not None and explanation.reliable:
         attribution = align_to_patient_axes(explanation.attribution, outside=0.0)
@@ -77,6 +75,22 @@ def store_prediction(result: CaseResult, folder: Path) -> None:
     labels, quantities = result.prediction.lesion_labels, result.prediction.quantities
     focus = main_point(result.study.pet, labels, quantities)
     write_description(folder, description | {"volumes": images, "focus": focus})
+
+
+def store_labels(prediction: Prediction, folder: Path) -> None:
+    """Write the labels of a prediction: `lesions.bin`; an influence map of other lesions is removed."""
+    description = read_description(folder)
+    images = [entry for entry in description["volumes"] if entry["name"] in ("pet", "ct")]
+    (folder / "saliency.bin").unlink(missing_ok=True)
+    hot = prediction.component_labels
+    labels = align_to_patient_axes(prediction.lesion_labels if hot is None else hot, outside=0.0)
+    images.append(_store_labels("lesions", labels, folder))
+    write_description(folder, description | {"volumes": images})
+
+
+def label_runs(labels: Volume) -> NDArray[np.uint32]:
+    """The runs of equal labels on the grid of the viewer, as in `lesions.bin`: first voxel, number of voxels, label."""
+    return _runs(align_to_patient_axes(labels, outside=0.0))
 
 
 def _store_scaled(
@@ -104,13 +118,20 @@ def _entry(name: str, volume: Volume, scale: float) -> dict[str, Any]:
 
 def _store_labels(name: str, labels: Volume, folder: Path) -> dict[str, Any]:
     """Store the runs of equal labels, which are a hundredth of the volume or less; `highest` is the largest label."""
+    runs = _runs(labels)
+    draft = folder / f".{name}.bin"
+    runs.tofile(draft)
+    draft.replace(folder / f"{name}.bin")
+    entry = _entry(name, labels, 1.0)
+    return entry | {"dtype": "runs", "bytes": runs.nbytes, "highest": int(labels.array.max())}
+
+
+def _runs(labels: Volume) -> NDArray[np.uint32]:
     flat = labels.array.ravel()
     starts = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1, [flat.size]))
     runs = np.stack([starts[:-1], np.diff(starts), flat[starts[:-1]]], axis=1)
-    runs = runs[runs[:, 2] > 0].astype("<u4")
-    runs.tofile(folder / f"{name}.bin")
-    entry = _entry(name, labels, 1.0)
-    return entry | {"dtype": "runs", "bytes": runs.nbytes, "highest": int(flat.max())}
+    found: NDArray[np.uint32] = runs[runs[:, 2] > 0].astype("<u4")
+    return found
 
 
 def _store_mip(pet: Volume, folder: Path, *, highest: float) -> dict[str, Any]:

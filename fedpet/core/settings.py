@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     max_uploads: int = Field(
         default=6, gt=0, description="Files received at the same time; further ones wait. A browser sends six."
     )
+    blind_reading: bool = Field(
+        default=True, description="The answer is kept back until the reader has confirmed the lesions."
+    )
     retention_days: int = Field(
         default=0,
         ge=0,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
+from fedpet.imaging.lesions.delineation import delineate
 from fedpet.imaging.quality.checks import image_checks
 from fedpet.imaging.quality.mask_fit import assess_mask_fit
 from fedpet.imaging.segmenters.organ_network import shipped_organs
@@ -18,6 +19,8 @@ from fedpet.imaging.study import CheckStatus
 if TYPE_CHECKING:
     from fedpet.imaging.anatomy.organ_segmentation import OrganSegmenter
     from fedpet.imaging.anatomy.reference_uptake import OrganReferences
+    from fedpet.imaging.lesions.delineation import Delineation
+    from fedpet.imaging.lesions.lesion import ThresholdMethod
     from fedpet.imaging.lesions.masks import ReaderMask
     from fedpet.imaging.quality.mask_fit import MaskFit
     from fedpet.imaging.study import PetCtStudy, QualityCheck
@@ -65,6 +68,20 @@ class StudyAnalysis:
         )
         return (*study.header_checks[:1], *images, *study.header_checks[1:], *self.mask_checks)
 
+    def delineation(self, method: ThresholdMethod) -> Delineation:
+        """All hot components by a method, before a reader switches any; found once for each method.
+
+        Raises:
+            ReferenceUptakeError: no healthy organ for the threshold of "percist" or "liver".
+        """
+        if method not in self._delineations:
+            self._delineations[method] = delineate(self.study.pet, self.anatomy, method=method)
+        return self._delineations[method]
+
+    @cached_property
+    def _delineations(self) -> dict[ThresholdMethod, Delineation]:
+        return {}
+
     @cached_property
     def images_digest(self) -> str:
         """SHA-256 over the voxels and positions of PET and CT and the pseudonym, hexadecimal."""
@@ -87,6 +104,7 @@ class StudyAnalysis:
         others = (one for one in self.study.header_checks if one.name != check.name)
         changed = replace(self, study=replace(self.study, header_checks=(*others, check)))
         vars(changed)["anatomy"] = self.anatomy
+        vars(changed)["_delineations"] = self._delineations
         return changed
 
     @property

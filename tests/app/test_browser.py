@@ -25,6 +25,7 @@ from training.simulation.cohort import simulate_cohort
 pytestmark = pytest.mark.browser
 
 _SECONDS = 1000.0  # milliseconds, the unit of Playwright
+_MAIN = "document.querySelector('[data-testid=stMain]')"
 _MOST_STEPS = 150  # of the Tab key on one page
 _FOCUSED = """(wanted) => {
     let one = document.activeElement
@@ -110,7 +111,8 @@ def _give_the_case(page, study, seen):
     _press(page, page.get_by_role("button", name="Nouveau dossier"))
     seen(page, "new")
     _give(page, "Études DICOM", images)
-    expect(page.get_by_role("heading", name=re.compile("^Dossier P-"))).to_be_visible()
+    # the pseudonym is known once the images are read
+    expect(page.get_by_role("heading", name=re.compile("^Dossier P-"))).to_be_visible(timeout=240 * _SECONDS)
     _press(page, page.locator("summary", has_text="Charger un fichier"))
     _give(page, "Données cliniques", record)
     expect(page.get_by_text("Le formulaire a été rempli")).to_be_visible()
@@ -142,6 +144,69 @@ def _use_the_viewer(page):
     expect(readout).to_contain_text(re.compile(r"Lésion (\d|–)"))
 
 
+def _step(page, name):
+    """Go on to a step of the reading: the group is reached by the Tab key, its radio by the arrows."""
+    group = page.get_by_role("radiogroup", name="Étapes")
+    wanted = group.get_by_role("radio", name=name)
+    for _ in range(_MOST_STEPS):
+        if group.evaluate("(group) => group.contains(document.activeElement)"):
+            break
+        page.keyboard.press("Tab")
+    for _ in range(4):
+        if wanted.evaluate(_FOCUSED):
+            break
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    expect(wanted).to_be_checked()
+
+
+def _correct_a_lesion(page):
+    """A lesion is left out, a focus outlined and kept, and both taken back; the images stay all the while."""
+    figures, listed = page.locator(".figures"), page.locator(".lesions")
+    first = figures.text_content()
+    _press(page, listed.get_by_role("checkbox").first, "Space")
+    expect(figures).not_to_have_text(first, timeout=240 * _SECONDS)  # the images are read first
+    second = figures.text_content()
+    _press(page, page.locator(".panel.axial.fused canvas"), "s")
+    expect(page.locator(".segmenting")).to_contain_text("SUVmax", timeout=60 * _SECONDS)
+    page.keyboard.press("]")
+    page.keyboard.press("Enter")
+    expect(figures).not_to_have_text(second, timeout=60 * _SECONDS)
+    expect(page.locator(".viewer")).to_have_attribute("data-ready", "yes")
+    page.keyboard.press("Escape")
+    page.keyboard.press("u")
+    expect(figures).to_have_text(second, timeout=60 * _SECONDS)
+    page.keyboard.press("u")
+    expect(figures).to_have_text(first, timeout=60 * _SECONDS)
+
+
+def _read_before_the_answer(page):
+    """The answer comes after the patient and the lesions were confirmed, and an estimate was given."""
+    confirm = page.get_by_role("button", name="Confirmer la lecture et voir la réponse")
+    expect(confirm).to_be_disabled()
+    expect(page.get_by_test_id("identity")).to_contain_text("SYNTH")
+    _step(page, "3 Réponse")
+    expect(page.get_by_text("La réponse est retenue")).to_be_visible()
+    assert page.get_by_test_id("probability").count() == 0
+    _press(page, page.get_by_role("button", name="Aller aux lésions"))
+    _press(page, page.get_by_role("button", name="Images et données sont d’un même patient"))
+    expect(page.get_by_text("sont d’un même patient : local")).to_be_visible()
+    _press(page, page.locator("input[name=estimate]"), "ArrowRight")
+    expect(page.locator(".estimate output")).to_have_text("51 %")
+    _press(page, confirm)
+
+
+def _fills_the_window(page):
+    """At 1280 x 720 nothing of the page is below the window: its panels scroll, the images fill the height."""
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.wait_for_timeout(100)
+    high, screen = page.evaluate(f"{_MAIN}.scrollHeight"), page.locator(".screen").bounding_box()
+    assert high <= 720
+    assert screen["height"] > 500
+    assert screen["y"] + screen["height"] < 720
+    page.set_viewport_size({"width": 1280, "height": 800})
+
+
 def _sign(page):
     _reach(page, page.get_by_role("radio", name="Acceptée"))
     page.keyboard.press("Space")
@@ -160,11 +225,23 @@ def test_by_the_keyboard_a_study_becomes_an_answer_and_a_signed_report_though_th
     assert site.store.get(case).status is Status.RUNNING
     site.start()
     page.goto(f"{site.url}/case?case={case}")
-    expect(page.get_by_test_id("probability")).to_have_text(re.compile(r"^\d+\s%$"), timeout=600 * _SECONDS)
+    lesions = page.locator(".lesions")  # the reading begins with the images and their lesions, not with the answer
+    expect(lesions).to_be_visible(timeout=600 * _SECONDS)
+    assert page.get_by_test_id("probability").count() == 0
     expect(page.get_by_text("MODÈLE SYNTHÉTIQUE")).to_be_visible()
     expect(page.locator(".viewer")).to_have_attribute("data-ready", "yes")
     _use_the_viewer(page)
-    seen(page, "case")
+    _fills_the_window(page)
+    _correct_a_lesion(page)
+    seen(page, "read")
+    _read_before_the_answer(page)
+    # the answer to the lesions as they are now, at once; then what hangs on them
+    expect(page.get_by_test_id("probability")).to_have_text(re.compile(r"^\d+\s%$"))
+    expect(page.locator(".viewer")).to_have_attribute("data-ready", "yes")
+    expect(page.get_by_text("Points à 12 mois").first).to_be_visible(timeout=600 * _SECONDS)
+    expect(page.get_by_text("sont en cours de calcul")).to_have_count(0, timeout=600 * _SECONDS)
+    seen(page, "answer")
+    _step(page, "4 Signer")
     with page.expect_download() as download:
         _press(page, page.get_by_role("link", name="Compte rendu en français"))
     assert Path(download.value.path()).read_bytes().startswith(b"%PDF")

@@ -8,6 +8,7 @@ import numpy as np
 from sqlalchemy import update
 
 from app.cases.pipeline import CaseResult
+from app.cases.reading import Stamp
 from app.cases.result_json import result_json
 from app.cases.tables import Case, SignedVersion
 from explain.explanation import Explanation, SanityCheckResult, ScoreTerm
@@ -143,6 +144,11 @@ def alter_case(store, case_id, **columns):
     """Write columns of a case past its life cycle, to begin a test anywhere in it."""
     with store.engine.begin() as connection:
         connection.execute(update(Case).where(Case.id == case_id).values(**columns))
+
+
+def confirm_lesions(store, case_id):
+    """A reader confirms the lesions: from then on the answer is shown."""
+    store.save_reading(case_id, lambda reading: reading.model_copy(update={"confirmed": Stamp.now("Dr A")}))
 
 
 def make_json(result):

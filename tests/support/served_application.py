@@ -227,6 +227,7 @@ def _answered(store, result_of, **options):
     store.confirm_record(case.id)
     store_prediction(result, folder)
     store.finish_computation(case.id, result=cases.make_json(result))
+    cases.confirm_lesions(store, case.id)
     return case.id
 
 

@@ -50,19 +50,15 @@ def draw(prediction: StoredPrediction, loc: Localization, *, card: StreamlitPage
         ),
         icon=":material/psychology_alt:",
     )
-    left, middle, right = st.columns((1.15, 1.25, 1.0), gap="medium")
-    with left:
-        _draw_probability(main, prediction, loc)
-    with middle:
-        st.header(_("Predicted progression-free survival"), anchor=False)
-        if prediction.survival is not None:
-            st.vega_lite_chart(spec=survival_chart(prediction.survival, main.base_rate, loc), key="survival")
-        level = loc.percent(prediction.interval_level)
-        diamond = Message("Diamond: training cohort at 12 months. Band:")
-        meaning = meaning_of_interval(level, missing=prediction.missing, centre=prediction.centre)
-        st.caption(" ".join(loc.translate(one) for one in (diamond, meaning)))
-    with right:
-        _draw_others(prediction, loc)
+    _draw_probability(main, prediction, loc)
+    _draw_others(prediction, loc)
+    st.header(_("Predicted progression-free survival"), anchor=False)
+    if prediction.survival is not None:
+        st.vega_lite_chart(spec=survival_chart(prediction.survival, main.base_rate, loc), key="survival")
+    level = loc.percent(prediction.interval_level)
+    diamond = Message("Diamond: training cohort at 12 months. Band:")
+    meaning = meaning_of_interval(level, missing=prediction.missing, centre=prediction.centre)
+    st.caption(" ".join(loc.translate(one) for one in (diamond, meaning)))
     draw_link(card, model.digest, model.name, model.version, loc)
 
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from app.cases.stored_result import StoredCurve
     from app.screens.layout.localization import Localization
 
-_MAIN = "#0b5c7d"
-_RAISES = "#c2410c"
-_LOWERS = "#0b5c7d"  # with _RAISES: distinct also without red-green vision
+_MAIN = "#4fb3bf"
+_RAISES = "#e8875a"
+_LOWERS = "#4fb3bf"  # with _RAISES: distinct also without red-green vision
 _LARGEST = 11
 _PADDING = {"left": 0, "right": 4, "top": 6, "bottom": 0}
 
@@ -47,10 +47,10 @@ def survival_chart(curve: StoredCurve, base_rate: float, loc: Localization) -> d
     }
     line = {"mark": {"type": "line", "color": _MAIN, "strokeWidth": 2.5}, "encoding": {"x": x, "y": y}}
     year = {"values": [{"month": 12, "probability": base_rate}]}
-    rule = {"data": year, "mark": {"type": "rule", "strokeDash": [4, 4], "color": "#44525f"}, "encoding": {"x": x}}
+    rule = {"data": year, "mark": {"type": "rule", "strokeDash": [4, 4], "color": "#a7b3be"}, "encoding": {"x": x}}
     point = {
         "data": year,
-        "mark": {"type": "point", "shape": "diamond", "filled": True, "size": 90, "color": "#1c2733"},
+        "mark": {"type": "point", "shape": "diamond", "filled": True, "size": 90, "color": "#e6ebf0"},
         "encoding": {"x": x, "y": y},
     }
     return {"data": {"values": rows}, "layer": [band, rule, line, point], "height": 215, "padding": _PADDING}
@@ -81,21 +81,21 @@ def waterfall_chart(
         "type": "nominal",
         "sort": None,
         "title": None,
-        "axis": {"labelLimit": 290, "labelOverlap": False, "labelColor": "#1c2733", "domain": False, "ticks": False},
+        "axis": {"labelLimit": 290, "labelOverlap": False, "labelColor": "#e6ebf0", "domain": False, "ticks": False},
     }
-    colours = {"domain": ["raises", "lowers", "total"], "range": [_RAISES, _LOWERS, "#44525f"]}
+    colours = {"domain": ["raises", "lowers", "total"], "range": [_RAISES, _LOWERS, "#a7b3be"]}
     bar = {
         "mark": {"type": "bar", "height": 15, "cornerRadius": 1},
         "encoding": {"x": x, "x2": {"field": "end"}, "y": y,
                      "color": {"field": "kind", "type": "nominal", "scale": colours, "legend": None}},
     }  # fmt: skip
     words = {
-        "mark": {"type": "text", "align": "left", "dx": 5, "color": "#1c2733"},
+        "mark": {"type": "text", "align": "left", "dx": 5, "color": "#e6ebf0"},
         "encoding": {"x": {"datum": highest}, "y": y, "text": {"field": "text", "type": "nominal"}},
     }
     zero = {
         "data": {"values": [{"start": 0.0}]},
-        "mark": {"type": "rule", "strokeDash": [3, 3], "color": "#44525f"},
+        "mark": {"type": "rule", "strokeDash": [3, 3], "color": "#a7b3be"},
         "encoding": {"x": x},
     }
     height = 25 * len(rows) + 45

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app.cases.options import CaseOptions
-from app.screens.case import details as facts
 from app.screens.layout.decisions import decision_button
 from app.screens.layout.frame import show_error, user
 from app.services import services
@@ -53,9 +52,8 @@ _MODALITIES = {"pet_series": "PT", "ct_series": "CT"}
 
 
 def draw(case: Case, inspection: StoredInspection, loc: Localization) -> None:
-    """Draw the checks, what the SUV rests on, the series, and what may be changed."""
+    """Draw what was corrected, what the SUV rests on, the series, and what may be changed."""
     _ = loc.text
-    facts.draw_checks(inspection.checks, loc)
     _draw_corrections(inspection.corrections, loc)
     with st.expander(_("What the SUV rests on")):
         _draw_suv(inspection.pet, loc)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app.cases.examinations import read_examination
+from app.cases.reading import is_locked
 from app.cases.stored_result import StoredResult
 from app.cases.tables import ANSWERED
 from app.screens.case import images
@@ -52,18 +53,27 @@ _KINDS = {
 
 def others(case: Case) -> Sequence[Case]:
     """The other cases of the same patient with an answer that this user may see, oldest first."""
+    return [one for one in of_patient(case) if one.id != case.id and has_answer(one)]
+
+
+def of_patient(case: Case) -> Sequence[Case]:
+    """All cases of the patient that this user may see, oldest first."""
     known = services().store.find_by_patient(case.pseudonym) if case.pseudonym else ()
-    return [one for one in known if one.id != case.id and signed_in().sees(one) and has_answer(one)]
+    return [one for one in known if signed_in().sees(one)]
 
 
 def has_answer(case: Case) -> bool:
-    """Whether a case has an answer that holds: its own, or that of a signed version while a new one is prepared."""
-    return case.status in ANSWERED or bool(services().store.versions(case.id))
+    """Whether a case has an answer that holds and was read: its own, or that of a signed version.
+
+    Lesions that no reader has confirmed yet say nothing of a response.
+    """
+    read = case.status in ANSWERED and not is_locked(case, services().settings)
+    return read or bool(services().store.versions(case.id))
 
 
 def _answer(case: Case) -> StoredResult:
     """The answer of a case; where a new version is prepared, that of the latest signed one."""
-    if case.status in ANSWERED:
+    if case.status in ANSWERED and not is_locked(case, services().settings):
         return StoredResult.read(case.result or {})
     return StoredResult.read(services().store.versions(case.id)[0].result)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from app.screens.layout.localization import Localization
     from fedpet.clinical.reading import ReadRecord
     from fedpet.imaging.study import PatientFacts
-    from inference.record_concordance import RecordConcordance
+    from inference.record_concordance import ComparedItem, RecordConcordance
 
 _COLOURS = {Agreement.DIFFER: "fail", Agreement.AGREE: "pass", Agreement.NOT_STATED: "warn"}
 _CONTRADICTS = Message("The clinical record contradicts the images: it may be another patient’s.")
@@ -30,16 +30,20 @@ def compare(read: ReadRecord, images: PatientFacts, key: bytes) -> RecordConcord
 
 def draw_items(found: RecordConcordance, loc: Localization) -> None:
     """Draw the table of the items compared."""
-    _ = loc.text
-    rows = "".join(
-        f"<tr><th>{escape(loc.translate(LABELS[item.name]))}</th>"
-        f"<td>{_side(item.record, loc)}</td><td>{_side(item.images, loc)}</td>"
-        f"<td><span class='fp-level {_COLOURS[item.verdict]}'>{escape(loc.translate(AGREEMENTS[item.verdict][1]))}"
-        "</span></td></tr>"
-        for item in found.items
-    )
-    head = "".join(f"<th>{_(title)}</th>" for title in ("Item", "Record", "Images", "Comparison"))
-    st.html(f"<table class='fp' data-testid='concordance'><tr>{head}</tr>{rows}</table>")
+    rows = "".join(_row(item, loc) for item in found.items)
+    label = escape(loc.text("Record and images compared"))
+    st.html(f"<table class='fp fp-pairs' data-testid='concordance' aria-label='{label}'>{rows}</table>")
+
+
+def _row(item: ComparedItem, loc: Localization) -> str:
+    """An item with its verdict; both sides of it in words, where they are not the same."""
+    name, verdict = escape(loc.translate(LABELS[item.name])), escape(loc.translate(AGREEMENTS[item.verdict][1]))
+    level = f"<span class='fp-level {_COLOURS[item.verdict]}'>{verdict}</span>"
+    if item.verdict is Agreement.AGREE:
+        return f"<tr><th scope='row'>{name} : {_side(item.images, loc)}</th><td>{level}</td></tr>"
+    titled = ((loc.text("Record"), item.record), (loc.text("Images"), item.images))
+    sides = "<br>".join(f"{escape(title)} : {_side(value, loc)}" for title, value in titled)
+    return f"<tr><th scope='row'>{name}</th><td>{level}</td><td colspan='2'>{sides}</td></tr>"
 
 
 def ask_for_reason(case: Case, found: RecordConcordance, loc: Localization) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from app.cases.reading import Reading, is_locked
 from app.screens.case import lesions
 from app.services import FILES, services
 from app.viewer.component import LABELS, show_viewer
 from app.viewer.description import read_description
 from fedpet.core.messages import Message
+from fedpet.imaging.suv.normalization import lean_body_mass_if_known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +30,7 @@ def draw(
     *,
     link: Mapping[str, Any] | None = None,
     focus: Sequence[float] | None = None,
+    panel: bool = True,
 ) -> None:
     """Draw the viewer of a case; what a reader changes in the list of lesions is computed again.
 
@@ -36,25 +40,32 @@ def draw(
         loc: the language in force.
         link: viewers with the same "name" follow each other; "shift" (mm) takes the points of each to a common space.
         focus: where the crosshair starts, LPS mm; None for the largest lesion.
+        panel: whether the lesions are listed beside the images.
     """
-    description = read_description(services().store.folder(case.id))
+    description, locked = read_description(services().store.folder(case.id)), is_locked(case, services().settings)
     if focus is not None:
         description["focus"] = focus
-    if result is None:  # an earlier answer no longer holds
-        description["volumes"] = [one for one in description["volumes"] if one["name"] not in _OF_THE_ANSWER]
+    # an earlier answer no longer holds, and one that is kept back has no map
+    hidden = _OF_THE_ANSWER if result is None else ("saliency",) if locked else ()
+    description["volumes"] = [one for one in description["volumes"] if one["name"] not in hidden]
     labels = {name: loc.translate(message) for name, message in LABELS.items()}
     if link is not None:  # two on one page need different names
         labels |= {name: f"{labels[name]}, {loc.day(case.study_date)}" for name in ("viewer", "lesions")}
-    choice = show_viewer(
+    show_viewer(
         f"viewer_{case.id}",
         base=f"{FILES}/{case.id}",
         locale=loc.language,
         labels=labels,
-        lesions=lesions.table_data(case, result, loc),
-        influence=_influence(result, loc),
+        lesions=lesions.table_data(case, result, loc, services().settings),
+        sul=_lean_share(case),
+        marks=None if link is not None else Reading.of(case).marks,
+        influence=None if locked else _influence(result, loc),
+        reading=_reading(case, loc, locked=locked) if panel and result is not None else None,
         link=link,
+        panel=panel,
         settings={
             "window": "soft",
+            "unfolded": False,
             "palette": "grey",
             "low": 0.0,
             "high": 10.0 if description["quantity"] == "SUV" else description["highest"],
@@ -66,8 +77,31 @@ def draw(
         },
         **description,
     )
-    if choice is not None:
-        lesions.apply(case, choice)
+
+
+def _lean_share(case: Case) -> float | None:
+    """What takes SUVbw to SUL: lean body mass over weight; None where one of them, height or sex is not known."""
+    pet = case.stored_inspection.pet if "pet" in (case.inspection or {}) and case.stored_inspection else None
+    if pet is None or not pet.weight_kg:
+        return None
+    lean = lean_body_mass_if_known(pet.weight_kg, pet.height_m, pet.sex)
+    return None if lean is None else lean / pet.weight_kg
+
+
+def _reading(case: Case, loc: Localization, *, locked: bool) -> dict[str, Any] | None:
+    """What the reader is asked before the answer is shown, or what they said; None where it is shown at once."""
+    reading = Reading.of(case)
+    if reading.confirmed is not None:
+        words = Message("Lesions confirmed by {reader}, {moment}.", reader=reading.confirmed.by,
+                        moment=loc.moment(datetime.fromisoformat(reading.confirmed.moment)))  # fmt: skip
+        estimate = Message("Estimate before the answer: {share:.0%}.", share=reading.estimate or 0.0)
+        said = [words, *([] if reading.estimate is None else [estimate])]
+        return {"said": " ".join(map(loc.translate, said))}
+    if not locked:
+        return None
+    waits = services().workflow.needs_identity(case)
+    tick = loc.text("First say, at the left, that images and record are of one patient.")
+    return {"said": "", "waits": tick if waits else None}
 
 
 def _influence(result: StoredResult | None, loc: Localization) -> dict[str, Any] | None:

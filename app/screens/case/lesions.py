@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import streamlit as st
-
 from app.cases.options import CaseOptions
-from app.cases.store import require_shown
+from app.cases.reading import is_locked
 from app.cases.tables import Status
-from app.screens.layout.frame import user
-from app.services import services
 from explain.figures.drawing import lesion_colour
 from fedpet.core.messages import Message
 from fedpet.imaging.anatomy.regions import REGIONS
 from fedpet.imaging.lesions.detection.uptake_classification import PHYSIOLOGICAL_SITES
 
 if TYPE_CHECKING:
-    from app.cases.stored_result import StoredComponent, StoredLesion, StoredResult
+    from app.cases.stored_result import StoredComponent, StoredLesion, StoredPrediction, StoredResult
     from app.cases.tables import Case
     from app.screens.layout.localization import Localization
+    from fedpet.core.settings import Settings
     from fedpet.imaging.lesions.lesion import ThresholdMethod
 
 METHODS: dict[ThresholdMethod, Message] = {
@@ -32,67 +28,62 @@ METHODS: dict[ThresholdMethod, Message] = {
     "gradient": Message("Steepest gradient"),
 }
 _OPEN = (Status.READY, Status.READ)  # a signed version is changed by opening a new one
-_MEASURES = ("suv_max", "suv_peak", "suv_mean", "mtv_ml", "tlg")
 
 
-def table_data(case: Case, result: StoredResult | None, loc: Localization) -> dict[str, Any]:
-    """The table that the viewer shows: its headings, its rows, and what a reader may change.
+def table_data(case: Case, result: StoredResult | None, loc: Localization, settings: Settings) -> dict[str, Any]:
+    """The table that the viewer shows: totals, headings, rows, and what a reader may change.
 
-    Each row has an identifier (its value in the label volume), a point in LPS mm and the cells beside its name. Where
-    the answer holds all hot components, those that are no lesions are there too, each with its reason.
+    Each row has an identifier (its value in the label volume), a point in LPS mm, its place and the cells beside it,
+    more measures in words, and the reason of the decision on it. Where the answer holds all hot components, those that
+    are no lesions are there too.
     """
     if result is None:
-        return {"known": False, "columns": [], "rows": [], "choices": None}
-    _ = loc.text
-    columns = [_("Lesion"), _("Region"), "SUVmax", "SUVpeak", _("SUVmean"), _("MTV (ml)"), "TLG (g)", _("Influence")]
+        empty: dict[str, Any] = {name: [] for name in ("columns", "rows", "figures", "regions")}
+        return empty | {"known": False, "note": "", "choices": None, "shown": ""}
+    _, locked = loc.text, is_locked(case, settings)
     components = result.prediction.components
-    rows = [_lesion(lesion, result, loc) for lesion in result.prediction.quantities.lesions]
-    if not components:
-        return {"known": True, "columns": columns, "rows": rows, "choices": None}
     reasons = {one.id: _reason(one, loc) for one in components}
-    rows += [_left_out(one, loc) for one in components if not one.included]
-    rows = [row | {"cells": [*row["cells"], reasons[row["id"]]]} for row in rows]
-    return {"known": True, "columns": [*columns, _("Reason")], "rows": rows, "choices": _choices(case, loc)}
+    rows = [
+        _lesion(one, None if locked else result.lesion_share(one.id), reasons.get(one.id, ""), loc)
+        for one in result.prediction.quantities.lesions
+    ]
+    rows += [_left_out(one, reasons[one.id], loc) for one in components if not one.included]
+    return {
+        "known": True,
+        "columns": ["N°", _("Region"), "SUVmax", "ml"],
+        "rows": rows,
+        "figures": _figures(result.prediction, loc, locked=locked),
+        "note": _("Lesions below 1 ml or SUV 2.5, and those of the brain, may be missing from this list."),
+        "choices": _choices(case, loc) if components else None,
+        "shown": case.digest,
+        "regions": [[name, loc.translate(label)] for name, label in REGIONS.items()],
+    }
 
 
-def apply(case: Case, choice: dict[str, Any]) -> None:
-    """Compute the case again with what a reader chose; choices that do not belong to the case are ignored.
-
-    Raises:
-        OutdatedError: the list that the reader chose from is not that of the case now.
-    """
-    require_shown(str(choice.get("shown", "")), case.digest)
-    options = CaseOptions.from_json(case.options)
-    method = next((name for name in METHODS if name == choice.get("method")), None)
-    result = case.stored_result
-    if case.status not in _OPEN or method is None or result is None:
-        return
-    flipped = [one for one in result.prediction.components if one.id in choice.get("flipped", ())]
-    changed = (
-        replace(options, method=method, include=(), exclude=()) if method != options.method else _flip(options, flipped)
-    )
-    if changed != options:
-        services().workflow.change_lesions(case.id, changed, actor=user(), shown=case.digest)
-        st.rerun()
+def _figures(prediction: StoredPrediction, loc: Localization, *, locked: bool) -> list[list[str]]:
+    """The totals over all lesions, and the answer to them where it is not kept back."""
+    quantities, main = prediction.quantities, prediction.endpoint("pfs_12m")
+    answer = [] if locked or main is None else [[loc.text("12 months"), loc.percent(main.probability)]]
+    return [
+        [loc.text("Lesions"), str(len(quantities.lesions))],
+        ["TMTV", f"{loc.number(quantities.tmtv_ml)} ml"],
+        ["SUVmax", loc.number(quantities.suv_max)],
+        ["Dmax", f"{loc.number(quantities.dmax_mm / 10)} cm"],
+        *answer,
+    ]
 
 
-def _flip(options: CaseOptions, flipped: list[StoredComponent]) -> CaseOptions:
-    """Switch components; one that a reader had switched goes back to what the rules say."""
-    include, exclude = set(options.include), set(options.exclude)
-    for one in flipped:
-        if one.id in include | exclude:
-            include.discard(one.id)
-            exclude.discard(one.id)
-        else:
-            (exclude if one.included else include).add(one.id)
-    return replace(options, include=tuple(sorted(include)), exclude=tuple(sorted(exclude)))
-
-
-def _lesion(lesion: StoredLesion, result: StoredResult, loc: Localization) -> dict[str, Any]:
-    share = result.lesion_share(lesion.id)
-    measures = [loc.number(getattr(lesion, name)) for name in _MEASURES]
-    influence = "–" if share is None else loc.percent(share)
-    return _row(lesion, [loc.translate(REGIONS[lesion.region]), *measures, influence], included=True)
+def _lesion(lesion: StoredLesion, share: float | None, reason: str, loc: Localization) -> dict[str, Any]:
+    more = [
+        ["SUVpeak", loc.number(lesion.suv_peak)],
+        [loc.text("SUVmean"), loc.number(lesion.suv_mean)],
+        ["TLG", f"{loc.number(lesion.tlg)} g"],
+    ]
+    if share is not None:
+        more.append([loc.text("Influence"), loc.percent(share)])
+    place, measured = loc.translate(REGIONS[lesion.region]), (lesion.suv_max, lesion.mtv_ml)
+    row = _row(lesion, place, measured, loc)
+    return row | {"included": True, "more": more, "reason": reason, "region": lesion.region}
 
 
 def _reason(component: StoredComponent, loc: Localization) -> str:
@@ -106,23 +97,27 @@ def _reason(component: StoredComponent, loc: Localization) -> str:
     return loc.translate(doubt)
 
 
-def _left_out(component: StoredComponent, loc: Localization) -> dict[str, Any]:
+def _left_out(component: StoredComponent, reason: str, loc: Localization) -> dict[str, Any]:
     """Its place is the site that the rule names, or a region of the body where a reader left it out."""
-    measured = {"suv_max": component.suv_max, "mtv_ml": component.volume_ml}
-    measures = [loc.number(measured.get(name)) for name in _MEASURES]
-    place = {**REGIONS, **PHYSIOLOGICAL_SITES}[component.place]
-    return _row(component, [loc.translate(place), *measures, "–"], included=False)
+    place = loc.translate({**REGIONS, **PHYSIOLOGICAL_SITES}[component.place])
+    row = _row(component, place, (component.suv_max, component.volume_ml), loc)
+    return row | {"included": False, "reason": reason, "doubtful": component.to_confirm}
 
 
-def _row(one: StoredLesion | StoredComponent, cells: list[str], *, included: bool) -> dict[str, Any]:
+def _row(
+    one: StoredLesion | StoredComponent, place: str, measured: tuple[float, float], loc: Localization
+) -> dict[str, Any]:
     red, green, blue = (round(255 * part) for part in lesion_colour(one.id))
     return {
         "id": one.id,
         "name": str(one.id),
         "point": list(one.centroid_mm),
-        "included": included,
+        "place": place,
+        "cells": [loc.number(value) for value in measured],
         "colour": f"#{red:02x}{green:02x}{blue:02x}",  # as in the report
-        "cells": cells,
+        "more": [],
+        "reason": "",
+        "doubtful": False,
     }
 
 
@@ -130,15 +125,15 @@ def _choices(case: Case, loc: Localization) -> dict[str, Any]:
     """The method in force and those to choose from, whether the case is open to changes, and a note."""
     _ = loc.text
     is_open = case.status in _OPEN
-    note = (
-        _("Measurements and answer follow what counts here. Every change is recorded with your name.")
-        if is_open
-        else _("This version is signed: open a new one to change what counts.")
-    )
+    if is_open:
+        note = _("Measurements and answer follow what counts here. Every change is recorded with your name.")
+    elif case.status is Status.RUNNING:
+        note = _("Map and report of the corrected lesions are being computed; then they can be corrected again.")
+    else:
+        note = _("This version is signed: open a new one to change what counts.")
     return {
         "method": CaseOptions.from_json(case.options).method,
         "methods": [[name, loc.translate(label)] for name, label in METHODS.items()],
         "open": is_open,
-        "shown": case.digest,
         "note": note,
     }

@@ -9,7 +9,7 @@ import streamlit as st
 from app.cases.model_choice import bundle_for
 from app.cases.tables import Status, digest_of
 from app.screens import model_card as model
-from app.screens.case import checks, concordance, images, record_form
+from app.screens.case import checks, concordance, record_form
 from app.screens.layout.decisions import decision_button
 from app.screens.layout.frame import follow_progress, show_error, user
 from app.services import services
@@ -17,41 +17,51 @@ from fedpet.core.errors import FedpetError
 from fedpet.imaging.study import PatientFacts
 
 if TYPE_CHECKING:
-    from app.cases.stored_result import StoredInspection
     from app.cases.tables import Case
     from app.screens.layout.localization import Localization
     from fedpet.clinical.reading import ReadRecord
+    from inference.record_concordance import RecordConcordance
 
 
-def draw(case: Case, loc: Localization) -> None:
-    """Draw the checks as soon as they are there, the record meanwhile, and the start of the computation."""
+def draw(case: Case, loc: Localization) -> RecordConcordance | None:
+    """Draw the record while the images are checked, and the start of the computation.
+
+    Returns:
+        The record against the images; None where one of them is not known yet.
+    """
     _ = loc.text
     inspection = case.stored_inspection
-    st.header(_("1. PET/CT study"), anchor=False)
     if case.status in {Status.FETCHING, Status.CHECKING}:
         follow_progress(case.id, case.status, loc)
-    elif inspection is not None:
-        _draw_checks(case, inspection, loc)
-    st.header(_("2. Clinical record"), anchor=False)
+    elif inspection is not None and inspection.refused is not None:
+        sentences = " ".join(map(loc.translate, inspection.refused.sentences))
+        words = _("No SUV: the images can be looked at, but nothing is measured or predicted.")
+        st.error(f"**{words}** {sentences}", icon=":material/block:")
+    st.header(_("Clinical record"), anchor=False)
     try:
         bundle = bundle_for(case, services().settings)
     except FedpetError as error:
         show_error(error, loc)
         if case.status is Status.CHECKED:
             model.draw_other_in_force(case, loc)
-        return
+        return None
     read = record_form.draw(case, bundle.contract.variables, loc)
+    found = None
     if read is not None and (inspection is None or inspection.refused is None):
-        _draw_start(case, read, PatientFacts() if inspection is None else inspection.patient.facts, loc)
+        images = PatientFacts() if inspection is None else inspection.patient.facts
+        found = concordance.compare(read, images, services().settings.pseudonym_key())
+        _draw_start(case, read, found, loc)
+        found = None if images == PatientFacts() else found
+    if inspection is not None:
+        st.header(_("PET/CT study"), anchor=False)
+        checks.draw(case, inspection, loc)
+    return found
 
 
-def _draw_start(case: Case, read: ReadRecord, images: PatientFacts, loc: Localization) -> None:
-    """Draw what of record and images was compared, and the start of the computation."""
+def _draw_start(case: Case, read: ReadRecord, found: RecordConcordance, loc: Localization) -> None:
+    """Draw what contradicts, what is missing, and the start of the computation."""
     _ = loc.text
-    found, reason = concordance.compare(read, images, services().settings.pseudonym_key()), ""
-    if images != PatientFacts():
-        st.subheader(_("Record and images compared"), anchor=False)
-        concordance.draw_items(found, loc)
+    reason = ""
     if found.contradictions:
         reason = concordance.ask_for_reason(case, found, loc)
     delay_known = read.record.pet_to_treatment_days is not None or read.first_dose is not None
@@ -71,20 +81,6 @@ def _draw_start(case: Case, read: ReadRecord, images: PatientFacts, loc: Localiz
         case = workflow.store.save_draft(case.id, {}, loc.language)
     workflow.confirm_record(case.id, actor=user(), contradicting=found, reason=reason, shown=case.digest)
     st.rerun()
-
-
-def _draw_checks(case: Case, inspection: StoredInspection, loc: Localization) -> None:
-    _ = loc.text
-    if refused := inspection.refused:
-        sentences = map(loc.translate, refused.sentences)
-        st.error(
-            f"**{_('No SUV: the images can be looked at, but nothing is measured or predicted.')}** "
-            f"{' '.join(sentences)}",
-            icon=":material/block:",
-        )
-    checks.draw(case, inspection, loc)
-    with st.expander(_("Look at the images"), expanded=bool(refused)):
-        images.draw(case, None, loc)
 
 
 def _start_bar(shown: str, loc: Localization, *, disabled: bool) -> bool:

@@ -123,7 +123,8 @@ def keep_typed(case: Case, loc: Localization) -> Case:
         name: value
         for name in (*VARIABLES, *_DAY_NAMES)
         if form.key(name) in st.session_state
-        and (value := _stored(st.session_state[form.key(name)])) != form.record.get(name)
+        and (value := _stored(name, st.session_state[form.key(name)])) != form.record.get(name)
+        and not _is_no_number(name, value)
     }
     if not typed:
         return case
@@ -185,9 +186,17 @@ def _form_key(case: Case) -> str:
     return f"{case.id}/form"
 
 
-def _stored(value: object) -> object:
+def _stored(name: str, value: object) -> object:
     """A value of a field as the record holds it."""
+    variable = VARIABLES.get(name)
+    if variable is not None and not variable.choices and isinstance(value, str):
+        return _number(variable, value)
     return value.isoformat() if isinstance(value, date) else value
+
+
+def _is_no_number(name: str, value: object) -> bool:
+    """Whether text stands where a number is asked for: it is not saved."""
+    return name in VARIABLES and not VARIABLES[name].choices and isinstance(value, str)
 
 
 def _label(name: str) -> Message:
@@ -263,8 +272,8 @@ def _muted(marker: PrognosticMarker) -> str:
 
 def _field(form: _Form, variable: Variable, loc: Localization, *, used: bool) -> float | int | str | bool | None:
     """The widget of one variable; its value, None where missing."""
-    key = form.key(variable.name)
-    st.session_state.setdefault(key, form.record.get(variable.name))
+    key, kept = form.key(variable.name), form.record.get(variable.name)
+    st.session_state.setdefault(key, kept if variable.choices else _written(kept, loc))
     unit = f" ({loc.translate(variable.unit)})" if variable.unit else ""
     label = f"{loc.translate(variable.label)}{unit}{' ●' if used else ''}"
     missing = loc.text("missing")
@@ -274,20 +283,32 @@ def _field(form: _Form, variable: Variable, loc: Localization, *, used: bool) ->
     return _number_field(label, key, variable, loc)
 
 
-def _number_field(label: str, key: str, variable: Variable, loc: Localization) -> float | int | None:
-    """A number without bounds: beyond them it is the record that says what is wrong, perhaps the unit."""
-    whole = variable.kind == "integer"
-    kind = int if whole else float
+def _number_field(label: str, key: str, variable: Variable, loc: Localization) -> float | int | str | None:
+    """A number with a comma or a point, whatever the language of the browser; what is none is said below its row.
+
+    Beyond its bounds it is the record that says what is wrong, perhaps the unit.
+    """
     usual = variable.warn and Message("Usual: {low:g} to {high:g}", low=variable.warn[0], high=variable.warn[1])
-    return st.number_input(
-        label,
-        value=None,
-        step=kind(1),
-        format="%d" if whole else "%g",
-        key=key,
-        placeholder=loc.text("missing"),
-        help=loc.translate(usual) if usual else None,
-    )
+    help_text = loc.translate(usual) if usual else None
+    return _number(variable, st.text_input(label, key=key, placeholder=loc.text("missing"), help=help_text))
+
+
+def _number(variable: Variable, text: str) -> float | int | str | None:
+    """The number of a text; the text itself where it is none, None where it is empty."""
+    plain = "".join(text.split()).replace(",", ".")
+    if not plain:
+        return None
+    try:
+        number = float(plain)
+    except ValueError:
+        return text
+    return int(number) if variable.kind == "integer" and number.is_integer() else number
+
+
+def _written(value: object, loc: Localization) -> str:
+    """A number as its field shows it."""
+    text = f"{value:.10g}" if isinstance(value, int | float) else ""
+    return text.replace(".", ",") if loc.language == "fr" else text
 
 
 def _load_file(case: Case, loc: Localization) -> None:
@@ -316,7 +337,8 @@ def _load_file(case: Case, loc: Localization) -> None:
     finally:
         path.unlink()
     loaded: dict[str, Any] = {name: getattr(read.record, name) for name in VARIABLES}
-    loaded |= {"pet_date": _stored(read.pet_date), "start_date": _stored(read.first_dose)}
+    days = {"pet_date": read.pet_date, "start_date": read.first_dose}
+    loaded |= {name: _stored(name, day) for name, day in days.items()}
     loaded[IDENTIFIER] = read.reference(services().settings.pseudonym_key()).identifier or None
     services().store.save_draft(case.id, loaded, loc.language)  # at once: the form is drawn from it
     st.session_state["record_turn"] = turn + 1

@@ -46,18 +46,14 @@ def draw(case: Case, result: StoredResult, loc: Localization) -> None:
     _ = loc.text
     versions = services().store.versions(case.id)
     current = next((version for version in versions if version.number == case.version), None)
-    with st.container(key="stack_verdict"):
-        left, right = st.columns((1.0, 1.25), gap="large")
-    with left:
-        if case.status is Status.SIGNING:
-            follow_progress(case.id, Status.SIGNING, loc)
-        elif current is not None:
-            _draw_signed(case, current, loc)
-        else:
-            _draw_form(case, result, loc)
-        draw_earlier(case, [version for version in versions if version is not current], loc)
-    with right:
-        _draw_preview(case, current, loc)
+    if case.status is Status.SIGNING:
+        follow_progress(case.id, Status.SIGNING, loc)
+    elif current is not None:
+        _draw_signed(case, current, loc)
+    else:
+        _draw_form(case, result, loc)
+    draw_earlier(case, [version for version in versions if version is not current], loc)
+    _draw_preview(case, current, loc)
 
 
 def _draw_form(case: Case, result: StoredResult, loc: Localization) -> None:
@@ -229,6 +225,13 @@ def _draw_preview(case: Case, signed: SignedVersion | None, loc: Localization) -
     folder = store.version_folder(case.id, signed.number) if signed else store.folder(case.id)
     base = f"{FILES}/{case.id}/{signed.number}" if signed else f"{FILES}/{case.id}"
     st.subheader(_("Signed report") if signed else _("Report, not signed yet"), anchor=False)
+    if not signed:
+        reports = (("fr", _("Report in French")), ("en", _("Report in English")))
+        links = "".join(
+            f"<a class='fp-button' href='{base}/report.{language}.pdf' download>{label} (PDF)</a>"
+            for language, label in reports
+        )
+        st.html(f"<p class='fp-links'>{links}</p>")
     pages = sorted(folder.glob(f"report.{loc.language}.*.png"), key=lambda page: int(page.suffixes[-2][1:]))
     # the time of the file changes the address, so that a browser shows the report of today
     pictures = "".join(

@@ -1,4 +1,4 @@
-// The controls above the images, and the legend and help below them.
+// The tools above the images, the settings that fold out below them, the legend and the keys.
 
 import { WINDOWS } from './colours.js'
 import { element, write } from './dom.js'
@@ -10,15 +10,24 @@ export class Controls {
     const { labels } = viewer.data
     const reset = element('button', { type: 'button' }, labels.reset)
     reset.addEventListener('click', () => viewer.resetView())
-    this.root = element('div', { className: 'controls' }, this.modes(),
-      ...(viewer.has('ct') ? [this.choice('window', labels.window, Object.keys(WINDOWS).map((name) => [name, labels[`window_${name}`]]))] : []),
-      this.choice('palette', labels.palette, [['grey', labels.palette_grey], ['hot', labels.palette_hot]]),
-      ...this.uptake(),
-      ...(viewer.has('ct') ? [this.range('opacity', labels.opacity, 0, 1, 0.05, 2)] : []),
-      ...this.influence(),
-      ...(viewer.has('lesions') ? [this.tick('contours', labels.contours)] : []),
-      ...(viewer.data.lesions.rows.some((row) => !row.included) ? [this.tick('excluded', labels.excluded)] : []),
-      viewer.measures.button, reset)
+    this.keys = help(viewer)
+    this.root = element('div', { className: 'controls' },
+      element('div', { className: 'strip' }, this.modes(), this.tools(), reset, this.fold(), this.keys.button),
+      this.settings, this.keys.root)
+  }
+
+  tools () {
+    const { viewer } = this
+    const { labels } = viewer.data
+    const may = Boolean(viewer.data.lesions.choices?.open)
+    const step = (name, sign) => {
+      const button = element('button', { type: 'button', ariaLabel: labels[name], title: labels[name] }, sign)
+      button.addEventListener('click', () => viewer.lesions.apply({ do: name }))
+      return button
+    }
+    return element('div', { className: 'tools', role: 'group', ariaLabel: labels.tools }, viewer.windowing.button,
+      ...(may ? [viewer.segment.button] : []), viewer.spheres.button, viewer.measures.button, viewer.keyImages.button,
+      ...(may ? [step('undo', '↶'), step('redo', '↷')] : []))
   }
 
   modes () {
@@ -31,6 +40,29 @@ export class Controls {
     this.showMode = () => buttons.forEach((button, i) => { button.ariaPressed = String(viewer.modes[i] === viewer.settings.mode) })
     this.showMode()
     return element('div', { className: 'modes', role: 'group', ariaLabel: viewer.data.labels.mode }, ...buttons)
+  }
+
+  // The button that shows and hides the settings, which stay as they were left.
+  fold () {
+    const { viewer } = this
+    const { labels } = viewer.data
+    this.settings = element('div', { className: 'settings' },
+      ...(viewer.has('ct') ? [this.choice('window', labels.window, [...Object.keys(WINDOWS), 'custom'].map((name) => [name, labels[`window_${name}`]]))] : []),
+      this.choice('palette', labels.palette, [['grey', labels.palette_grey], ['hot', labels.palette_hot]]),
+      ...this.uptake(),
+      ...(viewer.has('ct') ? [this.range('opacity', labels.opacity, 0, 1, 0.05, 2)] : []),
+      ...this.influence(),
+      ...(viewer.has('lesions') ? [this.tick('contours', labels.contours)] : []),
+      ...(viewer.data.lesions.rows.some((row) => !row.included) ? [this.tick('excluded', labels.excluded)] : []),
+      legend(viewer))
+    const button = element('button', { type: 'button', className: 'unfold' }, labels.display)
+    const show = () => {
+      button.ariaExpanded = String(Boolean(viewer.settings.unfolded))
+      this.settings.hidden = !viewer.settings.unfolded
+    }
+    button.addEventListener('click', () => { viewer.settings.unfolded = !viewer.settings.unfolded; show(); viewer.redraw() })
+    show()
+    return button
   }
 
   // The range of the PET, in its own units where there is no SUV.
@@ -84,7 +116,7 @@ export class Controls {
   }
 }
 
-export function legend (viewer) {
+function legend (viewer) {
   const { labels } = viewer.data
   const entry = (name, text) => element('span', {}, element('i', { className: `bar ${name}` }), text)
   const pet = viewer.has('ct') ? entry('hot', labels.legend_pet) : entry(viewer.settings.palette, labels.pet)
@@ -95,6 +127,12 @@ export function legend (viewer) {
   return element('p', { className: 'legend' }, ...items)
 }
 
-export function help ({ data: { labels } }) {
-  return element('details', {}, element('summary', {}, labels.help), element('p', {}, labels.mouse), element('p', {}, labels.keys))
+// The keys and what the mouse does; `?` shows and hides them.
+function help ({ data: { labels } }) {
+  const root = element('div', { className: 'keys', role: 'note', ariaLabel: labels.help, hidden: true },
+    element('p', {}, labels.mouse), element('p', {}, labels.keys))
+  const button = element('button', { type: 'button', ariaLabel: labels.help, title: labels.help, ariaExpanded: 'false' }, '?')
+  const toggle = () => { root.hidden = !root.hidden; button.ariaExpanded = String(!root.hidden) }
+  button.addEventListener('click', toggle)
+  return { root, button, toggle }
 }

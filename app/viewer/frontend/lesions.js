@@ -1,35 +1,87 @@
-// The list of lesions, and of the uptake that is not counted as one. It moves the crosshair; a reader who may change the case
-// chooses here what counts and how it is delineated.
+// The lesions, and the uptake that is not counted as one, beside the images. The list moves the crosshair; a reader who may
+// change the case corrects them here: the server measures them anew, and the list follows.
 
 import { element, write } from './dom.js'
+import { Reading, ask } from './reading.js'
+
+const MANY = 6 // foci that are not counted: more are folded
 
 export class Lesions {
-  // `send` gives the reader's choice to the page
-  constructor (viewer, send) {
-    Object.assign(this, { viewer, send, rows: new Map(), flipped: new Set() })
-    const { labels, lesions } = viewer.data
-    this.choices = lesions.choices
-    this.method = this.choices?.method
-    const parts = lesions.rows.length ? [this.table()] : lesions.known ? [element('p', { className: 'none' }, labels.no_lesion)] : []
+  // `done` tells the page that the reading is confirmed
+  constructor (viewer, done) {
+    Object.assign(this, { viewer, busy: false, marked: null })
+    this.reading = new Reading(viewer, done)
+    this.root = element('aside', { className: 'findings', ariaLabel: viewer.data.labels.lesions })
+    this.said = element('p', { className: 'note', role: 'status' })
+    this.renew()
+    if (this.choices?.open) this.warm()
+  }
+
+  // Draw what the server said last.
+  renew () {
+    const { lesions } = this.viewer.data
+    Object.assign(this, { rows: new Map(), details: new Map(), choices: lesions.choices })
+    this.detail = element('div', { className: 'detail', hidden: true })
+    const top = this.root.scrollTop
+    const parts = lesions.known ? [this.figures(), ...this.tables(), this.detail] : []
+    if (lesions.note) parts.push(element('p', { className: 'note' }, lesions.note))
     if (this.choices) parts.push(this.form())
-    this.root = element('div', { className: 'findings' }, ...parts)
+    this.root.replaceChildren(...parts, this.said, this.reading.root)
+    this.root.scrollTop = top
+    this.marked = null
   }
 
-  table () {
-    const { labels, lesions: { columns, rows } } = this.viewer.data
-    const heads = this.choices ? [labels.counts, ...columns] : columns
-    const group = (label, some, first) => {
-      const head = element('th', { scope: 'rowgroup', colSpan: heads.length }, label)
-      return some.length ? [element('tbody', {}, ...(first ? [] : [element('tr', { className: 'group' }, head)]), ...some.map((row) => this.row(row)))] : []
+  // Let the server read the images, so that the first correction need not wait for them.
+  warm () {
+    const { data } = this.viewer
+    ask(`${data.base}/lesions`, { do: 'open', language: data.locale }, '')
+  }
+
+  // A correction: the list is pale until the server has measured it.
+  async apply (step) {
+    const { data } = this.viewer
+    if (this.busy || !this.choices?.open) return
+    this.busy = true
+    this.root.classList.add('computing')
+    write(this.said, data.labels.computing)
+    const answer = await ask(`${data.base}/lesions`, { ...step, shown: data.lesions.shown, language: data.locale }, data.labels.unreachable)
+    this.busy = false
+    this.root.classList.remove('computing')
+    write(this.said, answer.message ?? '')
+    if (answer.message) this.renew()
+    else await this.viewer.takeLesions(answer)
+  }
+
+  figures () {
+    const { figures } = this.viewer.data.lesions
+    return element('dl', { className: 'figures' }, ...figures.map(([label, value]) =>
+      element('div', {}, element('dt', {}, label), element('dd', {}, value))))
+  }
+
+  tables () {
+    const { labels, lesions: { rows } } = this.viewer.data
+    const counted = rows.filter((row) => row.included)
+    const doubtful = rows.filter((row) => !row.included && row.doubtful)
+    const others = rows.filter((row) => !row.included && !row.doubtful)
+    const parts = [counted.length ? this.table(labels.lesions, counted) : element('p', { className: 'none' }, labels.no_lesion)]
+    if (doubtful.length) parts.push(this.table(labels.to_confirm, doubtful))
+    if (others.length) {
+      parts.push(element('details', { open: others.length <= MANY },
+        element('summary', {}, `${labels.excluded} (${others.length})`), this.table(labels.excluded, others, true)))
     }
-    return element('div', { className: this.choices ? 'lesions switched' : 'lesions', tabIndex: 0, role: 'region', ariaLabel: labels.lesions },
-      element('table', {}, element('caption', {}, labels.lesions),
-        element('thead', {}, element('tr', {}, ...heads.map((head) => element('th', { scope: 'col' }, head)))),
-        ...group(labels.lesions, rows.filter((row) => row.included), true),
-        ...group(labels.excluded, rows.filter((row) => !row.included), false)))
+    return [element('div', { className: 'lesions', tabIndex: 0, role: 'region', ariaLabel: labels.lesions }, ...parts)]
   }
 
-  row ({ id, name, point, included, colour, cells }) {
+  table (title, rows, unseen = false) {
+    const { columns } = this.viewer.data.lesions
+    const heads = this.choices ? [this.viewer.data.labels.counts, ...columns] : columns
+    return element('table', {}, element('caption', { className: unseen ? 'unseen' : '' }, title),
+      element('thead', {}, element('tr', {}, ...heads.map((head, i) => element('th', { scope: 'col' },
+        i === 0 && this.choices ? element('span', { className: 'unseen' }, head) : head)))),
+      element('tbody', {}, ...rows.flatMap((row) => this.row(row, heads.length))))
+  }
+
+  row ({ id, name, point, included, colour, place, cells, reason, more }, width) {
     const { labels } = this.viewer.data
     const dot = element('i', { className: included ? 'dot' : 'dot dashed' })
     if (included) dot.style.background = colour
@@ -37,48 +89,57 @@ export class Lesions {
     const { volumes } = this.viewer
     button.addEventListener('click', () => this.viewer.moveTo(volumes.lesions?.hottest(id, volumes.pet, point) ?? point))
     const row = element('tr', {}, ...(this.choices ? [element('td', {}, this.box(id, name, included))] : []),
-      element('th', { scope: 'row' }, button), ...cells.map((cell) => element('td', {}, cell)))
+      element('th', { scope: 'row' }, button), element('td', {}, place), ...cells.map((cell) => element('td', {}, cell)))
     this.rows.set(id, row)
-    return row
+    this.details.set(id, [...more.map(([label, value]) => `${label} ${value}`), ...(reason ? [reason] : [])].join(' · '))
+    if (included || !reason) return [row]
+    const why = element('tr', { className: 'why' }, ...(this.choices ? [element('td')] : []),
+      element('td', { colSpan: width - (this.choices ? 1 : 0) }, reason))
+    return [row, why]
   }
 
   box (id, name, included) {
     const { labels } = this.viewer.data
     const box = element('input', { type: 'checkbox', checked: included, ariaLabel: `${labels.counts} : ${name}`, disabled: !this.choices.open })
-    box.addEventListener('change', () => {
-      if (box.checked === included) this.flipped.delete(id)
-      else this.flipped.add(id)
-      this.show()
-    })
+    box.addEventListener('change', () => this.apply({ do: 'switch', id }))
     return box
   }
 
-  // The method, and what is done with the choices.
+  // How lesions are outlined.
   form () {
     const { labels } = this.viewer.data
-    const { method, methods, open, note, shown } = this.choices
+    const { method, methods, open, note } = this.choices
     const select = element('select', { name: 'method', disabled: !open },
       ...methods.map(([value, text]) => element('option', { value, selected: value === method }, text)))
-    select.addEventListener('change', () => { this.method = select.value; this.show() })
-    this.note = element('p', { role: 'status' }, note)
-    this.apply = element('button', { type: 'button', className: 'primary', disabled: true }, labels.apply)
-    this.apply.addEventListener('click', () => {
-      this.apply.disabled = true
-      this.send({ method: this.method, flipped: this.method === method ? [...this.flipped] : [], shown })
+    const change = element('button', { type: 'button', disabled: true }, labels.apply)
+    const words = element('p', {}, note)
+    select.addEventListener('change', () => {
+      change.disabled = select.value === method
+      write(words, select.value === method ? note : labels.new_list)
     })
-    return element('div', { className: 'choices' }, element('label', {}, element('span', {}, labels.method), select), this.apply, this.note)
+    change.addEventListener('click', () => this.apply({ do: 'method', method: select.value }))
+    return element('div', { className: 'choices' }, element('label', {}, element('span', {}, labels.method), select), change, words)
   }
 
-  show () {
-    const { labels } = this.viewer.data
-    const other = this.method !== this.choices.method
-    for (const box of this.root.querySelectorAll('td > input')) box.disabled = other
-    this.apply.disabled = !other && !this.flipped.size
-    write(this.note, other ? labels.new_list : this.flipped.size ? `${labels.changed} ${[...this.flipped].join(', ')}` : this.choices.note)
-  }
-
-  // The row of the lesion under the crosshair.
+  // The row of the lesion under the crosshair, with all that was measured of it, its region and its removal.
   mark (id) {
+    if (id === this.marked) return
+    this.marked = id
     for (const [each, row] of this.rows) row.classList.toggle('here', each === id)
+    const text = this.details.get(id)
+    this.detail.hidden = text === undefined
+    if (text === undefined) return
+    const { labels, lesions } = this.viewer.data
+    const row = lesions.rows.find((one) => one.id === id)
+    const parts = [element('span', {}, text)]
+    if (this.choices?.open && row.included) {
+      const select = element('select', { name: 'region', ariaLabel: `${labels.region} : ${row.name}` },
+        ...lesions.regions.map(([value, word]) => element('option', { value, selected: value === row.region }, word)))
+      select.addEventListener('change', () => this.apply({ do: 'region', id, region: select.value }))
+      const remove = element('button', { type: 'button' }, labels.remove)
+      remove.addEventListener('click', () => this.apply({ do: 'delete', id }))
+      parts.push(element('span', { className: 'change' }, select, remove))
+    }
+    this.detail.replaceChildren(...parts)
   }
 }

@@ -9,7 +9,7 @@ export class Measures {
     Object.assign(this, { viewer, on: false, list: [], open: null })
     const { labels } = viewer.data
     this.button = element('button', { type: 'button', ariaPressed: 'false' }, labels.measure)
-    this.button.addEventListener('click', () => this.turn(!this.on))
+    this.button.addEventListener('click', () => viewer.use(this.on ? null : this))
     this.items = element('ul')
     this.root = element('div', { className: 'measures', hidden: true }, element('b', {}, labels.distances), this.items)
   }
@@ -26,6 +26,8 @@ export class Measures {
     this.show()
   }
 
+  press (plane, point) { this.put(plane, point) }
+
   // One end of a distance; the second end on the same slice makes it whole.
   put (plane, point) {
     const { open } = this
@@ -33,6 +35,7 @@ export class Measures {
       this.list.push({ ...open, to: point })
       this.open = null
       this.show()
+      this.viewer.keepMarks()
       write(this.viewer.status, this.text(this.list.at(-1)))
     } else {
       this.open = { plane: plane.name, w: plane.w, from: point, to: point }
@@ -54,6 +57,7 @@ export class Measures {
   remove (measure) {
     this.list = this.list.filter((one) => one !== measure)
     this.show()
+    this.viewer.keepMarks()
     this.changed()
   }
 

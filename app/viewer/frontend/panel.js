@@ -3,7 +3,7 @@
 import { GREYS, PALETTES, overlay } from './colours.js'
 import { element, write } from './dom.js'
 
-const RIM = 'rgba(0, 0, 0, 0.55)', NOT_COUNTED = '#9aa7b0'
+const RIM = 'rgba(0, 0, 0, 0.55)', NOT_COUNTED = '#9aa7b0', PREVIEW = '#5dffb0'
 const CROSSHAIR = 'rgba(80, 255, 140, 0.85)', GAP = 9
 
 export class Panel {
@@ -14,16 +14,18 @@ export class Panel {
     this.canvas.setAttribute('aria-label', `${labels[plane.name]} – ${labels[layer]}. ${labels.keys}`)
     this.context = this.canvas.getContext('2d', { alpha: false, willReadFrequently: true })
     this.position = element('span', { className: 'mark position' })
+    this.ruler = element('span', { className: 'mark ruler', ariaHidden: 'true' })
+    this.value = element('span', { className: 'mark value', ariaHidden: 'true' })
     const marks = ['left', 'right', 'top', 'bottom'].map((side) =>
       element('span', { className: `mark ${side}`, ariaHidden: 'true' }, labels[`side_${plane[side]}`]))
     this.root = element('div', { className: `panel ${plane.name} ${layer}` }, this.canvas,
-      element('span', { className: 'mark title' }, `${labels[plane.name]} · ${labels[layer]}`), this.position, ...marks)
+      element('span', { className: 'mark title' }, `${labels[plane.name]} · ${labels[layer]}`), this.position, ...marks, this.value, this.ruler)
     this.canvas.addEventListener('keydown', (event) => this.press(event))
     this.listen()
   }
 
   listen () {
-    const { canvas, viewer, plane } = this
+    const { canvas, viewer, plane, layer } = this
     let drag = null
     canvas.addEventListener('contextmenu', (event) => event.preventDefault())
     canvas.addEventListener('pointerdown', (event) => {
@@ -31,13 +33,22 @@ export class Panel {
       canvas.focus({ preventScroll: true })
       event.preventDefault()
       const pans = event.button !== 0 || event.shiftKey
-      if (!pans && viewer.measures.on) { viewer.measures.put(plane, this.pointAt(event)); return }
+      if (!pans && viewer.tool) {
+        if (viewer.tool.drag) drag = { tool: viewer.tool, x: event.clientX, y: event.clientY }
+        else viewer.tool.press(plane, this.pointAt(event))
+        return
+      }
       drag = { pans, x: event.clientX, y: event.clientY }
       if (!pans) viewer.moveTo(this.pointAt(event))
     })
     canvas.addEventListener('pointermove', (event) => {
       if (viewer.measures.on) viewer.measures.follow(plane, this.pointAt(event))
-      if (!drag) return
+      if (!drag) { this.hover(this.pointAt(event)); return }
+      if (drag.tool) {
+        drag.tool.drag(layer, event.clientX - drag.x, event.clientY - drag.y)
+        Object.assign(drag, { x: event.clientX, y: event.clientY })
+        return
+      }
       if (!drag.pans) { viewer.moveTo(this.pointAt(event)); return }
       const ratio = canvas.width / canvas.clientWidth / plane.scale
       plane.pan = [plane.pan[0] + (drag.x - event.clientX) * ratio, plane.pan[1] + (drag.y - event.clientY) * ratio * plane.down]
@@ -45,9 +56,11 @@ export class Panel {
       viewer.redraw()
     })
     for (const end of ['pointerup', 'pointercancel']) canvas.addEventListener(end, () => { drag = null })
-    canvas.addEventListener('dblclick', () => { if (!viewer.measures.on) viewer.resetView() })
+    canvas.addEventListener('pointerleave', () => write(this.value, ''))
+    canvas.addEventListener('dblclick', () => { if (!viewer.tool) viewer.resetView() })
     canvas.addEventListener('wheel', (event) => {
       event.preventDefault()
+      if (!event.ctrlKey && viewer.tool?.wheel?.(event.deltaY < 0 ? 1 : -1)) return
       if (event.ctrlKey || event.metaKey) viewer.zoomBy(event.deltaY < 0 ? 1.2 : 1 / 1.2)
       else viewer.step(plane.w, event.deltaY < 0 ? 1 : -1)
     }, { passive: false })
@@ -68,7 +81,16 @@ export class Panel {
       0: () => viewer.resetView(),
       m: () => viewer.measures.put(plane, viewer.point.slice()),
       Delete: () => viewer.measures.removeLast(),
-      Escape: () => viewer.measures.cancel(),
+      Escape: () => (viewer.tool ?? viewer.measures).cancel(),
+      Enter: () => viewer.segment.keep(),
+      s: () => { if (!viewer.segment.on) viewer.use(viewer.segment); if (viewer.segment.on) viewer.segment.press(plane, viewer.point.slice()) },
+      r: () => { if (!viewer.spheres.on) viewer.use(viewer.spheres); viewer.spheres.press(plane, viewer.point.slice()) },
+      w: () => viewer.use(viewer.windowing.on ? null : viewer.windowing),
+      k: () => viewer.keyImages.add(),
+      u: () => viewer.lesions.apply({ do: 'undo' }),
+      '[': () => viewer.tool?.wheel?.(-1),
+      ']': () => viewer.tool?.wheel?.(1),
+      '?': () => viewer.controls.keys.toggle(),
     }
     const action = actions[event.key] ?? actions[event.key.toLowerCase()]
     if (!action || event.ctrlKey || event.metaKey || event.altKey) return
@@ -80,6 +102,24 @@ export class Panel {
     const box = this.canvas.getBoundingClientRect()
     const { width, height } = this.plane
     return this.plane.pointAt((event.clientX - box.left) / box.width * width, (event.clientY - box.top) / box.height * height)
+  }
+
+  // A length, in the lower right corner.
+  showRuler () {
+    const { plane, canvas, viewer } = this
+    const mm = [100, 50, 20, 10, 5].find((one) => one * plane.scale < plane.width / 3) ?? 2
+    write(this.ruler, `${viewer.number(mm / 10, mm < 10 ? 1 : 0)} cm`)
+    this.ruler.style.width = `${mm * plane.scale * canvas.clientWidth / canvas.width}px`
+  }
+
+  // The values under the mouse.
+  hover (point) {
+    const { viewer, viewer: { volumes, data } } = this
+    const parts = []
+    if (volumes.pet) parts.push(`${data.quantity} ${viewer.number(volumes.pet.at(point), data.quantity === 'SUV' ? 2 : 0)}`)
+    if (data.sul && volumes.pet) parts.push(`SUL ${viewer.number(volumes.pet.at(point) * data.sul, 2)}`)
+    if (volumes.ct) parts.push(`${viewer.number(volumes.ct.at(point), 0)} ${data.labels.hu}`)
+    write(this.value, parts.join(' · '))
   }
 
   draw () {
@@ -100,6 +140,8 @@ export class Panel {
     this.outline()
     crosshair(context, x, y, width, height)
     viewer.measures.draw(context, plane)
+    viewer.spheres.draw(context, plane)
+    this.showRuler()
     this.root.classList.toggle('light', layer === 'pet' && viewer.settings.palette === 'grey')
     write(this.position, `${'xyz'[plane.w]} ${viewer.number(viewer.point[plane.w], 0)} mm`)
   }
@@ -124,7 +166,7 @@ export class Panel {
   outline () {
     const { context, plane, viewer } = this
     if (!viewer.settings.contours || !viewer.volumes.lesions) return
-    for (const [id, path] of plane.contours()) {
+    for (const [id, path] of plane.contours(viewer.volumes.lesions)) {
       const colour = viewer.colours.get(id)
       if (!colour && !viewer.settings.excluded) continue
       context.setLineDash(colour ? [] : [5, 4])
@@ -135,6 +177,13 @@ export class Panel {
       }
     }
     context.setLineDash([])
+    if (!viewer.segment.volume) return
+    for (const [, path] of plane.contours(viewer.segment.volume)) {
+      for (const [width, ink] of [[4, RIM], [2, PREVIEW]]) {
+        Object.assign(context, { lineWidth: width, strokeStyle: ink })
+        context.stroke(path)
+      }
+    }
   }
 }
 

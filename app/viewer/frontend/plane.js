@@ -79,9 +79,8 @@ export class Plane {
   }
 
   // Borders of the label voxels as they are, as one path for each label.
-  contours () {
-    const volume = this.viewer.volumes.lesions
-    const kept = this.kept.contours ??= {}
+  contours (volume) {
+    const kept = volume === this.viewer.volumes.lesions ? this.kept.contours ??= {} : this.kept.preview ??= {}
     const key = `${this.place},${volume.version}`
     if (kept.key !== key) Object.assign(kept, { key, paths: this.trace(volume) })
     return kept.paths

@@ -21,7 +21,15 @@ export class Projection {
     this.canvas.addEventListener('pointerdown', (event) => viewer.moveTo(this.pointAt(event)))
     this.observer = new IntersectionObserver(([entry]) => { this.seen = entry.isIntersecting })
     this.observer.observe(this.canvas)
-    this.play(false)
+    this.turns = !matchMedia('(prefers-reduced-motion: reduce)').matches
+    this.play(false, this.turns)
+  }
+
+  // As it was left.
+  begin (frame = 0, turns = this.turns) {
+    this.turns = turns
+    this.frame = frame
+    this.slider.value = frame
   }
 
   start (buffer) {
@@ -29,11 +37,12 @@ export class Projection {
     this.small = element('canvas', { width: this.width, height: this.height })
     this.image = new ImageData(this.width, this.height)
     this.painted = ''
-    this.play(!matchMedia('(prefers-reduced-motion: reduce)').matches)
+    this.play(this.turns)
     this.draw()
   }
 
-  play (on) {
+  play (on, turns = on) {
+    this.turns = turns
     clearInterval(this.timer)
     this.timer = on ? setInterval(() => this.turn(), TURN_MS) : 0
     this.button.textContent = on ? '❚❚' : '►'
@@ -109,7 +118,7 @@ export class Projection {
   }
 
   destroy () {
-    this.play(false)
+    clearInterval(this.timer)
     this.observer.disconnect()
   }
 }

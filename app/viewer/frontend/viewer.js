@@ -2,16 +2,21 @@
 // a projection that turns, contours, the influence map and distances. No WebGL and no dependency, so that it runs on any
 // desk. Streamlit mounts it (components, version 2).
 
-import { WINDOWS, fusion } from './colours.js'
-import { Controls, help, legend } from './controls.js'
+import { fusion } from './colours.js'
+import { Controls } from './controls.js'
+import { KeyImages } from './keys.js'
 import { clamp, element, write } from './dom.js'
 import { Lesions } from './lesions.js'
 import { loadFile, loadSlices, size } from './loading.js'
+import { Spheres } from './marks.js'
 import { Measures } from './measures.js'
 import { Panel } from './panel.js'
 import { PLANES, Plane } from './plane.js'
 import { Projection } from './projection.js'
+import { ask } from './reading.js'
+import { Segment } from './segment.js'
 import { Volume } from './volume.js'
+import { Windowing, windowOf } from './windowing.js'
 
 const MAX_ZOOM = 12
 const WHILE_LOADING_MS = 300 // between two drawings of what has come
@@ -24,7 +29,8 @@ class Viewer {
     Object.assign(this, { data, volumes: kept ?? {}, pending: 0, aloud: 0, remembering: 0, zoom: 1, marks: 0, leaving: new AbortController() })
     ;[this.low, this.high] = data.body
     this.point = data.focus.slice()
-    this.modes = this.has('ct') ? ['fused', 'pet', 'ct', 'grid'] : ['pet']
+    this.modes = this.has('ct') ? ['mip', 'fused', 'pet', 'ct', 'grid'] : ['mip', 'pet']
+    this.layers = { mip: this.has('ct') ? 'fused' : 'pet' }
     this.settings = { mode: this.modes[0], ...data.settings }
     this.colours = new Map(data.lesions.rows.filter((row) => row.included).map((row) => [row.id, row.colour]))
     this.numbers = [0, 1, 2].map((digits) => new Intl.NumberFormat(data.locale, { minimumFractionDigits: digits, maximumFractionDigits: digits }))
@@ -32,6 +38,11 @@ class Viewer {
     Object.assign(this.settings, earlier?.settings)
     this.build(parent, send)
     if (earlier?.stamp === data.stamp) this.restore(earlier)
+    if (data.marks) {
+      this.measures.restore(data.marks.distances ?? [])
+      this.spheres.restore(data.marks.spheres ?? [])
+      this.keyImages.restore(data.marks.keys ?? [])
+    }
     this.link()
     this.load(Boolean(kept))
   }
@@ -46,20 +57,27 @@ class Viewer {
     const layers = this.has('ct') ? ['ct', 'pet', 'fused'] : ['pet']
     this.panels = layers.flatMap((layer) => this.planes.map((plane) => new Panel(this, plane, layer)))
     this.projection = new Projection(this)
+    this.tool = null
     this.measures = new Measures(this)
+    this.spheres = new Spheres(this)
+    this.segment = new Segment(this)
+    this.windowing = new Windowing(this)
+    this.keyImages = new KeyImages(this)
     this.controls = new Controls(this)
-    this.lesions = new Lesions(this, send)
+    this.lesions = new Lesions(this, () => send({ reading: 'confirmed' }))
     this.status = element('p', { className: 'unseen', role: 'status' })
     this.loaded = element('progress', { max: 1, value: 0, ariaLabel: labels.loading })
     this.loadingText = element('span', {}, labels.loading)
     this.loading = element('p', { className: 'loading' }, this.loadingText, this.loaded)
     this.screen = element('div', { className: 'screen' }, ...this.panels.map((panel) => panel.root), this.projection.root)
-    this.root = element('section', { className: 'viewer', ariaLabel: labels.viewer }, this.controls.root, this.screen, this.loading,
-      this.buildReadout(), this.measures.root, this.status, legend(this), this.lesions.root, help(this))
+    const { panel, link } = this.data
+    const main = element('div', { className: 'main' }, this.controls.root, this.screen, this.loading, this.segment.root, this.buildReadout(), this.spheres.root, this.measures.root, this.keyImages.root, this.status)
+    this.root = element('section', { className: `viewer${panel ? ' beside' : ''}${link ? ' linked' : ''}`, ariaLabel: labels.viewer },
+      main, ...(panel ? [this.lesions.root] : []))
     parent.append(this.root)
     this.observer = new ResizeObserver(() => this.resize())
     this.observer.observe(this.screen)
-    window.addEventListener('pagehide', () => remember(this), { signal: this.leaving.signal })
+    window.addEventListener('pagehide', () => { remember(this); if (this.keeping) this.sendMarks() }, { signal: this.leaving.signal })
     this.applyMode()
   }
 
@@ -67,24 +85,27 @@ class Viewer {
     const { labels, quantity } = this.data
     const names = [labels.position, ...(this.has('ct') ? [labels.ct] : []), quantity,
       ...(this.has('saliency') ? [labels.saliency] : []), ...(this.has('lesions') ? [labels.lesion] : [])]
+    this.tellsInfluence = this.has('saliency')
     this.values = names.map(() => element('span', { className: 'value' }))
-    return element('p', { className: 'readout' }, ...names.map((name, i) => element('span', {}, element('b', {}, name), ' ', this.values[i])))
+    return element('p', { className: 'readout' }, ...names.map((name, i) => element('span', {}, element('b', {}, name), ' ', this.values[i])), this.windowing.scale)
   }
 
   // What was seen before the page was reloaded or changed its language.
-  restore ({ point, zoom, pans, distances }) {
+  restore ({ point, zoom, pans, distances, frame, turns }) {
     if (!this.data.link) this.point = point
     this.zoom = zoom
     this.planes.forEach((plane, i) => { plane.pan = pans[i] })
-    this.measures.restore(distances)
+    if (!this.data.marks) this.measures.restore(distances)
+    this.projection.begin(frame, turns)
   }
 
   async load (loaded) {
     try {
-      if (!loaded) await this.fetchAll()
-      if (this.leaving.signal.aborted) return
       if (loaded) this.projection.start(this.volumes.mip)
+      await this.fetchAll()
+      if (this.leaving.signal.aborted) return
       this.loading.hidden = true
+      this.spheres.show()
       this.redraw()
       this.root.dataset.ready = 'yes'
     } catch (error) {
@@ -96,8 +117,10 @@ class Viewer {
 
   // PET, lesions and projection first: with them the images can be read; then the CT, from the crosshair outwards.
   async fetchAll () {
-    const { volumes, mip, base } = this.data
-    const total = volumes.reduce((sum, volume) => sum + size(volume), mip.frames * mip.width * mip.height)
+    const { mip, base } = this.data
+    const volumes = this.data.volumes.filter(({ name }) => !this.volumes[name])
+    const projected = Boolean(this.volumes.mip)
+    const total = volumes.reduce((sum, volume) => sum + size(volume), projected ? 1 : mip.frames * mip.width * mip.height)
     const { signal } = this.leaving
     let done = 0, drawn = 0
     const arrived = (bytes) => {
@@ -117,7 +140,7 @@ class Viewer {
     const named = (...names) => volumes.filter((volume) => names.includes(volume.name))
     await Promise.all([
       ...named('pet', 'lesions').map(fetchOne),
-      loadFile(`${base}/mip.bin`, { signal, arrived }).then((buffer) => { this.volumes.mip = buffer; this.projection.start(buffer) })])
+      ...(projected ? [] : [loadFile(`${base}/mip.bin`, { signal, arrived }).then((buffer) => { this.volumes.mip = buffer; this.projection.start(buffer) })])])
     this.root.dataset.ready = 'pet'
     this.redraw()
     for (const volume of named('ct', 'saliency')) await fetchOne(volume)
@@ -127,9 +150,11 @@ class Viewer {
   shown (name) {
     const { scale } = this.volumes[name]
     if (name === 'saliency') return { gain: 127 * scale, bias: 128, outside: 128 }
-    const [low, high] = name === 'ct' ? WINDOWS[this.settings.window] : [this.settings.low, this.settings.high]
+    const [low, high] = name === 'ct' ? this.ctWindow : [this.settings.low, this.settings.high]
     return { gain: 255 * scale / (high - low), bias: -255 * low / (high - low), outside: 0 }
   }
+
+  get ctWindow () { return windowOf(this.settings) }
 
   get fused () {
     const { opacity } = this.settings
@@ -140,7 +165,8 @@ class Viewer {
   applyMode () {
     const { mode } = this.settings
     this.screen.dataset.mode = mode
-    for (const panel of this.panels) panel.root.hidden = mode !== 'grid' && panel.layer !== mode
+    const layer = this.layers[mode] ?? mode
+    for (const panel of this.panels) panel.root.hidden = mode !== 'grid' && panel.layer !== layer
     this.resize()
   }
 
@@ -197,6 +223,43 @@ class Viewer {
     }, { signal: this.leaving.signal })
   }
 
+  // One tool at a time; without one the mouse moves the crosshair.
+  use (tool) {
+    this.tool?.turn(false)
+    this.tool = tool
+    tool?.turn(true)
+    if (tool && !tool.on) this.tool = null
+  }
+
+  // Measurements and key images are kept with the case, by the server, a moment after the last change.
+  keepMarks () {
+    if (!this.data.marks) return
+    clearTimeout(this.keeping)
+    this.keeping = setTimeout(() => this.sendMarks(), REMEMBER_MS)
+  }
+
+  async sendMarks () {
+    clearTimeout(this.keeping)
+    this.keeping = 0
+    const marks = { distances: this.measures.list, spheres: this.spheres.list, keys: this.keyImages.list }
+    const { message } = await ask(`${this.data.base}/marks`, { marks, language: this.data.locale }, this.data.labels.unreachable)
+    if (message) write(this.status, message)
+    else this.data.marks = marks
+  }
+
+  // What the server says of the lesions after a correction: the list beside the images, and their outlines on them.
+  async takeLesions ({ lesions, entry }) {
+    const volume = new Volume(entry)
+    volume.takeRuns(await loadFile(`${this.data.base}/lesions.bin`, { signal: this.leaving.signal, arrived: () => {} }))
+    this.data.lesions = lesions
+    this.data.volumes = this.data.volumes.filter(({ name }) => !['lesions', 'saliency'].includes(name)).concat(entry)
+    delete this.volumes.saliency
+    this.volumes.lesions = volume
+    this.colours = new Map(lesions.rows.filter((row) => row.included).map((row) => [row.id, row.colour]))
+    this.lesions.renew()
+    this.marked()
+  }
+
   // Something drawn over the images changed.
   marked () {
     this.marks++
@@ -227,9 +290,10 @@ class Viewer {
     const values = [`${place.join('  ')} mm`]
     if (this.has('ct')) values.push(`${this.number(at('ct'), 0)} ${labels.hu}`)
     values.push(this.number(at('pet'), quantity === 'SUV' ? 2 : 0))
-    if (this.has('saliency')) values.push(this.number(at('saliency'), 2))
+    if (this.tellsInfluence) values.push(this.number(at('saliency'), 2))
     if (this.has('lesions')) values.push(lesion > 0 ? this.counts(lesion) ? String(lesion) : `(${lesion})` : '–')
     values.forEach((value, i) => write(this.values[i], value))
+    this.windowing.show()
     this.lesions.mark(lesion)
     clearTimeout(this.aloud)
     this.aloud = setTimeout(() => write(this.status, [...this.root.querySelectorAll('.readout > span')].map((part) => part.textContent).join(', ')), ALOUD_MS)
@@ -237,9 +301,11 @@ class Viewer {
 
   destroy () {
     remember(this)
+    if (this.keeping) this.sendMarks()
     this.leaving.abort()
     cancelAnimationFrame(this.pending)
     for (const timer of [this.aloud, this.remembering]) clearTimeout(timer)
+    this.use(null)
     this.projection.destroy()
     this.observer.disconnect()
     this.root.remove()
@@ -250,10 +316,10 @@ class Viewer {
 const place = ({ data }) => `fedpet-view ${data.base} ${data.link?.name ?? ''}`
 
 function remember (viewer) {
-  const { data: { stamp, quantity }, settings, point, zoom, planes, measures } = viewer
+  const { data: { stamp, quantity }, settings, point, zoom, planes, measures, projection } = viewer
   if (!viewer.volumes.pet) return
   try {
-    sessionStorage.setItem(place(viewer), JSON.stringify({ stamp, quantity, settings, point, zoom, pans: planes.map((plane) => plane.pan), distances: measures.list }))
+    sessionStorage.setItem(place(viewer), JSON.stringify({ stamp, quantity, settings, point, zoom, pans: planes.map((plane) => plane.pan), distances: measures.list, frame: projection.frame, turns: projection.turns }))
   } catch {} // full or forbidden: the view is then not remembered
 }
 
@@ -264,14 +330,21 @@ function recall (viewer) {
   } catch { return null }
 }
 
+// What is loaded of the same images: lesions and influence map only where they are unchanged too.
+function stillTrue ({ data: before, volumes, root }, data) {
+  if (before.base !== data.base || before.stamp !== data.stamp || root.dataset.ready !== 'yes') return null
+  const stamps = new Map(data.volumes.map(({ name, stamp }) => [name, stamp]))
+  const kept = before.volumes.filter(({ name, stamp }) => stamps.get(name) === stamp).map(({ name }) => [name, volumes[name]])
+  return Object.fromEntries([...kept, ['mip', volumes.mip]])
+}
+
 const viewers = new WeakMap()
 
 export default function ({ parentElement, data, setTriggerValue }) {
   const open = viewers.get(parentElement)
   if (open && JSON.stringify(open.data) === JSON.stringify(data)) return
   open?.destroy()
-  const same = open?.data.base === data.base && open.data.stamp === data.stamp
-  const kept = same && open.root.dataset.ready === 'yes' ? open.volumes : null
+  const kept = open ? stillTrue(open, data) : null
   const viewer = new Viewer(parentElement, data, kept, (choice) => setTriggerValue('choice', choice))
   viewers.set(parentElement, viewer)
   return () => {

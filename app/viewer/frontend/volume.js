@@ -22,7 +22,7 @@ export class Volume {
     this.values = new Type(slices * rows * columns)
     if (dtype === 'int16') this.values.fill(NOT_HERE)
     this.here = new Uint8Array(slices) // the slices that have come
-    this.version = 0 // counts what has come
+    this.version = Volume.made = (Volume.made ?? 0) + 1e6 // counts what has come, and tells volumes apart
   }
 
   // Take slices as they come from the server.

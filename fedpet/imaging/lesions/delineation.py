@@ -102,7 +102,7 @@ class Delineation:
     @property
     def lesions(self) -> Volume:
         """Label volume of the included components, by their ids."""
-        keep: NDArray[np.uint16] = np.zeros(len(self.components) + 1, np.uint16)
+        keep: NDArray[np.uint16] = np.zeros(max((one.id for one in self.components), default=0) + 1, np.uint16)
         for component in self.components:
             keep[component.id] = component.id if component.included else 0
         return self.labels.like(keep[self.labels.array], "label")
@@ -147,7 +147,21 @@ def delineate(
         labels = _outline_lesions(pet, basins, outlines, labels)
     components = _describe_components(pet, labels, basins, classifications, outlines)
     name = threshold.method if lesion_map is None else f"{threshold.method}_model_map"
-    return Delineation(name, threshold.suv, labels, _apply_decisions(components, include, exclude))
+    return switch_components(Delineation(name, threshold.suv, labels, components), include, exclude)
+
+
+def switch_components(found: Delineation, include: Collection[int], exclude: Collection[int]) -> Delineation:
+    """A delineation with the decisions of a reader.
+
+    Args:
+        found: with the decisions of the rules.
+        include: ids of components that the reader counts as lesions.
+        exclude: ids of components that the reader does not.
+
+    Raises:
+        UnknownComponentError: an id that the delineation does not have, or that is both included and excluded.
+    """
+    return replace(found, components=_apply_decisions(found.components, include, exclude))
 
 
 def _outlines(

@@ -210,6 +210,31 @@ def test_another_users_case_is_the_same_as_none_but_leaves_a_line(get, services,
     assert (line.actor, line.case, line.detail) == ("dr.curious", other.id, {"what": "case", "times": 1})
 
 
+@pytest.mark.parametrize("name", ["reading", "lesions", "marks"])
+def test_what_a_reader_does_in_the_viewer_is_bound_to_their_session_and_their_case(get, enter, make, name):
+    def post(case, cookie="", body="{}", **headers):
+        return get(f"{FILES}/{case.id}/{name}", cookie=cookie, method="POST", body=body, **headers)[0].status
+
+    own, other, cookie = make("dr.reading"), make("dr.other"), enter("dr.reading")
+    assert post(own) == 401
+    assert post(own, enter("visitor", Role.VISITOR)) == 403
+    assert post(own, cookie, Origin="http://evil.example") == 403
+    assert post(other, cookie) == 404
+    assert post(own, cookie, body="no JSON") == 400
+    assert post(own, cookie, body="[]") == 400
+    assert post(own, cookie) == 409  # a case without an answer: nothing to confirm, to correct or to measure
+    assert get(f"{FILES}/{own.id}/{name}", cookie=cookie)[0].status == 404
+
+
+def test_estimates_and_points_that_are_none_are_refused_in_the_language_of_the_page(get, make, cookie):
+    case = make("dr.a")
+    for name, content in (("reading", {"estimate": 1.5}), ("reading", {"estimate": "x"}), ("marks", {"marks": 3})):
+        body = json.dumps({**content, "language": "en"})
+        response, said = get(f"{FILES}/{case.id}/{name}", cookie=cookie, method="POST", body=body)
+        assert response.status == 409
+        assert json.loads(said)["message"]
+
+
 def test_a_sign_in_that_ended_is_refused_at_once(get, services, enter, make):
     case, cookie = make("dr.leaving"), enter("dr.leaving")
     assert get(f"{FILES}/{case.id}/pet.bin", cookie=cookie)[0].status == 200
