@@ -34,7 +34,9 @@ class ReaderDecision:
     """A reader's decision on the model's answer, and the time of the signature (ISO 8601).
 
     `shown` is the SHA-256 of what was displayed to the reader who decided, "" where nothing is known of it;
-    `conclusion` is what stands in the place of the sentences that the report composes, "" for these.
+    `conclusion` is what stands in the place of the sentences that the report composes, "" for these; `estimate` is what
+    the reader held probable before the answer was shown (no progression at 12 months, 0 to 1), None where nothing was
+    said; `key_points` are the points (LPS mm) of the images that the reader kept.
     """
 
     decision: Decision
@@ -43,6 +45,8 @@ class ReaderDecision:
     signed: str
     shown: str = ""
     conclusion: str = ""
+    estimate: float | None = None
+    key_points: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from fedpet.core.settings import Settings
 
 
+_AXES = 3
+
+
 class Stamp(BaseModel):
     """Who did something, and when (UTC)."""
 
@@ -60,6 +63,16 @@ class Reading(BaseModel):
     marks: dict[str, list[dict[str, Any]]] = {}
     undo: tuple[dict[str, Any], ...] = ()
     redo: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def key_points(self) -> tuple[tuple[float, float, float], ...]:
+        """The points of the key images, LPS mm; those that are no points are left out."""
+        points = [one.get("point") for one in self.marks.get("keys", [])]
+        return tuple(
+            (float(p[0]), float(p[1]), float(p[2]))
+            for p in points
+            if isinstance(p, list) and len(p) == _AXES and all(isinstance(x, int | float) for x in p)
+        )
 
     @classmethod
     def of(cls, case: Case) -> Reading:

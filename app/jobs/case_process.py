@@ -16,6 +16,7 @@ from app.cases.earlier_report import earlier_report
 from app.cases.model_choice import bundle_for
 from app.cases.options import CaseOptions, input_limits
 from app.cases.pipeline import CaseResult, analyse, answer, compute_case, read_study, write_objects, write_reports
+from app.cases.reading import Reading
 from app.cases.report_preview import render_report_pages
 from app.cases.result_json import explanation_from, inspection_json, plain
 from app.cases.store import Store
@@ -171,7 +172,7 @@ def _sign(store: Store, audit: AuditTrail, case: Case, settings: Settings) -> No
     if plain(result.prediction) != (case.result or {})["prediction"] or seen != case.digest:
         store.record_failure(case.id, _CHANGED)
         return
-    signed = datetime.now(UTC)
+    signed, reading = datetime.now(UTC), Reading.of(case)
     verdict = ReaderDecision(
         decision=Decision(given["decision"]).value,
         comment=given["comment"],
@@ -179,6 +180,8 @@ def _sign(store: Store, audit: AuditTrail, case: Case, settings: Settings) -> No
         signed=signed.astimezone().isoformat(timespec="seconds"),
         shown=seen,
         conclusion=given.get("conclusion", ""),
+        estimate=reading.estimate,
+        key_points=reading.key_points,
     )
     folder = store.version_folder(case.id, case.version)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)

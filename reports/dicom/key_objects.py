@@ -1,4 +1,4 @@
-"""The slices that show the lesions best, as a Key Object Selection (PS3.3 A.35.4): one PET slice for each lesion."""
+"""The slices that show the lesions best and those that the reader kept, as a Key Object Selection (PS3.3 A.35.4)."""
 
 from __future__ import annotations
 
@@ -20,21 +20,25 @@ if TYPE_CHECKING:
 
 
 def key_objects(export: Export) -> KeyObjectSelectionDocument | None:
-    """References to the PET slice through the hottest voxel of each lesion; None where there is no lesion.
+    """References to the PET slice through the hottest voxel of each lesion, then to those of the reader's key images.
+
+    None where there is neither.
 
     Raises:
         SliceGeometryError: the source images are not those of the case.
     """
     prediction, pet = export.content.prediction, export.content.study.pet
     lesions = prediction.quantities.lesions
-    if not lesions:
+    points = () if export.content.verdict is None else export.content.verdict.key_points
+    if not lesions and not points:
         return None
     place_of = {int(slice_): frame for frame, slice_ in enumerate(frame_order(export.sources.pet, pet))}
-    hottest = [_hottest_slice(export, lesion.id) for lesion in lesions]
-    frames = [place_of[one] for one in dict.fromkeys(hottest)]
+    slices = [_hottest_slice(export, lesion.id) for lesion in lesions]
+    slices += [min(max(round(float(pet.to_index(np.array(point))[0])), 0), pet.shape[0] - 1) for point in points]
+    frames = [place_of[one] for one in dict.fromkeys(slices)]
     single = [header for header in export.sources.pet if "NumberOfFrames" not in header]
     chosen = [single[frame] for frame in frames] if single else [export.sources.pet[0]]
-    said = Message("fedpet: slices through the hottest voxel of each lesion")
+    said = Message("fedpet: slices through the hottest voxel of each lesion, and key images of the reader")
     selection = KeyObjectSelection(codes.OF_INTEREST, chosen, description=export.locale.translate(said))
     if not single:
         _name_frames(selection, export.sources.pet[0], [frame + 1 for frame in frames])

@@ -33,7 +33,7 @@ from reports.pdf.clinical_record import clinical_inputs, concordance
 from reports.pdf.examination import acquisition, checks, corrections
 from reports.pdf.explanation import comparators, explanation
 from reports.pdf.first_page import TITLE, first_page
-from reports.pdf.key_slices import key_slices
+from reports.pdf.key_slices import key_images, key_slices
 from reports.pdf.lesions import findings
 from reports.pdf.measurements import healthy_organs
 from reports.pdf.model import provenance
@@ -178,6 +178,7 @@ def _story(content: ReportContent, locale: Locale) -> list[Flowable]:
         *first_page(content, locale),
         *findings(content, locale),
         *key_slices(content, locale),
+        *key_images(content, locale),
         *explanation(content, locale),
         *answer_in_detail(content, locale),
         *clinical_inputs(content, locale),

@@ -219,17 +219,22 @@ def _left(content: ReportContent, detail: _Detail, locale: Locale) -> list[Flowa
     if content.prediction.abstained is not None or main is None:
         return _abstention(content, locale)
     return [
-        *_caution(locale),
+        *_caution(content, locale),
         *_headline(content, main, locale),
         *_others(content, locale),
         *_effects(content, detail.effects, locale),
     ]
 
 
-def _caution(locale: Locale) -> list[Flowable]:
+def _caution(content: ReportContent, locale: Locale) -> list[Flowable]:
     _ = locale.text
+    estimate = None if content.verdict is None else content.verdict.estimate
     said = _("Read the images and form an opinion first: an automatic answer, even a wrong one, sways its reader.")
-    return [panel([paragraph(said, "strong")], _LEFT, edge=VERMILION)]
+    lines = [paragraph(said, "strong")]
+    if estimate is not None:
+        before = Message("The reader's estimate before the answer: {p}.", p=locale.percent(estimate))
+        lines.append(paragraph(locale.translate(before), "strong"))
+    return [panel(lines, _LEFT, edge=VERMILION)]
 
 
 def _headline(content: ReportContent, main: EndpointProbability, locale: Locale) -> list[Flowable]:

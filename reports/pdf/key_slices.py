@@ -15,7 +15,7 @@ from explain.figures.projections import AXIAL, BoundingBox, Frame
 from fedpet.core.messages import Message
 from fedpet.imaging.anatomy.regions import REGIONS
 from reports.lesion_numbers import letters
-from reports.pdf.outlines import anchor, outlines
+from reports.pdf.outlines import outlines
 from reports.pdf.projections import doubtful_foci, draw_outlines, ink_of, jpeg
 from reports.pdf.style import BOLD, WIDTH, Heading, cell_style, paragraph
 from reports.pdf.tagging import LAYOUT, Figure
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 TILE = 43 * mm
 _GAP = 2 * mm
 _FIELD_MM, _AROUND = 150.0, 2.0  # of a tile: at least, and times the extent of the lesion
+_KEY_FIELD_MM = 260.0  # of the tile of a key image
 _PIXELS = 380
 _WINDOW = (-160.0, 240.0)  # HU
 _SUV_TOP = 10.0
@@ -48,9 +49,8 @@ class Tile:
 
     Attributes:
         picture: of the slice.
-        name: number of the lesion.
+        name: number of the lesion, or of the key image.
         outlines: of what the slice cuts, by number or letter.
-        at: a point inside the lesion, pixels.
         sides: letters at the left and at the right edge.
         bar: length of 5 cm, pixels.
     """
@@ -58,7 +58,6 @@ class Tile:
     picture: ImageReader
     name: str
     outlines: Mapping[str, Sequence[Points]]
-    at: tuple[float, float]
     sides: tuple[str, str]
     bar: float
 
@@ -119,11 +118,34 @@ def key_slices(content: ReportContent, locale: Locale) -> list[Flowable]:
     if content.study.ct is None:
         explained = _("The slice of the PET through the hottest voxel of each lesion. Solid: the lesion named;"
                       " dashed: others.")  # fmt: skip
-    cells = [_lesion(lesion, content, locale) for lesion in lesions]
-    rows = [cells[i : i + 2] for i in range(0, len(cells), 2)]
-    tables: list[Flowable] = [_row(row) for row in rows]
-    first = KeepTogether([Heading(_("Key slices")), paragraph(explained, "quiet"), Spacer(0, 1.5 * mm), tables[0]])
+    return _section(_("Key slices"), explained, [_lesion(lesion, content, locale) for lesion in lesions])
+
+
+def key_images(content: ReportContent, locale: Locale) -> list[Flowable]:
+    """The slices that the reader kept, in the order in which they were kept; nothing where there is none."""
+    _ = locale.text
+    points = () if content.verdict is None else content.verdict.key_points
+    if not points:
+        return []
+    cells = [_key_image(place, np.array(point), content, locale) for place, point in enumerate(points, start=1)]
+    return _section(_("The reader's key images"), _("Axial slices through the points that the reader kept."), cells)
+
+
+def _section(title: str, explained: str, cells: list[list[Flowable]]) -> list[Flowable]:
+    """A heading and two cells in a row."""
+    tables: list[Flowable] = [_row(cells[i : i + 2]) for i in range(0, len(cells), 2)]
+    first = KeepTogether([Heading(title), paragraph(explained, "quiet"), Spacer(0, 1.5 * mm), tables[0]])
     return [first, *tables[1:]]
+
+
+def _key_image(place: int, point: Point, content: ReportContent, locale: Locale) -> list[Flowable]:
+    where = " · ".join(locale.decimal(float(x), 0) for x in point)
+    said = Message("★{place} · {where} mm (left, back, up)", place=place, where=where)
+    half = _KEY_FIELD_MM / 2
+    frame = Frame(AXIAL, BoundingBox(point - half, point + half), _PIXELS / _KEY_FIELD_MM)
+    pictures = [TileDrawing(tile) for tile in _tiles(frame, point, f"★{place}", content, locale)]
+    drawn = Figure(_Row(pictures), locale.translate(Message("Key image of the reader: {what}", what=said)))
+    return [paragraph(locale.translate(said), "small"), drawn]
 
 
 def _row(cells: list[list[Flowable]]) -> Table:
@@ -176,10 +198,15 @@ class _Row(Flowable):
 
 def tiles(lesion: Lesion, content: ReportContent, locale: Locale) -> list[Tile]:
     """The fused tile and that of the CT; without a CT, one of the PET."""
+    labels = content.prediction.lesion_labels
+    point = hottest_mm(content.study.pet, labels, lesion.id)
+    return _tiles(_frame(labels, lesion.id, point), point, str(lesion.id), content, locale)
+
+
+def _tiles(frame: Frame, point: Point, name: str, content: ReportContent, locale: Locale) -> list[Tile]:
+    """The plane of the frame through a point, fused and on the CT; without a CT, the PET."""
     _ = locale.text
     study, labels = content.study, content.prediction.lesion_labels
-    point = hottest_mm(study.pet, labels, lesion.id)
-    frame = _frame(labels, lesion.id, point)
     named = {str(number): mask for number, mask in _cut(frame, labels, point).items()}
     foci, lettered = doubtful_foci(content), letters(content.prediction.components)
     if foci is not None:
@@ -193,8 +220,7 @@ def tiles(lesion: Lesion, content: ReportContent, locale: Locale) -> list[Tile]:
         low, high = _WINDOW
         pictures.append(np.repeat(np.clip((hu - low) / (high - low), 0.0, 1.0)[..., None], 3, axis=-1))
     sides = (_("R"), _("L"))
-    at = anchor(named[str(lesion.id)])
-    return [Tile(jpeg(one), str(lesion.id), lines, at, sides, 50.0 * frame.scale) for one in pictures]
+    return [Tile(jpeg(one), name, lines, sides, 50.0 * frame.scale) for one in pictures]
 
 
 def hottest_mm(pet: Volume, labels: Volume, number: int) -> Point:

@@ -573,7 +573,7 @@ def test_a_lesion_keeps_its_tracking_uid_from_one_date_to_the_next(read, write):
     assert first != "2.25.42"
 
 
-def test_the_key_slices_are_those_of_the_hottest_voxels(read, content):
+def test_the_key_slices_are_those_of_the_hottest_voxels_and_of_the_reader(read, content, write):
     selected = read.key_slices
     assert selected.SOPClassUID == KeyObjectSelectionDocumentStorage
     chosen = [item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in selected.ContentSequence
@@ -584,6 +584,12 @@ def test_the_key_slices_are_those_of_the_hottest_voxels(read, content):
         hottest.append(content.study.source_uids["PT"][int(np.unravel_index(suv.argmax(), suv.shape)[0])])
     assert chosen == hottest
     assert len(set(chosen)) == 2
+    pet = content.study.pet
+    kept = tuple(tuple(float(x) for x in pet.to_mm(np.array([k, 3.0, 3.0]))) for k in (0.0, 13.0))
+    verdict = ReaderDecision("accept", "", "Dr A", "2026-11-24T15:30:00+01:00", key_points=kept)
+    more = [item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+            for item in write(verdict=verdict)["key_slices"].ContentSequence if item.ValueType == "IMAGE"]  # fmt: skip
+    assert more == [*hottest, content.study.source_uids["PT"][0], content.study.source_uids["PT"][13]]
 
 
 def test_the_segmentation_is_a_label_map_where_that_is_asked_for(content, sources, pdf, tmp_path):

@@ -496,8 +496,17 @@ def test_the_first_page_of_a_signed_report_says_who_decided_what(made, folder, c
         assert all("version 2, signée par un lecteur" in page for page in report.pages)
         assert "Version de la lecture 2" in report.pages[-1]
     own = cases.signed(content)
-    own = replace(own, verdict=replace(own.verdict, conclusion="Deux ganglions à biopsier."))
-    page = Rendered(own, folder / "own.pdf", "fr").pages[0]
+    kept = ((-80.0, -15.0, -5.0), (5.0, 75.0, -120.0), (0.0, 0.0, 400.0))
+    own = replace(
+        own, verdict=replace(own.verdict, conclusion="Deux ganglions à biopsier.", estimate=0.45, key_points=kept)
+    )
+    report = Rendered(own, folder / "own.pdf", "fr")
+    page = report.pages[0]
+    assert "Estimation du lecteur avant la réponse : 45 %." in plain(page)
+    assert "Images clés du lecteur" in report.text
+    assert "★2 · 5 · 75 · −120 mm" in plain(report.text)
+    with pypdfium2.PdfDocument(report.path) as document:
+        assert sum(_large_pictures(sheet) for sheet in document) == 2 * (6 + len(kept))
     assert "Conclusion du lecteur Deux ganglions à biopsier." in page
     assert "lésions hypermétaboliques :" not in page
 
