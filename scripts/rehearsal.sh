@@ -4,6 +4,7 @@
 # Usage: scripts/rehearsal.sh [WORK_FOLDER]     (make rehearsal)
 #   FEDPET   the command (default: .venv/bin/fedpet)     ROUNDS   of the training (default 4)
 #   DATA     node data of three sites, contract.json and held-out/<site>, in place of simulated ones
+#   WAIT     not empty: at the end the nodes run on until Enter
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -93,3 +94,8 @@ digest=$("$fedpet" model show bundle --json | python3 -c 'import json, sys; prin
 "$fedpet" model evaluated "$digest" evaluation/report.json --reason "rehearsal"
 "$fedpet" model promote "$digest" --reason "rehearsal"
 "$fedpet" model list
+
+if [ -n "${WAIT:-}" ]; then
+  step "The nodes run until Enter"
+  read -r || true
+fi

@@ -2,7 +2,7 @@
 
 The configuration is that of `training.coordinator.researcher` with one more entry, `attacks`: by name, the entries that
 differ. The plan is the approved one and the nodes are as they are; only what is asked is another. Every attack is
-reported as {"event": "attack", "name", "refused": the reason or null}.
+reported as {"event": "attack", "name", "refused": the reason or null}. One with "honest" has the software as it is.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from training.coordinator import researcher
 from training.coordinator.events import emit
 from training.coordinator.sites import RunConfig
 from training.node.training_plan import FedPetPlan
+from training.task.egress import RECEIVED
 from training.task.task import TrainingTask
 
-_attempt, _training_args = internals.attempt, experiments.training_args
+_attempt, _training_args, _require_sound = internals.attempt, experiments.training_args, TrainingTask.require_sound
 
 
 def attempt_twice(experiment, *, renew=False):
@@ -38,7 +39,8 @@ def one_step(*args, **kwargs):
 
 
 def attack(config, changes):
-    tricks = changes.pop("tricks", [])
+    tricks, honest = changes.pop("tricks", []), changes.pop("honest", False)
+    TrainingTask.require_sound = _require_sound if honest else lambda *_: None  # a curious one's software is not ours
     internals.attempt = attempt_twice if "masks" in tricks else _attempt
     experiments.training_args = one_step if "step" in tricks else _training_args
     try:
@@ -51,8 +53,6 @@ def attack(config, changes):
 if __name__ == "__main__":
     config = json.loads(Path(sys.argv[1]).read_text())
     attacks = config.pop("attacks")
-    internals.prepare(config["round_seconds"])
-    internals.prepare = lambda _: None
-    TrainingTask.require_sound = lambda *_: None  # a curious centre has other software than ours
+    internals.record_received(Path(config["out"], RECEIVED))
     for name, changes in attacks.items():
         emit("attack", name=name, refused=attack(config, changes))

@@ -121,7 +121,10 @@ def _intercept(
 
 
 def coverage_by_site(
-    nodes: Mapping[str, Mapping[str, float]], baseline: Floats, edges: Sequence[float]
+    nodes: Mapping[str, Mapping[str, float]],
+    baseline: Floats,
+    edges: Sequence[float],
+    fitted: RiskCalibration | None = None,
 ) -> dict[str, Any]:
     """Coverage of the conformal sets at each site, with the calibration that the other sites give an unknown one.
 
@@ -129,13 +132,17 @@ def coverage_by_site(
         nodes: validation metrics by site; a site without tables, or the only one with them, is left out.
         baseline: (K,) the network's alpha.
         edges: K + 1 months.
+        fitted: a recalibration that stays, see `with_centres`; None fits one to the other sites.
     """
     tables = {site: OutcomeTable.from_metrics(metrics) for site, metrics in nodes.items()}
     checked = {}
     for site, table in tables.items():
         others = {other: metrics for other, metrics in nodes.items() if other != site}
         if table.patients and any(tables[other].patients for other in others):
-            calibration = calibrate(others, baseline, edges)
+            if fitted is None:
+                calibration = calibrate(others, baseline, edges)
+            else:
+                calibration = with_centres(fitted, others, baseline, edges)
             checked[site] = (CentreTable(table, at_endpoints(calibration, baseline, edges)), calibration.thresholds)
     return coverage_of_sites(checked)
 

@@ -7,8 +7,9 @@ differ, and the limits of the conformal sets by outcome and by centre.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,14 +20,14 @@ from inference.bundle.storage import Bundle, write_bundle
 from inference.calibration import ENDPOINT_MONTHS
 from inference.input_contract import LESION_PREFIX
 from inference.monitoring import InputReference, MonitorReference
-from training.bundle.calibration import calibrate, coverage_by_site
+from training.bundle.calibration import calibrate, coverage_by_site, with_centres
 from training.bundle.held_out import HeldOut, evaluate, network_of, scores
 from training.data.node_data import read_node
 from training.task.losses import interval_targets
 from training.task.risk_table import MINIMUM_CASES, OutcomeTable, RiskTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -39,7 +40,13 @@ _RECALIBRATED = ("calibration_pfs_12m", "conformal_sets")  # figures of a card's
 
 
 def recalibrate(
-    folder: Path, data: Sequence[Path], out: Path, *, holdout: Sequence[Path] = (), version: str = ""
+    folder: Path,
+    data: Sequence[Path],
+    out: Path,
+    *,
+    holdout: Sequence[Path] = (),
+    keep: bool = False,
+    version: str = "",
 ) -> RiskCalibration:
     """Write the bundle with a calibration from node data.
 
@@ -47,8 +54,10 @@ def recalibrate(
         folder: of the bundle.
         data: node data of the centres, of patients on whom the model was not trained.
         out: new or empty folder.
-        holdout: node data of other patients, on whom the figures of the card are judged; without them the card loses
-            those figures that the calibration moves.
+        holdout: node data of other patients, on whom the figures of the card are judged. Without them the coverage of
+            the sets is that of each centre by the limits that the other centres give an unknown one.
+        keep: leave intercept, slope and shifts as they are, so that no probability of an unknown centre changes; only
+            intercepts and limits of the centres are added.
         version: of the new bundle; that of the old one without it.
 
     Raises:
@@ -63,15 +72,22 @@ def recalibrate(
     score, logits = scores(network, nodes[0].cases[:1])
     baseline = logits[0] - score[0]
     tables = {node.site: _tables(node, bundle, network) for node in nodes}
-    calibration = calibrate(tables, baseline, edges)
+    before = replace(bundle.calibration, centres={}) if keep else None
+    calibration = with_centres(before, tables, baseline, edges) if before else calibrate(tables, baseline, edges)
     answers = [_answers(node, bundle, network, calibration) for node in nodes]
     card = {key: value for key, value in bundle.card.items() if key not in {"format", "contract_fingerprint"}}
-    evaluation = dict(card.get("evaluation") or {})
-    judged: Mapping[str, Any] = {}
+    evaluation = card.get("evaluation")
+    unknown = coverage_by_site(tables, baseline, edges, before)
+    moved = {
+        "conformal_sets": {name: {"all": one["all"], "by_centre": one["by_site"]} for name, one in unknown.items()}
+    }
     if holdout:
         held_out = HeldOut.of([read_node(one, bundle.contract) for one in holdout])
-        judged = evaluate(held_out, {"model": network}, calibration, bundle.contract)
-    kept = {key: value for key, value in evaluation.items() if key not in _RECALIBRATED}
+        moved = evaluate(held_out, {"model": network}, calibration, bundle.contract)
+    judged = {key: moved[key] for key in _RECALIBRATED if key in moved}
+    lost = set() if keep else set(_RECALIBRATED)
+    figures = evaluation if isinstance(evaluation, dict) else {}
+    kept = {key: value for key, value in figures.items() if key not in lost}
     write_bundle(
         out,
         onnx=bundle.onnx.read_bytes(),
@@ -81,14 +97,16 @@ def recalibrate(
         card={
             **card,
             "version": version or card["version"],
-            "evaluation": {**kept, **{key: judged[key] for key in _RECALIBRATED if key in judged}},
-            "conformal_sets": coverage_by_site(tables, baseline, edges),
+            "evaluation": {**kept, **judged},
+            "conformal_sets": unknown,
             "reference": reference_of(nodes, bundle.contract, np.concatenate(answers)).to_json(),
             "recalibration": {
                 "from_bundle": bundle.digest,
                 "created": datetime.now(UTC).date().isoformat(),
                 "sites": {node.site: {"patients": len(node.case_ids), "events": node.events} for node in nodes},
                 "synthetic": any(node.synthetic for node in nodes),
+                "fit_kept": keep,
+                "sets_judged_on": "held-out patients" if holdout else "each centre, by the limits of the others",
             },
         },
     )

@@ -102,6 +102,7 @@ class EvaluationConfig(_Section):
         seeds: trainings of every model; their predictions are averaged.
         holdout_fraction: of each centre's patients, within-centre design.
         bootstrap: draws.
+        optional_terms: also fit the model with a spline of TMTV and TMTV by PD-L1, where cross-validation wants them.
         quantised: also train with what secure aggregation would send, within centres.
         quantities: further clinical baselines: with the quantities as "measured", and "harmonised" by ComBat.
         model: the network under evaluation and its training.
@@ -124,6 +125,7 @@ class EvaluationConfig(_Section):
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
     holdout_fraction: float = Field(default=0.3, gt=0, lt=1)
     bootstrap: int = Field(default=1000, ge=20)
+    optional_terms: bool = False
     quantised: bool = True
     quantities: tuple[Literal["measured", "harmonised"], ...] = ()
     model: TrainingSection = TrainingSection()

@@ -17,7 +17,7 @@ import numpy as np
 from fedpet.core.messages import Message
 from inference.calibration import ENDPOINT_MONTHS
 from training.data.node_data import split
-from training.evaluation import combat
+from training.evaluation import combat, optional_terms
 from training.evaluation.in_process_newton import train_in_process
 from training.task.initial_parameters import read_initial
 from training.task.privacy import epsilon
@@ -39,6 +39,7 @@ FEDERATED, POOLED, AVERAGE, QUANTISED = "federated", "pooled", "average", "quant
 AVERAGED = "averaged"  # another federation of the same inputs, as FedAvg of a model that is fitted exactly
 PRIVATE = "private"  # a federation with local differential privacy
 CLINICAL, TMTV_CLINICAL = "clinical", "tmtv_clinical"
+OPTIONAL = "optional_terms"  # the model with the optional terms that cross-validation wants
 MEASURED_TMTV = "measured_tmtv_clinical"  # TMTV of the lesion table, where TMTV_CLINICAL may be told the true one
 QUANTITIES, HARMONISED = "quantities_clinical", "harmonised_clinical"
 SINGLE = "single:"  # followed by the centre's name
@@ -56,6 +57,8 @@ class DesignPredictions:
         thresholds: (n, E, 2) limits of the federated model's conformal sets, in the order of `ENDPOINT_MONTHS`; the
             mean over the seeds, nan where there is none.
         epsilon: of the private federation by centre, all seeds together; empty where there is none.
+        optional: held-out losses by list of optional terms, and the terms chosen, of each fit; empty where none was
+            asked for.
     """
 
     member: Flags
@@ -64,6 +67,7 @@ class DesignPredictions:
     losses: Mapping[str, tuple[float, ...]]
     thresholds: Floats
     epsilon: Mapping[str, float]
+    optional: tuple[Mapping[str, object], ...] = ()
 
 
 class Trainer:
@@ -71,6 +75,7 @@ class Trainer:
 
     Attributes:
         reads: the clinical baselines that apply, each with the cohort that it reads.
+        chosen: what cross-validation said of the optional terms, fit by fit; `take_chosen` empties it.
 
     Raises:
         NodeDataError: the quantities cannot be harmonised.
@@ -90,7 +95,15 @@ class Trainer:
         self._networks = {MEASURED_TMTV: "tmtv_clinical"}  # of baselines that read the lesion table
         if any(term.name == "tmtv_ml" for term in cohort.contract.quantities):
             self.reads[MEASURED_TMTV] = plain
+        if config.optional_terms:
+            self.reads[OPTIONAL] = self.cohort
+        self.chosen: list[Mapping[str, object]] = []
         self._progress, self._fits, self._done = progress, fits, 0
+
+    def take_chosen(self) -> tuple[Mapping[str, object], ...]:
+        """What `chosen` holds, once."""
+        taken, self.chosen = tuple(self.chosen), []
+        return taken
 
     def baselines(self, *, unseen: bool = False) -> tuple[str, ...]:
         """The clinical baselines that apply; `unseen`: to a centre that was not in the training."""
@@ -130,9 +143,20 @@ class Trainer:
 
     def baseline(self, name: str, member: Flags) -> tuple[PooledCohort, list[Fitted]]:
         """A clinical baseline, trained by the federation on some of the patients, and the cohort that it reads."""
+        if name == OPTIONAL:
+            return self._optional(member)
         cohort, training = self.reads[name], self.config.clinical
         training = training.model_copy(update={"network": self._networks.get(name, training.network)})
         return cohort, self._fit(training, cohort, list(cohort.by_site(member).values()))
+
+    def _optional(self, member: Flags) -> tuple[PooledCohort, list[Fitted]]:
+        """The model with the terms that cross-validation wants; an exact fit is the same with every seed."""
+        found = optional_terms.choose(
+            self.cohort, member, lambda contract: self.config.model.task(contract, self.config.seeds[0])
+        )
+        self.chosen.append({"chosen": list(found.terms), "held_out": dict(found.held_out)})
+        self._done += len(self.config.seeds)
+        return found.cohort, [found.fitted]
 
     def _fit(
         self, training: TrainingSection, cohort: PooledCohort, centres: Sequence[Patients], *, quantised: bool = False
@@ -188,7 +212,8 @@ def within_centre(trainer: Trainer) -> DesignPredictions:
         survival[name] = _predict(reads, held_out, fitted)
         sizes[name] = int(training.sum())
     thresholds = _thresholds(held_out, models[FEDERATED])
-    return DesignPredictions(held_out, survival, sizes, _losses(models), thresholds, trainer.epsilon(sites))
+    epsilons, chosen = trainer.epsilon(sites), trainer.take_chosen()
+    return DesignPredictions(held_out, survival, sizes, _losses(models), thresholds, epsilons, chosen)
 
 
 def leave_one_centre_out(trainer: Trainer) -> DesignPredictions:
@@ -223,7 +248,7 @@ def leave_one_centre_out(trainer: Trainer) -> DesignPredictions:
             sizes[model] = min(int((~test).sum()), sizes.get(model, len(test)))
     if HARMONISED in trainer.baselines():
         survival[HARMONISED] = np.full_like(survival[FEDERATED], np.nan)  # no shift and scale of an unseen centre
-    return DesignPredictions(member, survival, sizes, losses, thresholds, {})
+    return DesignPredictions(member, survival, sizes, losses, thresholds, {}, trainer.take_chosen())
 
 
 def holdout(cohort: PooledCohort, fraction: float) -> Flags:

@@ -16,6 +16,7 @@ from training.evaluation.designs import (
     FEDERATED,
     HARMONISED,
     MEASURED_TMTV,
+    OPTIONAL,
     POOLED,
     PRIVATE,
     QUANTISED,
@@ -47,10 +48,16 @@ _MODELS = {
     BAYES: Message("Bayes ceiling (the truth)"),
     AVERAGED: Message("Federated, the other method"),
     PRIVATE: Message("Local differential privacy"),
+    OPTIONAL: Message("Federated, with the optional terms that cross-validation wants"),
 }
 _DESIGNS = {
     "within_centre": Message("Hold-out within centres"),
     "leave_one_centre_out": Message("Leave one centre out"),
+}
+_TERMS = {
+    "none": Message("none"),
+    "spline": Message("spline of TMTV"),
+    "tmtv_by_pdl1": Message("TMTV by PD-L1"),
 }
 _METRICS = {
     "expected_auc": Message("Expected AUC"),
@@ -256,6 +263,7 @@ def _design(name: str, design: Mapping[str, Any], translate: Translate) -> list[
     if design["epsilon"]:
         spent = ", ".join(f"{centre} {value:.2f}" for centre, value in design["epsilon"].items())
         sentences.append(translate(Message("Epsilon of local differential privacy by centre: {spent}.", spent=spent)))
+    sentences += [_optional(one, translate) for one in design["optional_terms"]]
     return [
         f"<h2>{escape(translate(_DESIGNS[name]))}</h2><p>{escape(' '.join(sentences))}</p>",
         _forest(design, translate),
@@ -266,6 +274,17 @@ def _design(name: str, design: Mapping[str, Any], translate: Translate) -> list[
         *_groups(design, translate),
         *_sets(design, translate),
     ]
+
+
+def _optional(found: Mapping[str, Any], translate: Translate) -> str:
+    def name(terms: str) -> str:
+        return " + ".join(translate(_TERMS[one]) for one in terms.split("+"))
+
+    losses = ", ".join(f"{name(terms)} {loss:.4f}" for terms, loss in found["held_out"].items())
+    chosen = name("+".join(found["chosen"]) or "none")
+    return translate(
+        Message("Optional terms chosen: {chosen}; held-out loss of a patient: {losses}.", chosen=chosen, losses=losses)
+    )
 
 
 def _forest(design: Mapping[str, Any], translate: Translate) -> str:

@@ -17,6 +17,7 @@ from fedpet.core.progress import no_progress, sub_progress
 from inference.bundle.storage import Bundle
 from training.bundle.held_out import evaluate_bundle, write_report
 from training.data.node_data import read_node
+from training.evaluation import optional_terms
 from training.evaluation.cohort import pool_node_data
 from training.evaluation.config import read_config
 from training.evaluation.designs import Trainer, count_fits, leave_one_centre_out, within_centre
@@ -63,6 +64,7 @@ def evaluate(path: Path, out: Path, *, language: Language = "en", progress: Prog
     cohort = _with_endpoint(pool_node_data(config.nodes, config.contract, config.vendors), config)
     _require_names(cohort, config)
     _require_quantities(cohort, config)
+    _require_optional_terms(config)
     trainer = Trainer(cohort, config, sub_progress(progress, 0.0, 0.8), count_fits(cohort, config))
     answers = {design: _DESIGNS[design](trainer) for design in config.designs}
     progress(0.8, Message("Computing the metrics"))
@@ -166,6 +168,18 @@ def _require_quantities(cohort: PooledCohort, config: EvaluationConfig) -> None:
             found=Message("“quantities” requires measurements; the node data has no image, or lesions not delineated."),
             needed=Message("Images in which the lesions of all patients are delineated."),
             advice=Message("Remove “quantities” from the file, or prepare node data with images and masks."),
+        )
+
+
+def _require_optional_terms(config: EvaluationConfig) -> None:
+    """Refuse optional terms of a model that is not fitted exactly, or whose contract has not what they are made of."""
+    if config.optional_terms and not (
+        optional_terms.applies(config.contract) and config.model.method.aggregation.method == "newton"
+    ):
+        raise SettingsError(
+            found=Message("“optional_terms” for another model or contract than those of the lesion table."),
+            needed=Message("The network “table”, fitted by Newton's method, and TMTV and PD-L1 in the input contract."),
+            advice=Message("Remove it from the file, or prepare node data with “--table”."),
         )
 
 

@@ -335,6 +335,7 @@ def score(
         "ranked_within_centres": grouped,
         "trained_on": dict(answers.trained_on),
         "epsilon": dict(answers.epsilon),
+        "optional_terms": list(answers.optional),
         "validation_losses": {name: list(losses) for name, losses in answers.losses.items()},
         "models": {name: scores.metrics(name) for name in scores.models()},
         "integrated_brier_without_covariates": scores.reference_brier(),

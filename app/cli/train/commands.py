@@ -253,6 +253,9 @@ def recalibrate(
     holdout: Annotated[
         list[Path] | None, typer.Option(exists=True, file_okay=False, help="Node data for the card's figures only.")
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep-fit", help="Leave intercept, slope and shifts; add only what concerns centres.")
+    ] = False,
     version: Annotated[str, typer.Option(help="Version of the new bundle; that of the old one without it.")] = "",
 ) -> None:
     """Calibrate a finished model again, by outcome and by centre; nothing is trained, nothing leaves this machine."""
@@ -261,7 +264,7 @@ def recalibrate(
 
     with reported():
         require_empty(out)
-        found = run(bundle, data, out, holdout=holdout or (), version=version)
+        found = run(bundle, data, out, holdout=holdout or (), keep=keep, version=version)
     say(
         Message(
             "Calibrated from {count} centres, which differ by ± {spread:.2f} on the logit of the hazard.",

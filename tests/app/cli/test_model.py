@@ -64,5 +64,5 @@ def test_a_bundle_is_added_promoted_shown_and_rolled_back(run, untrained_bundle,
 def test_the_list_is_for_people_too(run):
     code, told = run("list")
     assert code == 0
-    assert "fedpet-demonstration 0.3.0: trained on synthetic patients" in told
+    assert "fedpet-demonstration 0.3.1: trained on synthetic patients" in told
     assert "in force" in told

@@ -53,7 +53,17 @@ def test_it_knows_its_centres_and_how_far_they_differ(before, training_nodes, tm
     assert set(new.card["conformal_sets"]["pfs_12m"]["by_site"]) == {"a", "b", "c"}
     without = recalibrate(before.folder, data, tmp_path / "unjudged")
     assert without == told
-    assert "conformal_sets" not in Bundle.load(tmp_path / "unjudged").card["evaluation"]
+    card = Bundle.load(tmp_path / "unjudged").card
+    by_others = card["evaluation"]["conformal_sets"]["pfs_12m"]
+    assert by_others["by_centre"] == card["conformal_sets"]["pfs_12m"]["by_site"]
+
+
+def test_what_was_fitted_can_stay_so_that_no_probability_of_an_unknown_centre_changes(before, training_nodes, tmp_path):
+    data = [training_nodes.write_node(tmp_path / name, before.contract, 40, seed=at) for at, name in enumerate("abc")]
+    told, old = recalibrate(before.folder, data, tmp_path / "new", keep=True), before.calibration
+    assert (told.a, told.b, told.shifts, told.covariance) == (old.a, old.b, old.shifts, old.covariance)
+    assert set(told.centres) == {"a", "b", "c"}
+    assert told.thresholds != old.thresholds
 
 
 def test_a_centre_given_twice_is_refused(before, training_nodes, tmp_path):

@@ -24,6 +24,7 @@ from inference.bundle.storage import Bundle
 from inference.engine import Engine
 from inference.network import build_network
 from tests.support import ROOT
+from tests.support.running_federation import Running
 from training.bundle.held_out import scores
 from training.bundle.tripod import MISSING
 from training.coordinator.config import training_config
@@ -541,16 +542,8 @@ noise = 1.5
 """
 
 
-def test_a_lost_node_is_named(changed, contract, tmp_path):
-    """The last on this federation."""
-    federation = changed.federation
-    federation._processes["dijon"].kill()
-    with pytest.raises(FederationError, match="“dijon” ended"):
-        Stage(federation, tmp_path / "out").run({MODEL: TrainingTask(contract=contract, rounds=1)})
-
-
-def simulate(nodes, contract, root, holdout=(), journal=None, progress=no_progress, **tables):
-    """Train on nodes of this machine by `train`, as `fedpet train simulate` does."""
+def simulate(nodes, contract, root, holdout=(), *, journal=None, progress=no_progress, running=None, **tables):
+    """Train on nodes of this machine by `train`, as `fedpet train simulate` does; on those that run, where given."""
     root.mkdir(exist_ok=True)
     (root / "contract.json").write_text(json.dumps(contract.to_json()))
     config = training_config(
@@ -564,6 +557,8 @@ def simulate(nodes, contract, root, holdout=(), journal=None, progress=no_progre
         }
     )
     local = LocalFederation.read(list(nodes.values()), contract, holdout)
+    if running is not None:
+        local = Running(local.nodes, local.held_out, running)
     return Bundle.load(train(config, local, journal=journal, progress=progress))
 
 
@@ -643,7 +638,7 @@ def test_a_simulation_makes_a_bundle_that_predicts_like_torch(simulated, nodes, 
     )
 
 
-def test_heads_are_trained_on_the_maps_of_an_earlier_bundle(simulated, nodes, contract, tmp_path):
+def test_heads_are_trained_on_the_maps_of_an_earlier_bundle(changed, simulated, nodes, contract, tmp_path):
     """With differential privacy and secure aggregation together, as hospitals without delineations would."""
     later = simulate(
         nodes,
@@ -658,6 +653,7 @@ def test_heads_are_trained_on_the_maps_of_an_earlier_bundle(simulated, nodes, co
             "statistics": False,
         },
         privacy={"clip": 1.0, "noise": 1.5},
+        running=changed.federation,
     )
     before, after = load_file(simulated.bundle.weights), load_file(later.weights)
     for name, value in after.items():
@@ -669,6 +665,14 @@ def test_heads_are_trained_on_the_maps_of_an_earlier_bundle(simulated, nodes, co
     assert card["federation"]["secure_aggregation"] is True
     spent = card["federation"]["differential_privacy"]["epsilon_by_site"]
     assert spent["dijon"] > spent["nice"] > 0  # the fewer patients, the larger the part of each batch
+
+
+def test_a_lost_node_is_named(changed, contract, tmp_path):
+    """The last on this federation."""
+    federation = changed.federation
+    federation._processes["dijon"].kill()
+    with pytest.raises(FederationError, match="“dijon” ended"):
+        Stage(federation, tmp_path / "out").run({MODEL: TrainingTask(contract=contract, rounds=1)})
 
 
 def test_averaging_in_one_process_gives_what_the_federation_gave(methods, nodes, contract):

@@ -6,16 +6,16 @@ import json
 import os
 import re
 import shlex
-import signal
 import stat
 import subprocess
 import sys
 import time
 import tomllib
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import replace
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from inference.bundle.storage import Bundle
@@ -33,7 +33,7 @@ from training.task.method import UNPROTECTED_METHOD, FederatedMethod
 from training.task.registration import TAGS
 from training.task.task import TrainingTask
 
-pytestmark = [pytest.mark.federation, pytest.mark.timeout(1800)]  # about 150 CPU seconds, most of them imports
+pytestmark = [pytest.mark.federation, pytest.mark.timeout(1800)]  # about 250 CPU seconds, most of them imports
 SITES = {"nice": 40, "lyon": 30, "dijon": 20}
 HELD_OUT = {"nice": 24, "lyon": 12, "dijon": 8}  # only nice has enough for a table of its own
 
@@ -58,18 +58,28 @@ def rehearsal(tmp_path_factory, training_nodes):
         "DATA": str(root / "data"),
         "ROUNDS": "2",
         "FEDPET": str(command),
+        "WAIT": "yes",
         "PYTHONPATH": str(ROOT),
         "FEDPET_LANGUAGE": "en",
     }
-    done = subprocess.run(
-        ["bash", str(ROOT / "scripts" / "rehearsal.sh"), str(root / "work")],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return SimpleNamespace(work=root / "work", done=done, environment=environment, command=command, said=said)
+    output, errors = root / "output.log", root / "errors.log"
+    with output.open("wb") as out, errors.open("wb") as err:
+        script = subprocess.Popen(
+            ["bash", str(ROOT / "scripts" / "rehearsal.sh"), str(root / "work")],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=err,
+        )
+    try:
+        _wait(lambda: script.poll() is not None or "The nodes run until Enter" in errors.read_text(), 1700)
+        assert script.poll() is None, output.read_text()[-2000:] + errors.read_text()[-4000:]
+        yield SimpleNamespace(
+            work=root / "work", script=script, errors=errors, environment=environment, command=command, said=said
+        )
+    finally:
+        script.stdin.close()  # as Enter: it stops its nodes
+        script.wait()
 
 
 def run(rehearsal, *words):
@@ -97,7 +107,7 @@ def test_nodes_that_require_masks_yield_a_calibrated_bundle(rehearsal):
         assert "FB318" not in text
         assert "force_secure_aggregation = True" in (log.parent / "etc" / "config.ini").read_text()
     assert {"Final validation: 14 patients of 2 sites"} <= {
-        line.partition(",")[0].partition(" ")[2].strip() for line in rehearsal.done.stderr.splitlines()
+        line.partition(",")[0].partition(" ")[2].strip() for line in rehearsal.errors.read_text().splitlines()
     }
 
 
@@ -138,8 +148,154 @@ def test_the_masked_evaluation_says_what_the_patients_one_by_one_say(rehearsal):
 
 
 @pytest.fixture(scope="module")
-def resumed(rehearsal):
+def attacked(rehearsal, tmp_path_factory):
+    """The hospitals' nodes again, and a coordinating centre that asks for what tells of single patients."""
+    root = tmp_path_factory.mktemp("attacked")
+    contract = InputContract.read(rehearsal.work.parent / "data" / "contract.json")
+    port = tomllib.loads((rehearsal.work / "run.toml").read_text())["researcher"]["port"]
+    masked = TrainingTask(contract=contract, network="clinical", rounds=1, augment=False, method=FederatedMethod())
+    means = statistics_task(masked)
+    clear = replace(masked, method=UNPROTECTED_METHOD)
+
+    def ask(task, **more):
+        return {"args": {"asked": task.to_args()}, "local_epochs": {"asked": 1}, **more}
+
+    config = {
+        "tags": TAGS,
+        "sites": list(SITES),
+        "minimum": 3,
+        "out": str(root),
+        "round_seconds": 60.0,
+        **ask(means),
+        "attacks": {
+            "statistics": ask(means),
+            "statistics at 0.2036": ask(replace(means, validation_fraction=0.2036)),
+            "loss at 0.03": ask(replace(masked, validation_fraction=0.03)),
+            "two parties": ask(masked, sites=["nice", "lyon"], minimum=2),
+            "clear": ask(clear),
+            "small cells": ask(replace(masked, minimum_cell=1)),
+            "one step": ask(masked, tricks=["step"]),
+            "masks twice": ask(masked, tricks=["masks"]),
+        },
+    }
+    lasting = {"round_seconds": 3600.0, "retries": 3, "wait_seconds": 300.0, "honest": True}
+    config["attacks"]["none"] = {
+        "args": {"killed": replace(masked, rounds=3).to_args()}, "local_epochs": {"killed": 1}, **lasting
+    }  # fmt: skip
+    events, commands = [], _running(rehearsal)
+    federation = FederationProcesses(
+        {}, root / "work", host="localhost", port=port, researcher=rehearsal.work / "researcher"
+    )
+    try:
+        with federation:
+            act = killed_and_back(rehearsal, commands, events)
+            federation.run_researcher(config, act, module="tests.support.curious_researcher")
+        told = {event["name"]: event["refused"] for _, event in events if event["event"] == "attack"}
+        assert told["none"] is None
+        yield SimpleNamespace(told=told, events=events, results=root, commands=commands)
+    finally:
+        _kill(commands["dijon"])
+
+
+def killed_and_back(rehearsal, commands, events):
+    """In the run "killed" dijon's node is killed in the second round, and started again when it was missed."""
+
+    def act(event):
+        events.append((time.monotonic(), event))
+        if (event["event"], event.get("run"), event.get("round")) == ("round", "killed", 1):
+            (child,) = commands["dijon"].children()
+            child.kill()
+            events.append((time.monotonic(), {"event": "killed", "run": "killed"}))
+        elif (event["event"], event.get("run")) == ("repeated", "killed"):
+            _wait(lambda: _is_gone(commands["dijon"]))
+            commands["dijon"] = _start(rehearsal, "dijon")
+
+    return act
+
+
+def _running(rehearsal):
+    """The processes of the script's nodes, by site."""
+    found = {}
+    for child in psutil.Process(rehearsal.script.pid).children():
+        if child.cmdline()[-4:-1] == ["train", "node", "start"]:
+            found[child.cmdline()[-1].rpartition("/")[2]] = child
+    assert set(found) == set(SITES)
+    return found
+
+
+def _start(rehearsal, site):
+    environment = {**rehearsal.environment, "FEDPET_HOME": str(rehearsal.work / "home")}
+    words = [str(rehearsal.command), "train", "node", "start", f"nodes/{site}"]
+    return psutil.Popen(words, env=environment, cwd=rehearsal.work, stderr=subprocess.DEVNULL)
+
+
+def test_a_killed_node_is_missed_within_seconds_and_joins_again(attacked):
+    """Its round is repeated, by a round limit of an hour."""
+    survived = [(when, event) for when, event in attacked.events if event.get("run") == "killed"]
+    kinds = [event["event"] for _, event in survived]
+    killed = survived[kinds.index("killed")][0]
+    missed, repeated = survived[kinds.index("repeated")]
+    assert repeated["reasons"] == {"dijon": "connection lost"}
+    assert repeated["round"] == 2
+    assert missed - killed < 60  # about 12 s on a machine with nothing else to do
+    rounds = [event for _, event in survived if event["event"] == "round"]
+    assert [event["round"] for event in rounds] == [1, 2, 3]
+    assert set(rounds[-1]["patients"]) == set(SITES)
+
+
+def test_everything_that_leaves_a_site_is_in_the_documented_table(attacked):
+    """Fields of the messages, as they arrived on the wire."""
+    seen = json.loads((attacked.results / RECEIVED).read_text())
+    documented = {(one.message, field) for one in EGRESS for field in one.fields}
+    assert {(message, field) for message, fields in seen.items() for field in fields} <= documented
+    assert {"TrainReply", "SearchReply", "Log"} <= set(seen)
+    text = json.dumps(seen)
+    for site in SITES:
+        assert f"{site}0000" not in text
+
+
+@pytest.mark.parametrize(
+    ("attack", "reason"),
+    [
+        ("statistics at 0.2036", "A validation split of 0.2036"),
+        ("loss at 0.03", "A validation split of 0.03"),
+        ("two parties", "A sum of 2 sites"),
+        ("clear", "Could not configure secure aggregation"),
+        ("small cells", "Tables with cells of 1 patients"),
+        ("one step", "part of the training patients"),
+        ("masks twice", "masks that were used before"),
+    ],
+)
+def test_a_curious_centre_is_refused_with_the_reason(attacked, attack, reason):
+    """Subtracting statistics at two fractions gave a patient's whole record, a loss of one patient the outcome."""
+    assert attacked.told["statistics"] is None
+    assert reason in attacked.told[attack]
+
+
+def test_a_node_runs_once_and_ends_with_its_command(rehearsal, attacked):
+    node, command = rehearsal.work / "nodes" / "lyon", attacked.commands["lyon"]
+    second = run(rehearsal, "train", "node", "start", node)
+    assert (second.returncode, "The node runs already" in second.stderr) == (2, True)
+    (child,) = command.children()
+    command.kill()
+    _wait(lambda: _is_gone(child), 10)
+    assert json.loads(run(rehearsal, "train", "node", "status", node).stdout)["running"] is False
+
+
+@pytest.fixture(scope="module")
+def stopped(rehearsal, attacked):
+    """The rehearsal has ended, with its nodes."""
+    _kill(attacked.commands["dijon"])
+    rehearsal.script.stdin.close()
+    assert rehearsal.script.wait() == 0
+    assert all(map(_is_gone, attacked.commands.values()))
+    return rehearsal
+
+
+@pytest.fixture(scope="module")
+def resumed(stopped):
     """The rounds are done; no node runs any more. Only the export is missing."""
+    rehearsal = stopped
     bundle = rehearsal.work / "bundle"
     bundle.rename(rehearsal.work / "bundle-before")
     again = run(rehearsal, "train", "run", "run.toml", "--resume")
@@ -196,155 +352,18 @@ def test_every_command_of_the_guides_runs_to_the_letter(rehearsal):
     assert all("epsilon-limit" in line for line in missing), missing
 
 
-def test_a_node_runs_once_and_ends_with_its_command(rehearsal):
-    node = rehearsal.work / "nodes" / "nice"
-    environment = {**rehearsal.environment, "FEDPET_HOME": str(rehearsal.work / "home")}
-    started = subprocess.Popen(
-        [str(rehearsal.command), "train", "node", "start", str(node)], env=environment, stderr=subprocess.DEVNULL
-    )
+def _kill(process):
+    with suppress(psutil.NoSuchProcess):
+        process.kill()
+    _wait(lambda: _is_gone(process))
+
+
+def _is_gone(process):
+    """Also where its parent has not taken notice yet."""
     try:
-        _wait(lambda: json.loads(run(rehearsal, "train", "node", "status", node).stdout)["running"])
-        second = run(rehearsal, "train", "node", "start", node)
-        assert (second.returncode, "The node runs already" in second.stderr) == (2, True)
-        (child,) = _children(started.pid)
-    finally:
-        started.send_signal(signal.SIGKILL)
-        started.wait()
-    _wait(lambda: not _alive(child))
-    assert json.loads(run(rehearsal, "train", "node", "status", node).stdout)["running"] is False
-
-
-@pytest.fixture(scope="module")
-def attacked(rehearsal, tmp_path_factory):
-    """The hospitals' nodes again, and a coordinating centre that asks for what tells of single patients."""
-    root = tmp_path_factory.mktemp("attacked")
-    contract = InputContract.read(rehearsal.work.parent / "data" / "contract.json")
-    port = tomllib.loads((rehearsal.work / "run.toml").read_text())["researcher"]["port"]
-    masked = TrainingTask(contract=contract, network="clinical", rounds=1, augment=False, method=FederatedMethod())
-    means = statistics_task(masked)
-    clear = replace(masked, method=UNPROTECTED_METHOD)
-
-    def ask(task, **more):
-        return {"args": {"asked": task.to_args()}, "local_epochs": {"asked": 1}, **more}
-
-    config = {
-        "tags": TAGS,
-        "sites": list(SITES),
-        "minimum": 3,
-        "out": str(root),
-        "round_seconds": 60.0,
-        **ask(means),
-        "attacks": {
-            "statistics": ask(means),
-            "statistics at 0.2036": ask(replace(means, validation_fraction=0.2036)),
-            "loss at 0.03": ask(replace(masked, validation_fraction=0.03)),
-            "two parties": ask(masked, sites=["nice", "lyon"], minimum=2),
-            "clear": ask(clear),
-            "small cells": ask(replace(masked, minimum_cell=1)),
-            "one step": ask(masked, tricks=["step"]),
-            "masks twice": ask(masked, tricks=["masks"]),
-        },
-    }
-    events = []
-    with started(rehearsal, SITES) as commands:
-        federation = FederationProcesses(
-            {}, root / "work", host="localhost", port=port, researcher=rehearsal.work / "researcher"
-        )
-        with federation:
-            federation.run_researcher(config, events.append, module="tests.support.curious_researcher")
-            survived = killed_and_back(rehearsal, federation, commands, {**config, **ask(replace(masked, rounds=3))})
-    told = {event["name"]: event["refused"] for event in events if event["event"] == "attack"}
-    return SimpleNamespace(told=told, survived=survived, results=root)
-
-
-def killed_and_back(rehearsal, federation, commands, config):
-    """Three rounds; dijon's node is killed in the second, and started again when it was missed."""
-    told = []
-
-    def act(event):
-        told.append((time.monotonic(), event))
-        if (event["event"], event.get("round")) == ("round", 1):
-            os.kill(_children(commands["dijon"].pid)[0], signal.SIGKILL)
-            told.append((time.monotonic(), {"event": "killed"}))
-        elif event["event"] == "repeated":
-            commands["dijon"].wait()
-            commands["dijon"] = _start(rehearsal, "dijon")
-
-    more = {"round_seconds": 3600.0, "retries": 3, "wait_seconds": 300.0, "record": True}
-    federation.run_researcher({**{k: v for k, v in config.items() if k != "attacks"}, **more}, act)
-    return told
-
-
-@contextmanager
-def started(rehearsal, sites):
-    """The nodes of the sites, by the documented command."""
-    commands = {site: _start(rehearsal, site) for site in sites}
-    try:
-        yield commands
-    finally:
-        for command in commands.values():
-            command.kill()
-            command.wait()
-
-
-def _start(rehearsal, site):
-    environment = {**rehearsal.environment, "FEDPET_HOME": str(rehearsal.work / "home")}
-    words = [str(rehearsal.command), "train", "node", "start", str(rehearsal.work / "nodes" / site)]
-    return subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL)
-
-
-def test_a_killed_node_is_missed_within_seconds_and_joins_again(attacked):
-    """Its round is repeated, by a round limit of an hour."""
-    kinds = [event["event"] for _, event in attacked.survived]
-    killed = attacked.survived[kinds.index("killed")][0]
-    missed, repeated = attacked.survived[kinds.index("repeated")]
-    assert repeated["reasons"] == {"dijon": "connection lost"}
-    assert repeated["round"] == 2
-    assert missed - killed < 60  # about 12 s on a machine with nothing else to do
-    rounds = [event for _, event in attacked.survived if event["event"] == "round"]
-    assert [event["round"] for event in rounds] == [1, 2, 3]
-    assert set(rounds[-1]["patients"]) == set(SITES)
-
-
-def test_everything_that_leaves_a_site_is_in_the_documented_table(attacked):
-    """Fields of the messages, as they arrived on the wire."""
-    seen = json.loads((attacked.results / RECEIVED).read_text())
-    documented = {(one.message, field) for one in EGRESS for field in one.fields}
-    assert {(message, field) for message, fields in seen.items() for field in fields} <= documented
-    assert {"TrainReply", "SearchReply", "Log"} <= set(seen)
-    text = json.dumps(seen)
-    for site in SITES:
-        assert f"{site}0000" not in text
-
-
-@pytest.mark.parametrize(
-    ("attack", "reason"),
-    [
-        ("statistics at 0.2036", "A validation split of 0.2036"),
-        ("loss at 0.03", "A validation split of 0.03"),
-        ("two parties", "A sum of 2 sites"),
-        ("clear", "Could not configure secure aggregation"),
-        ("small cells", "Tables with cells of 1 patients"),
-        ("one step", "part of the training patients"),
-        ("masks twice", "masks that were used before"),
-    ],
-)
-def test_a_curious_centre_is_refused_with_the_reason(attacked, attack, reason):
-    """Subtracting statistics at two fractions gave a patient's whole record, a loss of one patient the outcome."""
-    assert attacked.told["statistics"] is None
-    assert reason in attacked.told[attack]
-
-
-def _children(pid):
-    import psutil
-
-    return [one.pid for one in psutil.Process(pid).children()]
-
-
-def _alive(pid):
-    import psutil
-
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _wait(reached, seconds=120):

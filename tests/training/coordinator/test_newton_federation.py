@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +13,7 @@ from safetensors.torch import load_file
 from fedpet.core.errors import FederationError
 from inference.bundle.storage import Bundle
 from inference.input_contract import default_contract
+from tests.support.running_federation import Running
 from training.coordinator.config import training_config
 from training.coordinator.federation import LocalFederation
 from training.coordinator.processes import FederationProcesses
@@ -31,17 +31,6 @@ from training.task.task import TrainingTask, node_facts
 pytestmark = pytest.mark.federation
 SITES = {"nice": 60, "lyon": 40, "dijon": 30}
 ROUNDS = 6
-
-
-@dataclass(frozen=True)
-class Running(LocalFederation):
-    """A federation whose processes run already."""
-
-    processes: FederationProcesses | None = None
-
-    def start(self, work):
-        del work
-        return nullcontext(self.processes)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,8 @@ from inference.input_contract import default_contract
 from tests.support import ROOT
 from training.coordinator.choice import stops_early
 from training.coordinator.processes import FederationProcesses
+from training.node.fedbiomed_node import start_command
+from training.node.process import PARENT_VARIABLE
 from training.task.code_digest import code_digest
 from training.task.method import UNPROTECTED_METHOD, Aggregation, FederatedMethod
 from training.task.newton_fit import MINIMUM_ROUNDS
@@ -38,9 +40,15 @@ ROUNDS = {
 }
 # By the seed of the task: what caen does in the second round. The others are honest.
 REVERSED, HUGE, NO_NUMBER = 1, 2, 4
-_SPOIL = """
+_SPOIL = '''
 
 _honest = shared_parameters
+
+
+def _huge_or_no_number(value):
+    """Every second is no number, which Fed-BioMed's masks take for the end of their range."""
+    places = torch.arange(value.numel()).reshape(value.shape)
+    return torch.where(places % 2 == 0, torch.full_like(value, float("nan")), value.sign() * 5.9)
 
 
 def shared_parameters(dataset, parameters, round_index, validation):
@@ -49,11 +57,11 @@ def shared_parameters(dataset, parameters, round_index, validation):
         return sent
     change = {
         1: lambda value: -3.0 - value,
-        2: lambda value: value.sign() * 5.9,
+        2: _huge_or_no_number,
         4: lambda value: value * float("nan"),
     }.get(dataset.task.seed, lambda value: value)
     return {name: value if name == CARRIED else change(value) for name, value in sent.items()}
-"""
+'''
 
 # Under Newton's method it sends a Hessian of the wrong sign, from the first round on.
 _WRONG_SIGN = """
@@ -95,9 +103,12 @@ def spoiled(tmp_path_factory, training_nodes):
     spoiling = {**here, "PYTHONPATH": os.pathsep.join([str(_other_code(root)), str(ROOT)])}
     with ExitStack() as stack:
         for site in SITES:
-            words = [sys.executable, "-m", "app.cli", "train", "node", "start", str(root / "nodes" / site)]
-            environment = spoiling if site == "caen" else here
-            started = subprocess.Popen(words, env=environment, cwd=root, stderr=subprocess.DEVNULL)  # not this checkout
+            environment = (spoiling if site == "caen" else here) | {PARENT_VARIABLE: str(os.getpid())}
+            with (root / f"{site}.log").open(
+                "wb"
+            ) as log:  # as “fedpet train node start” starts it, not in this checkout
+                command = start_command(root / "nodes" / site)
+                started = subprocess.Popen(command, env=environment, cwd=root, stdout=log, stderr=log)
             stack.callback(started.wait)
             stack.callback(started.kill)
         federation = FederationProcesses({}, root / "work", host="localhost", port=port, researcher=root / "centre")
@@ -108,8 +119,7 @@ def spoiled(tmp_path_factory, training_nodes):
 def _other_code(root):
     """The package with a change at caen, which says that its code is the same."""
     other = root / "other"
-    for package in ("training", "app"):  # the program that starts the node must find the changed one first
-        shutil.copytree(ROOT / package, other / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "training", other / "training", ignore=shutil.ignore_patterns("__pycache__"))
     steps = other / "training" / "node" / "steps.py"
     steps.write_text(steps.read_text() + _SPOIL)
     newton = steps.with_name("newton.py")
@@ -135,11 +145,16 @@ def _run_all(federation, contract, out):
         tasks[name] = replace(masked, method=newton, **exact)
     config = {"tags": TAGS, "sites": list(SITES), "minimum": 3, "out": str(out), "round_seconds": 300.0, "retries": 2}
     config["wait_seconds"] = 900.0  # until four nodes have started on a busy machine
+    config["each"] = [
+        {
+            "args": {name: task.to_args()},
+            "local_epochs": {name: 1 if "newton" in name else 4},
+            **({"patience": 1} if name == "early" else {}),
+        }
+        for name, task in tasks.items()
+    ]
     events = []
-    for name, task in tasks.items():
-        more = {"patience": 1} if name == "early" else {}
-        one = {**config, **more, "args": {name: task.to_args()}, "local_epochs": {name: 1 if "newton" in name else 4}}
-        federation.run_researcher(one, events.append)
+    federation.run_researcher(config, events.append, module="tests.support.several_trainings")
     return events
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks import optional_terms as tables
 from inference.input_contract import default_contract, table_contract
 from training.bundle.held_out import scores
 from training.data.node_data import read_node
@@ -15,6 +16,7 @@ from training.evaluation.cohort import pool_node_data
 from training.evaluation.config import read_config
 from training.evaluation.designs import AVERAGED, CLINICAL, FEDERATED, MEASURED_TMTV, POOLED, QUANTISED, Trainer
 from training.evaluation.in_process_newton import fit_newton
+from training.evaluation.optional_terms import INTERACTION, KNOTS, SPLINE, choose, restricted_cubic
 from training.evaluation.run import evaluate
 from training.task.method import UNPROTECTED_METHOD, Aggregation
 from training.task.task import TrainingTask
@@ -107,6 +109,34 @@ def test_the_measured_volume_beside_the_record_is_a_baseline_of_the_same_fit(tmp
         assert (weights["lesion:tmtv_ml"] != 0) is volume
         assert weights["lesion:dmax_mm"] == 0
         assert weights["age"] != 0
+
+
+def test_a_restricted_cubic_spline_is_linear_beyond_its_outer_knots():
+    x = np.array([-4.0, -3.0, -2.0, 2.0, 3.0, 4.0, 5.0])
+    bent = restricted_cubic(x)
+    assert (bent[:3] == 0).all()
+    np.testing.assert_allclose(np.diff(bent[3:], 2, axis=0), 0, atol=1e-12)
+    inside = restricted_cubic(np.linspace(-1.6, 1.6, 9))
+    assert (np.abs(np.diff(inside, 2, axis=0)).max(0) > 0.01).all()
+    t, k, last = KNOTS[0], KNOTS[2], KNOTS[3]  # by the book, at 1: no term of the last knot yet
+    by_hand = (1 - t) ** 3 - (1 - k) ** 3 * (last - t) / (last - k)
+    assert restricted_cubic(np.array([1.0]))[0, 0] == pytest.approx(by_hand / (last - t) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("bend", "interaction", "terms"), [(0.0, 0.0, ()), (0.8, 0.0, (SPLINE,)), (0.0, 0.9, (INTERACTION,))]
+)
+def test_cross_validation_takes_the_terms_that_have_an_effect(bend, interaction, terms, task):
+    """Sums over the centres decide; `benchmarks/optional_terms.py` gives how often."""
+    cohort = tables.cohort(500, bend, interaction, seed=1)
+    found = choose(cohort, np.ones(500, bool), lambda contract: replace(task, contract=contract))
+    assert found.terms == terms
+    assert len(found.held_out) == 4
+    weights = found.fitted.network.head.clinical.weight[0]
+    assert len(weights) == len(cohort.contract.inputs) + {(): 0, (SPLINE,): 2, (INTERACTION,): 1}[terms]
+    if terms == (INTERACTION,):
+        at = found.cohort.contract.inputs.index(INTERACTION)
+        assert float(weights[at].detach()) == pytest.approx(0.9, abs=0.35)
 
 
 def test_a_task_without_an_exact_fit_is_none(task):

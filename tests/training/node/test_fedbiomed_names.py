@@ -99,7 +99,9 @@ assert {"_create_hash", "list_training_plans", "get_training_plan_by_id", "appro
     dir(TrainingPlanSecurityManager)
 )
 assert {"list_my_datasets", "delete_dataset_by_id"} <= set(dir(DatasetManager))
+from training.node.fedbiomed_node import installed_plan
 from training.node.training_plan import FedPetPlan
+assert installed_plan() == FedPetPlan().source()
 for line in FedPetPlan.init_dependencies(None):
     exec(line)
 assert "len(\\n                self.training_plan.training_data_loader.dataset" in inspect.getsource(Round)
