@@ -10,7 +10,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import onnxruntime
 import torch
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from training.bundle.tripod import TripodStudy
     from training.task.runs import Run
 
+
+INTERVAL_LIMIT: Final = Message(
+    "The interval says how well an answer is known, not how two patients with one score may differ."
+)
 
 _FEW_PATIENTS = 100  # validation patients, below which the card warns
 
@@ -157,7 +161,7 @@ def _limits(trained: TrainingSummary, sites: Sequence[SiteSummary]) -> list[str]
             "Metastatic non-small-cell lung cancer, immunotherapy alone in line 1 or 2, pre-treatment 18F-FDG PET/CT"
             " only."
         ),
-        Message("The interval says how well the calibration is known, not how two patients with one score may differ."),
+        INTERVAL_LIMIT,
         Message("Attributions show what the model used, not causes."),
     ]
     final = trained.histories[MODEL]["final"].values()

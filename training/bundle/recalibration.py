@@ -22,6 +22,7 @@ from inference.input_contract import LESION_PREFIX
 from inference.monitoring import InputReference, MonitorReference
 from training.bundle.calibration import calibrate, coverage_by_site, with_centres
 from training.bundle.held_out import HeldOut, evaluate, network_of, scores
+from training.bundle.model_card import INTERVAL_LIMIT
 from training.data.node_data import read_node
 from training.task.losses import interval_targets
 from training.task.risk_table import MINIMUM_CASES, OutcomeTable, RiskTable
@@ -97,6 +98,7 @@ def recalibrate(
         card={
             **card,
             "version": version or card["version"],
+            "limits": [_limit(one) for one in card.get("limits", [])],
             "evaluation": {**kept, **judged},
             "conformal_sets": unknown,
             "reference": reference_of(nodes, bundle.contract, np.concatenate(answers)).to_json(),
@@ -141,6 +143,11 @@ def _answers(
     score, logits = scores(network, node.cases)
     months = edges.index(ENDPOINT_MONTHS["pfs_12m"])
     return calibration.at(node.site).free(logits, score, edges)[:, months]
+
+
+def _limit(stated: str) -> str:
+    """A limit of the card; that of the interval as it is now, which once held the calibration only."""
+    return str(INTERVAL_LIMIT) if stated.startswith("The interval says") else stated
 
 
 def _require_once(sites: Sequence[str]) -> None:
