@@ -257,7 +257,7 @@ def policy_text(policy: NodePolicy) -> str:
         for key, value in rules:
             set_ = value is not None
             line = f"{'' if set_ else '# '}{key} = {_toml(value if set_ else _EXAMPLES[key])}"
-            lines.append(f"{line:<46}# {_COMMENTS[name, key]}")
+            lines.append(f"{line:<44}  # {_COMMENTS[name, key]}")
         lines.append("")
     return "\n".join(lines)
 
