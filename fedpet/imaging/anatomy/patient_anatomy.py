@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from fedpet.imaging.anatomy.aligned_images import align_images
 from fedpet.imaging.anatomy.body import segment_body
 from fedpet.imaging.anatomy.landmarks import find_landmarks
 from fedpet.imaging.anatomy.learned_and_rules import combine
+from fedpet.imaging.anatomy.morphology import GRID_MM
 from fedpet.imaging.anatomy.organ_segmentation import OrganSource
 from fedpet.imaging.anatomy.reference_uptake import (
     liver_sphere,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from fedpet.imaging.anatomy.organ_segmentation import OrganSegmentation, OrganSegmenter
     from fedpet.imaging.anatomy.reference_uptake import OrganReferences, ReferenceUptake
     from fedpet.imaging.volume import Volume
+
+_SHORTEST_MM: Final = 200.0  # length of a CT below which the learned network, which saw bodies, is not believed
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +85,12 @@ class PatientAnatomy:
             return by_rules
         found = self.segmenter.segment(self.ct, self.pet).on(Grid.of(self.body.ct))
         if found.source is OrganSource.LEARNED:
-            return combine(found, by_rules, self.images)
+            return combine(found, by_rules, self.images) if self._is_scan_of_a_body() else by_rules
         return found.completed_by(by_rules)
+
+    def _is_scan_of_a_body(self) -> bool:
+        """Whether the CT is long enough for a network that knows organs by their place in a body."""
+        return self.body.ct.shape[0] * GRID_MM >= _SHORTEST_MM
 
     @cached_property
     def marrow(self) -> Mask:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from benchmarks.anatomy import Case
 from fedpet.imaging.anatomy.learned_and_rules import combine
 from fedpet.imaging.anatomy.organ_segmentation import OrganSegmentation, OrganSource
+from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
 from fedpet.imaging.anatomy.structures import STRUCTURES
 
 KNOWN = frozenset(STRUCTURES) - {"salivary_glands", "ureter_right", "ureter_left", "adrenal_right", "adrenal_left"}
@@ -73,3 +76,18 @@ def test_rules_fill_in_what_the_network_does_not_know(anatomy, learned):
     assert found.mask("ureters").any()
     assert "muscle" not in found.filled_in
     assert found.volume_ml("liver") == pytest.approx(anatomy.organs.volume_ml("liver"), rel=0.02)
+
+
+class EverythingIsBladder:
+    def segment(self, ct, pet):  # noqa: ARG002  the contract of a segmenter
+        labels = np.full(ct.shape, STRUCTURES["bladder"].number, np.uint8)
+        return OrganSegmentation(ct.like(labels, "label"), OrganSource.LEARNED, known=KNOWN)
+
+
+@pytest.mark.parametrize(("slices", "source"), [(12, OrganSource.RULES), (60, OrganSource.LEARNED)])
+def test_of_a_slab_of_a_body_the_network_is_not_believed(anatomy, slices, source):
+    """The slab is taken from the trunk, on the 4 mm grid of the body."""
+    z = slice(100, 100 + slices)
+    ct = replace(anatomy.body.ct, array=anatomy.body.ct.array[z])
+    pet = ct.like(np.nan_to_num(anatomy.suv[z]), anatomy.pet.unit)
+    assert PatientAnatomy(pet, ct, EverythingIsBladder()).organs.source is source
