@@ -32,6 +32,7 @@ import numpy as np
 import psutil
 from playwright.sync_api import sync_playwright
 
+from app.cases.reading import Stamp
 from app.cases.result_json import inspection_json, result_json
 from app.cases.store import Store
 from app.viewer.volumes import store_images, store_prediction
@@ -53,7 +54,7 @@ CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 CT, PET = (300, 512, 512), (300, 200, 200)  # slices, rows, columns
 LESIONS = 30
-MODES = {"fused": 0, "3 x 3": 3}
+MODES = {"fused": 1, "3 x 3": 4}
 # the time that the viewer works, and until the second picture after the change: the first one shows it
 REDRAW = """(viewer) => new Promise((done) => {
     const start = performance.now()
@@ -134,6 +135,8 @@ def prepared(home: Path) -> tuple[str, int]:
     store.finish_computation(
         case.id, result=result_json(result.analysis, result.record, result.prediction, result.explanation)
     )
+    # the influence map is shown once the lesions are confirmed
+    store.save_reading(case.id, lambda reading: reading.model_copy(update={"confirmed": Stamp.now("benchmark")}))
     store.close()
     return case.id, sum(path.stat().st_size for path in folder.glob("*.bin"))
 
@@ -170,7 +173,7 @@ def opened(browser: Browser, url: str, case: str, process: psutil.Process) -> tu
     page.get_by_role("button", name="Ouvrir").wait_for()
     idle = process.memory_info().rss
     start, highest, seconds = time.perf_counter(), idle, {}
-    page.goto(f"{url}/case?case={case}", wait_until="commit")
+    page.goto(f"{url}/case?case={case}&step=read", wait_until="commit")
     viewer = page.locator(".viewer")
     for state, values in (("PET", ("pet", "yes")), ("all volumes", ("yes",))):
         while viewer.count() == 0 or viewer.get_attribute("data-ready") not in values:

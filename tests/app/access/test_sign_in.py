@@ -22,6 +22,7 @@ from playwright.sync_api import expect
 from app.cases.result_json import inspection_json
 from app.cases.store import Store
 from app.cases.tables import Status
+from app.viewer.volumes import store_images
 from fedpet.core.settings import Settings
 from tests.support import ROOT as _ROOT
 from tests.support import case_files
@@ -160,7 +161,7 @@ def test_the_way_to_sign_in_has_no_axe_violation(browser, server, seen):
 
 def test_two_readers_at_once_each_see_their_own_case_only(readers, cases, server):
     url = server[0]
-    expect(readers[0].get_by_text("2. Données cliniques")).to_be_visible()
+    expect(readers[0].get_by_role("heading", name="Données cliniques", exact=True)).to_be_visible()
     for page, own, other in ((readers[0], *cases), (readers[1], *cases[::-1])):
         page.goto(url)
         expect(page.get_by_role("button", name="Ouvrir")).to_have_count(1)
@@ -195,6 +196,7 @@ def broken(server):
     )
     result = case_files.make_json(case_files.make_case(store.folder(case.id)))
     result["prediction"]["quantities"]["lesions"][0]["region"] = "nowhere"
+    store_images(case_files.make_study(), store.folder(case.id))
     store.finish_computation(case.id, result=result)
     yield case
     store.delete(case.id)
@@ -240,7 +242,7 @@ def test_signing_out_ends_every_page_of_the_browser_at_once(readers, cases, serv
     other = page.context.new_page()
     other.clock.install()
     other.goto(f"{server[0]}/case?case={cases[0]}")
-    expect(other.get_by_text("2. Données cliniques")).to_be_visible()
+    expect(other.get_by_role("heading", name="Données cliniques", exact=True)).to_be_visible()
     page.goto(server[0])
     page.get_by_role("button", name="Se déconnecter").click()
     page.wait_for_url(re.compile("end_session"))
