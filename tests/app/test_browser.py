@@ -211,7 +211,7 @@ def _sign(page):
     _reach(page, page.get_by_role("radio", name="Acceptée"))
     page.keyboard.press("Space")
     _press(page, page.get_by_role("button", name="Signer le compte rendu"))
-    expect(page.get_by_text("signé", exact=True)).to_be_visible(timeout=120 * _SECONDS)
+    expect(page.get_by_text("signé", exact=True)).to_be_visible(timeout=600 * _SECONDS)
 
 
 def test_by_the_keyboard_a_study_becomes_an_answer_and_a_signed_report_though_the_server_is_killed(
