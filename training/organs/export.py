@@ -91,6 +91,7 @@ def write_network(state: TrainingState, plan: OrganTraining, folder: Path) -> di
     }
     if plan.earlier is not None:
         card["continued_from"] = plan.earlier
+        card["not_found"] = list(plan.not_found)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / NETWORK).write_bytes(onnx_bytes)
     (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", "utf-8")

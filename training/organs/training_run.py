@@ -45,6 +45,7 @@ class OrganTraining:
         crop: voxels of a sample (slices, rows, columns).
         minutes: stop earlier, after so many minutes; the rate falls to zero by then.
         earlier: the digest of the network whose weights the run starts from; None for random weights.
+        not_found: structures that the earlier network was too coarse for, left to rules.
     """
 
     seed: int = 1
@@ -54,6 +55,7 @@ class OrganTraining:
     crop: tuple[int, int, int] = CROP
     minutes: float | None = None
     earlier: str | None = None
+    not_found: tuple[str, ...] = ()
 
 
 @dataclass
@@ -82,13 +84,15 @@ def start(plan: OrganTraining, widths: tuple[int, int, int, int] = WIDTHS) -> Tr
     return TrainingState(network, copy.deepcopy(network), optimizer)
 
 
-def continue_from(plan: OrganTraining, weights: Mapping[str, NDArray[np.float32]]) -> TrainingState:
+def continue_from(
+    plan: OrganTraining, weights: Mapping[str, NDArray[np.float32]], widths: tuple[int, int, int, int] = WIDTHS
+) -> TrainingState:
     """A network with the weights of an earlier one, by name.
 
     Raises:
         RuntimeError: a weight is missing or of another shape.
     """
-    state = start(plan)
+    state = start(plan, widths)
     tensors = {name: torch.from_numpy(np.array(weight, np.float32)) for name, weight in weights.items()}
     for network in (state.network, state.average):
         network.load_state_dict(tensors)

@@ -30,8 +30,15 @@ def organs(
     work.mkdir(parents=True, exist_ok=True)
     with reported(), progress_bar(load_settings().language) as show:
         earlier = None if start_from is None else LearnedOrgans.load(start_from)
-        digest = None if earlier is None else str(earlier.card["sha256"])
-        plan = OrganTraining(seed=seed, bodies=bodies, steps=steps, minutes=minutes, rate=rate, earlier=digest)
+        plan = OrganTraining(
+            seed=seed,
+            bodies=bodies,
+            steps=steps,
+            minutes=minutes,
+            rate=rate,
+            earlier=None if earlier is None else str(earlier.card["sha256"]),
+            not_found=() if earlier is None else tuple(earlier.card.get("not_found", ())),
+        )
         if (work / CHECKPOINT).exists():
             state = resume(plan, work / CHECKPOINT)
         else:

@@ -13,7 +13,7 @@ from fedpet.imaging.segmenters.organ_network import CARD, NETWORK, LearnedOrgans
 from fedpet.imaging.volume import Volume
 from training.organs import training_run
 from training.organs.bodies import kept_body
-from training.organs.export import verify_organs, write_network
+from training.organs.export import read_weights, verify_organs, write_network
 from training.organs.samples import Scanner
 from training.simulation.phantom.tissues import Tissue
 from training.simulation.phantom.varied.structures import NAMES
@@ -65,6 +65,17 @@ def test_a_stopped_run_goes_on(trained, folder):
     assert state.step == 20
     for mine, saved in zip(trained[0].average.parameters(), state.average.parameters(), strict=True):
         assert np.array_equal(mine.detach().numpy(), saved.detach().numpy())
+
+
+def test_a_run_can_start_from_an_exported_network(trained, exported):
+    plan = replace(PLAN, earlier="digest", not_found=("eyes",))
+    weights = read_weights((exported / NETWORK).read_bytes())
+    with pytest.raises(RuntimeError):  # of another width
+        training_run.continue_from(plan, weights)
+    state = training_run.continue_from(plan, weights, WIDTHS)
+    for mine, earlier in zip(state.network.parameters(), trained[0].average.parameters(), strict=True):
+        np.testing.assert_allclose(mine.detach(), earlier.detach(), rtol=2e-3, atol=1e-4)
+    assert state.step == 0
 
 
 def test_the_export_agrees_with_torch_and_says_what_it_was_trained_on(exported):
