@@ -17,9 +17,9 @@ from app.cases.options import CaseOptions
 from app.cases.reading import Reading, Stamp, checked_marks
 from app.cases.store import require_shown
 from app.cases.tables import BUSY, Status
-from fedpet.core.errors import TransitionError
+from fedpet.core.errors import StudyError, TransitionError
 from fedpet.core.messages import Message
-from fedpet.imaging.dicom.patient_identity import NamedPatient, read_named_patient
+from fedpet.imaging.dicom.printed_identity import PrintedIdentity, read_printed_identity
 from inference.record_concordance import RecordConfirmation
 
 if TYPE_CHECKING:
@@ -149,10 +149,22 @@ class Workflow:
         self.store.reopen_record(case_id, shown=shown)
         self.audit.record(actor, "record.reopened", case=case_id, detail=_seen(shown))
 
-    def named_patient(self, case: Case) -> NamedPatient | None:
-        """Whom the images of a case name, read from them now and kept nowhere; None where there are none."""
+    def named_patient(self, case: Case, key: bytes) -> PrintedIdentity | None:
+        """Whom the images of a case name, read from them now and kept nowhere; None where there are none.
+
+        Of a pile with several patients it is the one whose images were used.
+
+        Args:
+            case: the case.
+            key: secret of the pseudonyms.
+        """
         source = self.store.source(case.id)
-        return (read_named_patient(source) or NamedPatient("", "", "")) if source.is_dir() else None
+        if not source.is_dir() or not case.pseudonym:
+            return None
+        try:
+            return read_printed_identity(source, pseudonym=case.pseudonym, study_date=case.study_date, key=key)
+        except StudyError:
+            return None
 
     def needs_identity(self, case: Case) -> bool:
         """Whether a reader still has to say that images and record are of one patient."""

@@ -76,8 +76,8 @@ def _draw_patient(case: Case, loc: Localization) -> None:
 def _draw_identity(case: Case, compared: RecordConcordance | None, loc: Localization) -> None:
     """Whom the images name, for this page alone, and that it is the patient of the record, which the reader says."""
     _ = loc.text
-    workflow = services().workflow
-    named = workflow.named_patient(case)
+    workflow, settings = services().workflow, services().settings
+    named = workflow.named_patient(case, settings.pseudonym_key())
     if named is None:
         return
     facts = [loc.day(named.birth_date) if named.birth_date else "", loc.translate(_SEXES.get(named.sex, Message("–")))]

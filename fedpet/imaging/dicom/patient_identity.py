@@ -7,10 +7,7 @@ longer than the objects are being written; never log it, never write it beside a
 
 from __future__ import annotations
 
-import zipfile
-from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
 import pydicom
@@ -19,13 +16,13 @@ from pydicom.dataset import Dataset
 from fedpet.core.errors import SeriesNotFoundError
 from fedpet.core.messages import Message
 from fedpet.core.progress import no_progress
-from fedpet.imaging.dicom.files import DAMAGED, InputLimits, open_dicom_files
+from fedpet.imaging.dicom.files import InputLimits, open_dicom_files
 from fedpet.imaging.dicom.headers.attributes import text
 from fedpet.imaging.dicom.headers.patient_module import PatientModule, one_patient
 from fedpet.imaging.dicom.headers.unvalidated import values_as_written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from fedpet.imaging.study import PetCtStudy
@@ -50,9 +47,6 @@ _IMAGE: Final = (
     "LossyImageCompressionMethod", "Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions",
 )  # fmt: skip
 _UTF_8: Final = "ISO_IR 192"
-_SHOWN: Final = ("PatientName", "PatientBirthDate", "PatientSex")
-_HEAD_BYTES: Final = 2**18  # of a file: its patient stands before its pixels
-_DATE: Final = 8  # characters of a date
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -72,62 +66,6 @@ class PatientHeaders:
 
     def __repr__(self) -> str:
         return f"SourceHeaders({len(self.pet)} PT, {len(self.ct)} CT)"
-
-
-@dataclass(frozen=True, repr=False)
-class NamedPatient:
-    """Whom images name, to be shown to a reader and kept nowhere.
-
-    Attributes:
-        name: as a person writes it, family name first; "" where the images name nobody.
-        birth_date: YYYY-MM-DD, "" where it is missing.
-        sex: Patient's Sex (0010,0040), "" where it is missing.
-    """
-
-    name: str
-    birth_date: str
-    sex: str
-
-    def __repr__(self) -> str:
-        return "NamedPatient()"
-
-
-@values_as_written()
-def read_named_patient(source: Path) -> NamedPatient | None:
-    """Whom the first DICOM file names; that all of them name one patient is checked where a study is loaded.
-
-    Args:
-        source: folder with the files of a study, or with one archive of them.
-
-    Returns:
-        The patient, or None where no file can be read.
-    """
-    header = next(_first_headers(source), None)
-    if header is None:
-        return None
-    name, born = str(header.get("PatientName", "")), text(header, "PatientBirthDate")
-    dated = f"{born[:4]}-{born[4:6]}-{born[6:]}" if len(born) == _DATE and born.isdecimal() else ""
-    return NamedPatient(name.replace("^", " ").strip(), dated, text(header, "PatientSex"))
-
-
-def _first_headers(source: Path) -> Iterator[Dataset]:
-    for path in sorted(one for one in source.rglob("*") if one.is_file()):
-        if zipfile.is_zipfile(path):
-            with suppress(*DAMAGED, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-                for member in archive.infolist():
-                    with archive.open(member) as stream:
-                        yield from _header(BytesIO(stream.read(_HEAD_BYTES)))
-        else:
-            with path.open("rb") as stream:
-                yield from _header(BytesIO(stream.read(_HEAD_BYTES)))
-
-
-def _header(file: BytesIO) -> Iterator[Dataset]:
-    """What a file says of its patient; nothing where it is no DICOM file."""
-    with suppress(*DAMAGED):
-        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_SHOWN))
-        header.decode()
-        yield header
 
 
 @values_as_written()

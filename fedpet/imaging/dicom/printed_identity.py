@@ -1,4 +1,4 @@
-"""The identity that a report prints for the hospital's file: read from the images at printing time, and kept nowhere.
+"""The identity that a page shows and a report prints for the hospital's file: read from the images then, kept nowhere.
 
 Only where the images are those of the report: the pseudonym of their patient and the day of the examination are
 compared.
@@ -6,8 +6,12 @@ compared.
 
 from __future__ import annotations
 
+import zipfile
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import pydicom
@@ -15,14 +19,14 @@ import pydicom
 from fedpet.core.errors import SeriesNotFoundError
 from fedpet.core.messages import Message
 from fedpet.core.progress import no_progress
-from fedpet.imaging.dicom.files import InputLimits, open_dicom_files
+from fedpet.imaging.dicom.files import DAMAGED, InputLimits, open_dicom_files
 from fedpet.imaging.dicom.headers.attributes import text
-from fedpet.imaging.dicom.headers.patient_module import examination_uid, one_patient
+from fedpet.imaging.dicom.headers.patient_module import PatientModule, examination_uid, one_patient
 from fedpet.imaging.dicom.headers.temporal_values import UnreadableValueError, read_date
 from fedpet.imaging.dicom.headers.unvalidated import values_as_written
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pydicom.dataset import Dataset
@@ -37,7 +41,10 @@ _TAGS: Final = [
     "PatientSex",
     "AccessionNumber",
     "OtherPatientIDsSequence",
+    *("IssuerOfPatientID", "StudyInstanceUID", "StudyDate"),
 ]
+_HEAD_BYTES: Final = 2**18  # of a file: its patient stands before its pixels
+_TRIED: Final = 20  # first files that are asked alone before all are read together
 # The national identifier of France (INS): object identifiers of its authorities, NIR and NIA (ANS, "Référentiel INS").
 _NATIONAL: Final = ("1.2.250.1.213.1.4.8", "1.2.250.1.213.1.4.9")
 
@@ -83,6 +90,9 @@ def read_printed_identity(
         UnreadableStudyError: nothing there, a damaged archive, limits exceeded.
         SeriesNotFoundError: no PET of that patient and day is there.
     """
+    for header in islice(_headers(source), _TRIED):
+        if _alone(header, key) == pseudonym and _day(header, "StudyDate") == study_date:
+            return _identity(header)
     with open_dicom_files(source, limits, no_progress) as file_set:
         studies: dict[str, list[DicomInstance]] = defaultdict(list)
         for instance in file_set.instances:
@@ -103,6 +113,31 @@ def read_printed_identity(
             "Give the folder or archive that was predicted, on the machine or with the settings that did so."
         ),
     )
+
+
+def _headers(source: Path) -> Iterator[Dataset]:
+    """The heads of the files of a study one after the other, those in archives too; what is no DICOM is passed."""
+    paths = sorted(one for one in source.rglob("*") if one.is_file()) if source.is_dir() else [source]
+    for path in paths:
+        if zipfile.is_zipfile(path):
+            with suppress(*DAMAGED, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+                for member in archive.infolist():
+                    with archive.open(member) as stream:
+                        yield from _header(stream.read(_HEAD_BYTES))
+        else:
+            with path.open("rb") as stream:
+                yield from _header(stream.read(_HEAD_BYTES))
+
+
+def _header(head: bytes) -> Iterator[Dataset]:
+    with suppress(*DAMAGED):
+        yield pydicom.dcmread(BytesIO(head), stop_before_pixels=True, specific_tags=_TAGS)
+
+
+def _alone(header: Dataset, key: bytes) -> str:
+    """The pseudonym of what one image states of its patient; that of the study, unless others state more."""
+    patient = PatientModule.from_header(header)
+    return patient.pseudonym("" if patient.patient_id else examination_uid(header), key)
 
 
 def _pseudonym(instances: Sequence[DicomInstance], pet: DicomInstance, key: bytes) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from dataclasses import replace
 
@@ -110,6 +111,17 @@ def test_the_identity_is_read_from_the_images_of_that_patient_and_day_alone(fold
         given = {"pseudonym": study.pseudonym, "study_date": study.study_date, "key": KEY} | wrong
         with pytest.raises(SeriesNotFoundError, match="not of the patient and the day"):
             read_printed_identity(folder, **given)
+
+
+@pytest.mark.parametrize("place", ["a", "z"])
+def test_of_a_pile_of_two_patients_the_one_of_the_report_is_named(folder, dicom, tmp_path, place):
+    """Whether the other patient's images come first or last; `place` is where they lie."""
+    study = load_study(folder, pseudonym_key=KEY)
+    shutil.copytree(folder, tmp_path / "pile" / "m")
+    somebody = PATIENT | {"PatientName": "AUTRE^PERSONNE", "PatientID": "4711", "PatientBirthDate": "19300102"}
+    dicom.save([*dicom.pet(np.ones((8, 10, 12)), **somebody)], tmp_path / "pile" / place)
+    pile = tmp_path / "pile"
+    assert read_printed_identity(pile, pseudonym=study.pseudonym, study_date=study.study_date, key=KEY) == ZOE
 
 
 def test_the_command_writes_it_apart_from_pseudonymous_data(content, folder, tmp_path, monkeypatch):
