@@ -146,7 +146,7 @@ def test_a_report_that_could_not_be_written_leaves_the_case_to_be_read(store):
     store.mark_read(case.id)
     store.start_signing(case.id, decision=Decision.ACCEPT, comment="", reader="Dr A")
     store.record_failure(case.id, Message("No space."))
-    kept = {"decision": "accept", "comment": "", "reader": "Dr A", "shown": store.get(case.id).digest}
+    kept = {"decision": "accept", "comment": "", "conclusion": "", "reader": "Dr A", "shown": store.get(case.id).digest}
     assert (store.get(case.id).status, store.get(case.id).verdict) == (Status.READ, kept)
 
 
