@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from fedpet.core.errors import SettingsError
@@ -56,6 +57,7 @@ class TimeStamps:
         Raises:
             SettingsError: the authority does not answer, refuses, or answers with something else.
         """
+        _require_library()
         from asn1crypto import tsp  # noqa: PLC0415  of the extra "sign"
         from pyhanko.sign.timestamps import HTTPTimeStamper, TimestampRequestError  # noqa: PLC0415  as above
 
@@ -63,25 +65,27 @@ class TimeStamps:
         try:
             token = asyncio.run(stamper.async_timestamp(bytes.fromhex(entry.digest), "sha256"))
         except (TimestampRequestError, ValueError) as error:
-            raise SettingsError(
-                found=Message("The authority gave no time stamp ({why}).", why=type(error).__name__),
-                needed=Message("An authority that answers requests of RFC 3161 at the address audit_authority."),
-                advice=Message("Check the address and the network, then run the command again."),
-            ) from error
+            raise _no_stamp(type(error).__name__) from error
         path = self._folder / f"{entry.number}{_SUFFIX}"
         stamp = _read(entry.number, token["content"])
         if not isinstance(token["content"]["encap_content_info"]["content"].parsed, tsp.TSTInfo) or (
             stamp.digest != entry.digest
         ):
-            raise AssertionError("a time stamp of something else than was asked for")
+            raise _no_stamp("a stamp of something else than was asked for")
         self._folder.mkdir(mode=0o700, exist_ok=True)
         path.write_bytes(token.dump())
         return stamp
 
     def read(self) -> dict[int, Stamp] | Message:
-        """The stamps by number of the entry, or what is wrong with one."""
-        found = {}
-        for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
+        """The stamps by number of the entry, or what is wrong with one.
+
+        Raises:
+            SettingsError: there are stamps, and what checks them is not installed.
+        """
+        found, paths = {}, sorted(self._folder.glob(f"*{_SUFFIX}"))
+        if paths:
+            _require_library()
+        for path in paths:
             number = int(path.stem) if path.stem.isdecimal() else 0
             stamp = self._checked(number, path.read_bytes())
             if stamp is None:
@@ -121,3 +125,20 @@ def _read(number: int, signed: object) -> Stamp:
     """The stamp of a signed token (CMS `SignedData`)."""
     info = signed["encap_content_info"]["content"].parsed  # type: ignore[index]  # asn1crypto publishes no types
     return Stamp(number, info["message_imprint"]["hashed_message"].native.hex(), info["gen_time"].native)
+
+
+def _no_stamp(why: str) -> SettingsError:
+    return SettingsError(
+        found=Message("The authority gave no time stamp ({why}).", why=why),
+        needed=Message("An authority that answers requests of RFC 3161 at the address audit_authority."),
+        advice=Message("Check the address and the network, then run the command again."),
+    )
+
+
+def _require_library() -> None:
+    if find_spec("pyhanko") is None:
+        raise SettingsError(
+            found=Message("The library for time stamps, pyHanko, is not installed."),
+            needed=Message("pyHanko, to ask for time stamps and to check them."),
+            advice=Message("Install it with: pip install 'fedpet[sign]'."),
+        )

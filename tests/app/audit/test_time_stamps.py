@@ -9,9 +9,11 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
+from app.audit.time_stamps import TimeStamps
 from app.audit.trail import AuditTrail
 from app.cases.store import Store
 from app.cli.main import main
+from fedpet.core.errors import SettingsError
 from fedpet.core.settings import Settings
 
 _CONFIG = """
@@ -140,3 +142,12 @@ def test_an_authority_that_gives_no_stamp_is_said(stamped, authority, monkeypatc
     assert done.exit_code == 2
     assert "authority" in done.stderr
     assert stamped[0].verify().broken is None
+
+
+def test_without_its_library_a_stamped_trail_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr("app.audit.time_stamps.find_spec", lambda _: None)
+    assert TimeStamps(tmp_path).read() == {}
+    (tmp_path / "audit-stamps").mkdir()
+    (tmp_path / "audit-stamps" / "1.tst").write_bytes(b"")
+    with pytest.raises(SettingsError, match="pyHanko, is not installed"):
+        TimeStamps(tmp_path).read()
