@@ -415,8 +415,11 @@ def test_a_sphere_measures_what_lies_in_it_and_stays_with_the_case(site, visit):
     assert f"{voxels * 0.125:.1f} ml · max 9,00 · moyenne {mean:.2f}".replace(".", ",") in words
     page.keyboard.press("k")
     expect(page.locator(".keys-kept li")).to_have_count(1)
-    page.wait_for_timeout(600)  # kept a moment after the last change
-    kept = site.store.get(site.cases["plain"]).reading["marks"]
+    for _ in range(100):  # kept a moment after the last change
+        kept = site.store.get(site.cases["plain"]).reading.get("marks") or {"keys": []}
+        if kept["keys"]:
+            break
+        page.wait_for_timeout(200)
     assert [(one["radius"], len(one["centre"])) for one in kept["spheres"]] == [(14, 3)]
     assert len(kept["keys"]) == 1
     page.keyboard.press("Escape")
