@@ -28,7 +28,7 @@ from fedpet.core.errors import SettingsError, TransitionError
 from fedpet.core.messages import Message
 from fedpet.core.settings import Settings
 
-LATEST = "0006"
+LATEST = "0008"
 
 
 @pytest.fixture

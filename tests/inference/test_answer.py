@@ -108,19 +108,19 @@ def test_another_delineation_than_that_of_the_training_is_not_answered(patient, 
     assert other.endpoints == ()
 
 
-def test_a_tumour_that_was_taken_for_the_heart_is_answered_once_a_reader_decided(bundle, engine):
-    """174 ml of SUV 22 that touch the heart: the rules leave them out, the score does not believe them."""
+def test_a_tumour_that_touches_the_heart_counts_and_is_never_left_out_without_a_reader(bundle, engine):
+    """174 ml of SUV 22: were it taken for myocardium, its score would keep the model from an answer."""
     analysis, record = simulated(0, seed=501)
-    undecided = predict(analysis, record, bundle, engine=engine)
-    tumour = max(undecided.components, key=lambda one: (one.place == "heart") * one.volume_ml)
-    assert f"Component {tumour.id} of {tumour.volume_ml:.0f} ml was left out" in str(undecided.abstained)
-    included = predict(analysis, record, bundle, engine=engine, include=(tumour.id,))
-    assert included.abstained is None
-    assert undecided.table.values()["tmtv_ml"] < 10
-    assert included.table.values()["tmtv_ml"] > 150
-    assert undecided_reason(included.components) is None
-    excluded = [replace(one, switched=one.id == tumour.id) for one in undecided.components]
-    assert undecided_reason(excluded) is None
+    counted = predict(analysis, record, bundle, engine=engine)
+    tumour = max(counted.components, key=lambda one: (one.place == "heart") * one.volume_ml)
+    assert tumour.included
+    assert counted.abstained is None
+    assert counted.table.values()["tmtv_ml"] > 150
+    left_out = [replace(one, included=one.included and one.id != tumour.id) for one in counted.components]
+    assert f"Component {tumour.id} of {tumour.volume_ml:.0f} ml was left out" in str(undecided_reason(left_out))
+    excluded = predict(analysis, record, bundle, engine=engine, exclude=(tumour.id,))
+    assert undecided_reason(excluded.components) is None
+    assert excluded.table.values()["tmtv_ml"] < 10
 
 
 def test_without_a_ct_there_is_no_answer(patient, bundle, engine):

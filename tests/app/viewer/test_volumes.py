@@ -81,12 +81,24 @@ def test_labels_that_fill_a_volume_or_are_none_are_stored(tmp_path):
         assert np.array_equal(_read(tmp_path, read_description(tmp_path), "lesions")[0], full.array)
 
 
-def test_the_description_bears_a_stamp_that_changes_with_the_volumes(tmp_path):
+def _stamps(folder):
+    described = read_description(folder)
+    return described["stamp"], {one["name"]: one["stamp"] for one in described["volumes"]}
+
+
+def test_a_volume_bears_a_stamp_that_changes_with_it_and_the_whole_that_of_its_images(tmp_path):
+    """So that a viewer loads anew what a correction changed, and never the images below it."""
     result = cases.make_case(tmp_path)
     store_images(result.study, tmp_path)
-    first = read_description(tmp_path)["stamp"]
     store_prediction(result, tmp_path)
-    assert read_description(tmp_path)["stamp"] != first
+    whole, volumes = _stamps(tmp_path)
+    store_prediction(result, tmp_path)
+    again, later = _stamps(tmp_path)
+    assert again == whole
+    assert later["pet"] == volumes["pet"]
+    assert later["lesions"] != volumes["lesions"]
+    store_images(result.study, tmp_path)
+    assert _stamps(tmp_path)[0] != whole
 
 
 def test_saliency_keeps_its_sign_and_lies_between_minus_one_and_one(stored):
