@@ -3,7 +3,8 @@
 The network knows shapes that vary, but calls a hot tumour after a hot organ; rules do not see uptake that they do not
 expect, but know what air, bone and the course of a ureter are. An organ of which there is one is one piece: a second
 piece is a tumour or chance, and is left to the rules. Of a kidney only what lies near the kidney of the rules counts,
-where they found one: the gland above it, often a metastasis, is as hot as it is.
+where they found one: the gland above it, often a metastasis, is as hot as it is. A brain, heart or liver below
+a least volume is none: a focus may be taken for it, and the rules decide.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from fedpet.imaging.anatomy.organ_segmentation import OrganSegmentation
 
 _ONE_PIECE: Final = ("brain", "heart", "liver", "spleen", "kidney_right", "kidney_left", "bladder")
+_LEAST_ML: Final = {"brain": 300.0, "heart": 150.0, "liver": 300.0}  # less is a hot focus, or is cut off
 _YIELDING: Final = ("muscle", "great_vessels", "pancreas", "oesophagus", "trachea", "spinal_cord")
 _KIDNEY_ML: Final = 40.0  # least volume of a kidney of the rules that can trim one of the network
 _NEAR: Final = 5  # voxels: cube by which a kidney of the rules is widened
@@ -50,10 +52,17 @@ def combine(learned: OrganSegmentation, rules: OrganSegmentation, images: Aligne
         box = bounding_box(mask, margin=1)
         part = labels[box]
         part[mask[box] & ~largest_component(mask[box])] = 0
+    dropped: set[str] = set()
+    for name, least in _LEAST_ML.items():
+        mask = replace(learned, labels=learned.labels.like(labels, "label")).mask(name)
+        if mask.sum() * VOXEL_ML < least:
+            labels[mask] = 0
+            dropped |= {name, *GROUPS.get(name, ())}
     kept = replace(learned, labels=learned.labels.like(labels, "label"))
     for name in ("kidney_right", "kidney_left"):
         labels[kept.mask(name) & ~_near_kidney(rules.mask(name))] = 0
-    known = learned.known.union(*(names for names in GROUPS.values() if learned.known & set(names)))
+    believed = learned.known - dropped
+    known = believed.union(*(names for names in GROUPS.values() if believed & set(names)))
     missing = sorted(rules.present - known)
     numbers = _numbers(missing)
     free = (labels == 0) | np.isin(labels, _numbers(_YIELDING))

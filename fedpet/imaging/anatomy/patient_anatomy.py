@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from fedpet.imaging.anatomy.aligned_images import align_images
-from fedpet.imaging.anatomy.body import segment_body
+from fedpet.imaging.anatomy.body import LEFT, RIGHT, segment_body
 from fedpet.imaging.anatomy.landmarks import find_landmarks
 from fedpet.imaging.anatomy.learned_and_rules import combine
-from fedpet.imaging.anatomy.morphology import GRID_MM
 from fedpet.imaging.anatomy.organ_segmentation import OrganSource
 from fedpet.imaging.anatomy.reference_uptake import (
     liver_sphere,
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from fedpet.imaging.anatomy.reference_uptake import OrganReferences, ReferenceUptake
     from fedpet.imaging.volume import Volume
 
-_SHORTEST_MM: Final = 200.0  # length of a CT below which the learned network, which saw bodies, is not believed
+_LUNGS_ML: Final = 300.0  # of lung on a CT below which the learned network, which saw whole trunks, is not believed
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +88,8 @@ class PatientAnatomy:
         return found.completed_by(by_rules)
 
     def _is_scan_of_a_body(self) -> bool:
-        """Whether the CT is long enough for a network that knows organs by their place in a body."""
-        return self.body.ct.shape[0] * GRID_MM >= _SHORTEST_MM
+        """Whether the CT shows lungs, by which a network that knows organs by their place in a body finds its way."""
+        return self.body.lung_ml(RIGHT) + self.body.lung_ml(LEFT) >= _LUNGS_ML
 
     @cached_property
     def marrow(self) -> Mask:
