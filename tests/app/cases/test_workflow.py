@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pypdfium2 import PdfDocument
-from sqlalchemy import update
 
 from app.cases.earlier_report import earlier_report
 from app.cases.options import CaseOptions
-from app.cases.tables import BUSY, Case, Decision, Status
+from app.cases.tables import BUSY, Decision, Status
 from app.screens.case.concordance import compare
 from app.services import open_services
 from app.viewer.description import read_description
@@ -51,9 +50,6 @@ FRAME = {"spacing": (4.0, 4.0, 4.0), "origin": (-48.0, -48.0, 0.0)}
 def _receive(services, dicom, **attributes):
     """A small PET/CT of no chest: it can be measured, and the model abstains."""
     case = services.workflow.create("fr", actor="Dr A", record={"age": 60.0})
-    with services.store.engine.begin() as connection:  # the network takes a bare hot square for an organ
-        chosen = CaseOptions(segmenter="rules").to_json()
-        connection.execute(update(Case).where(Case.id == case.id).values(options=chosen))
     slices = [*dicom.pet(SUV, **FRAME, **attributes), *dicom.ct(np.zeros(SUV.shape, int), **FRAME)]
     dicom.save(slices, services.store.source(case.id))
     services.workflow.receive_images(case.id, files=len(slices), size=1000, actor="Dr A")
