@@ -71,7 +71,7 @@ def test_both_routes_give_the_same_bytes(nodes, raw_cohort, tmp_path):
 
 
 def test_both_routes_give_the_same_lesion_tables(raw_cohort, tmp_path):
-    two = {"patients": 2, "sites": 2, "seed": 12, "fidelity": "coarse"}
+    two = {"patients": 2, "sites": 2, "seed": COHORT["seed"], "fidelity": "coarse"}
     contract = table_contract()
     simulate_nodes(**two, out=tmp_path / "straight", preparation=Preparation(contract, KEY))
     for code in CODES[:2]:
@@ -88,7 +88,7 @@ def test_both_routes_give_the_same_lesion_tables(raw_cohort, tmp_path):
 def test_the_evaluation_finds_what_it_needs(nodes):
     cohort = pool_node_data([nodes / code for code in CODES], CONTRACT)
     assert list(cohort.vendor) == [site.vendor for site in SITES[:5]]
-    patients = [draw_patient(site, 0, seed=12) for site in SITES[:5]]
+    patients = [draw_patient(site, 0, seed=COHORT["seed"]) for site in SITES[:5]]
     assert list(cohort.case_ids) == [pseudonym(patient.id, KEY) for patient in patients]
     assert cohort.tmtv() == pytest.approx([image_features(patient).tmtv_ml for patient in patients])
     assert cohort.truth == pytest.approx([risk(patient).pfs_12m for patient in patients])
@@ -138,7 +138,7 @@ def test_the_command_uses_the_key_of_the_settings(bare, tmp_path, monkeypatch):
     monkeypatch.setenv("FEDPET_HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "pseudonym.key").write_bytes(KEY)
-    given = ["--patients", "5", "--sites", "5", "--seed", "12", "--node-data", "--spacing", "0"]
+    given = ["--patients", "5", "--sites", "5", "--seed", str(COHORT["seed"]), "--node-data", "--spacing", "0"]
     done = CliRunner().invoke(main, ["cohort", "simulate", *given, "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     for code in CODES:
