@@ -17,7 +17,7 @@ from app.cases.options import CaseOptions
 from app.cases.reading import Reading, Stamp, checked_marks
 from app.cases.store import require_shown
 from app.cases.tables import BUSY, Status
-from fedpet.core.errors import StudyError, TransitionError
+from fedpet.core.errors import TransitionError
 from fedpet.core.messages import Message
 from fedpet.imaging.dicom.printed_identity import PrintedIdentity, read_printed_identity
 from inference.record_concordance import RecordConfirmation
@@ -157,14 +157,14 @@ class Workflow:
         Args:
             case: the case.
             key: secret of the pseudonyms.
+
+        Raises:
+            StudyError: no images of the case's patient and day are there.
         """
         source = self.store.source(case.id)
         if not source.is_dir() or not case.pseudonym:
             return None
-        try:
-            return read_printed_identity(source, pseudonym=case.pseudonym, study_date=case.study_date, key=key)
-        except StudyError:
-            return None
+        return read_printed_identity(source, pseudonym=case.pseudonym, study_date=case.study_date, key=key)
 
     def needs_identity(self, case: Case) -> bool:
         """Whether a reader still has to say that images and record are of one patient."""

@@ -15,6 +15,7 @@ from app.screens.case import details as facts
 from app.screens.layout.decisions import decision_button
 from app.screens.layout.frame import CASE, is_synthetic, user
 from app.services import services
+from fedpet.core.errors import StudyError
 from fedpet.core.messages import Message
 from reports.labels import radiopharmaceutical
 
@@ -77,7 +78,11 @@ def _draw_identity(case: Case, compared: RecordConcordance | None, loc: Localiza
     """Whom the images name, for this page alone, and that it is the patient of the record, which the reader says."""
     _ = loc.text
     workflow, settings = services().workflow, services().settings
-    named = workflow.named_patient(case, settings.pseudonym_key())
+    try:
+        named = workflow.named_patient(case, settings.pseudonym_key())
+    except StudyError as error:  # the answer stays locked, and the reader is told why
+        st.warning(loc.translate(error.found))
+        return
     if named is None:
         return
     facts = [loc.day(named.birth_date) if named.birth_date else "", loc.translate(_SEXES.get(named.sex, Message("–")))]

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 from streamlit.runtime.context import ContextProxy
 from streamlit.testing.v1 import AppTest
 
@@ -19,7 +20,7 @@ import app
 from app.cases.model_choice import bundle_for
 from app.cases.result_json import inspection_json, plain
 from app.cases.store import INTERRUPTED
-from app.cases.tables import Decision, Status
+from app.cases.tables import Case, Decision, Status
 from app.exchange.quarantine import keep_apart, quarantined
 from app.jobs.scheduler import JobScheduler
 from app.pacs.object_store import ReceivedObject
@@ -41,6 +42,7 @@ from fedpet.core.pseudonyms import identifier_digest
 from fedpet.core.settings import Settings
 from fedpet.imaging.anatomy.regions import REGIONS
 from fedpet.imaging.dicom.files import InputLimits
+from fedpet.imaging.dicom.headers.patient_module import PatientModule, examination_uid
 from fedpet.imaging.study import PatientFacts
 from inference.bundle.storage import load_model
 from inference.record_concordance import RecordConfirmation, compare_record
@@ -462,7 +464,19 @@ def test_the_patient_that_the_images_name_is_shown_and_confirmed_and_kept_nowher
     source.mkdir()
     suv, _, origin = dicom.thorax((2, 20, 20))
     marks = {"PatientName": "MARTIN^JEANNE", "PatientBirthDate": "19610312", "PatientSex": "F"}
-    dicom.save(dicom.pet(suv, origin=origin, **marks), source)
+    images = dicom.pet(suv, origin=origin, **marks)
+    dicom.save(images, source)
+    told = _texts(_open(page, "case", case, "read"))
+    assert "Les images ne sont pas celles du patient" in told.replace("\xa0", " ")  # the case is still of another one
+    assert "MARTIN" not in told
+    patient = PatientModule.from_header(images[0])
+    examination = "" if patient.patient_id else examination_uid(images[0])
+    day = str(images[0].StudyDate)
+    with services.store.engine.begin() as connection:
+        name = patient.pseudonym(examination, services.settings.pseudonym_key())
+        changed = {"pseudonym": name, "study_date": f"{day[:4]}-{day[4:6]}-{day[6:]}"}
+        connection.execute(update(Case).where(Case.id == case.id).values(**changed))
+    case = services.store.get(case.id)
     said = _texts(_open(page, "case", case, "read")).replace("\xa0", " ")
     for words in ("MARTIN JEANNE", "12 mars 1961", "femme"):
         assert words in said
