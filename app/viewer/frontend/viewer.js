@@ -21,6 +21,7 @@ import { Windowing, windowOf } from './windowing.js'
 const MAX_ZOOM = 12
 const WHILE_LOADING_MS = 300 // between two drawings of what has come
 const ALOUD_MS = 600 // of rest before the values are read aloud
+const MARKS = new Map() // of each case, as last changed on this page: newer than what a page drawn meanwhile was given
 const REMEMBER_MS = 300 // of rest before the view is remembered
 const MOVED = 'fedpet-viewer-moved' // sent to the viewers of one page when a linked one moves
 
@@ -38,10 +39,11 @@ class Viewer {
     Object.assign(this.settings, earlier?.settings)
     this.build(parent, send)
     if (earlier?.stamp === data.stamp) this.restore(earlier)
+    const marks = MARKS.get(data.base) ?? data.marks
     if (data.marks) {
-      this.measures.restore(data.marks.distances ?? [])
-      this.spheres.restore(data.marks.spheres ?? [])
-      this.keyImages.restore(data.marks.keys ?? [])
+      this.measures.restore(marks.distances ?? [])
+      this.spheres.restore(marks.spheres ?? [])
+      this.keyImages.restore(marks.keys ?? [])
     }
     this.link()
     this.load(Boolean(kept))
@@ -235,6 +237,7 @@ class Viewer {
   keepMarks () {
     if (!this.data.marks) return
     clearTimeout(this.keeping)
+    MARKS.set(this.data.base, { distances: this.measures.list, spheres: this.spheres.list, keys: this.keyImages.list })
     this.keeping = setTimeout(() => this.sendMarks(), REMEMBER_MS)
   }
 
