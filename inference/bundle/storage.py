@@ -161,6 +161,20 @@ def write_bundle(
     return Bundle.load(folder)
 
 
+def write_recalibrated(
+    folder: Path, bundle: Bundle, *, calibration: RiskCalibration, card: Mapping[str, Any]
+) -> Bundle:
+    """Write a bundle of the same network with another calibration and card; see `write_bundle`."""
+    return write_bundle(
+        folder,
+        onnx=bundle.onnx.read_bytes(),
+        weights=bundle.weights.read_bytes(),
+        contract=bundle.contract,
+        calibration=calibration,
+        card=card,
+    )
+
+
 def _verify_checksums(folder: Path) -> bytes:
     """The content of SHA256SUMS, once every file agrees with it."""
     try:

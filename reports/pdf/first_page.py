@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reportlab.lib.colors import white
 from reportlab.lib.units import mm
 from reportlab.platypus import Flowable, PageBreak, Spacer, Table
 
@@ -26,7 +25,6 @@ from reports.pdf.clinical_record import contradictions, value_text
 from reports.pdf.page import FRAME_HEIGHT
 from reports.pdf.projections import NAMED, Projections, views
 from reports.pdf.style import (
-    PANEL,
     QUIET,
     STYLES,
     VERMILION,
@@ -41,6 +39,7 @@ from reports.pdf.style import (
     markup,
     panel,
     paragraph,
+    tinted,
 )
 from reports.pdf.tagging import LAYOUT, Figure, Text
 
@@ -146,18 +145,7 @@ def identity(content: ReportContent, locale: Locale) -> Flowable:
         (_("Earlier examination"), _earlier(content, locale)),
     ]
     cells = [[paragraph(label, "caption"), paragraph(clip(value, 90), "strong")] for label, value in values]
-    return Table(
-        [cells[:4], cells[4:]],
-        colWidths=[55 * mm, 39 * mm, 38 * mm, 48 * mm],
-        hAlign="LEFT",
-        renderCB=LAYOUT,
-        style=[
-            ("VALIGN", (0, 0), (-1, -1), "TOP"),
-            ("BACKGROUND", (0, 0), (-1, -1), PANEL),
-            ("LINEABOVE", (0, 1), (-1, -1), 0.6, white),
-            *cell_style(horizontal=5, vertical=2.5),
-        ],
-    )
+    return tinted([cells[:4], cells[4:]], [55 * mm, 39 * mm, 38 * mm, 48 * mm])
 
 
 def _treatment(content: ReportContent, locale: Locale) -> str:

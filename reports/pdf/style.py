@@ -211,9 +211,14 @@ def facts(values: Sequence[tuple[str, ...]], *, columns: int, width: float = WID
     ]
     cells += [_nothing()] * (-len(cells) % columns)
     rows = [cells[i : i + columns] for i in range(0, len(cells), columns)]
+    return tinted(rows, [width / columns] * columns)
+
+
+def tinted(rows: Sequence[Sequence[Cell]], widths: Sequence[float]) -> Table:
+    """Cells on a tinted ground, with a white line between rows."""
     return Table(
-        rows,
-        colWidths=[width / columns] * columns,
+        [list(row) for row in rows],
+        colWidths=list(widths),
         hAlign="LEFT",
         renderCB=LAYOUT,
         style=[

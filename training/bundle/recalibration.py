@@ -16,7 +16,7 @@ import torch
 
 from fedpet.core.errors import NodeDataError
 from fedpet.core.messages import Message
-from inference.bundle.storage import Bundle, write_bundle
+from inference.bundle.storage import Bundle, write_recalibrated
 from inference.calibration import ENDPOINT_MONTHS
 from inference.input_contract import LESION_PREFIX
 from inference.monitoring import InputReference, MonitorReference
@@ -89,11 +89,9 @@ def recalibrate(
     lost = set() if keep else set(_RECALIBRATED)
     figures = evaluation if isinstance(evaluation, dict) else {}
     kept = {key: value for key, value in figures.items() if key not in lost}
-    write_bundle(
+    write_recalibrated(
         out,
-        onnx=bundle.onnx.read_bytes(),
-        weights=bundle.weights.read_bytes(),
-        contract=bundle.contract,
+        bundle,
         calibration=calibration,
         card={
             **card,

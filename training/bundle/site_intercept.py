@@ -18,7 +18,7 @@ import torch
 
 from fedpet.core.errors import NodeDataError
 from fedpet.core.messages import Message
-from inference.bundle.storage import Bundle, write_bundle
+from inference.bundle.storage import Bundle, write_recalibrated
 from training.bundle.calibration import PRIOR_SD
 from training.bundle.centre_intercepts import SiteIntercept, fit_intercept
 from training.bundle.held_out import network_of, scores
@@ -71,11 +71,9 @@ def calibrate_to_site(folder: Path, data: Path, out: Path) -> SiteIntercept:
         centres={},
         centre=node.site,
     )
-    write_bundle(
+    write_recalibrated(
         out,
-        onnx=bundle.onnx.read_bytes(),
-        weights=bundle.weights.read_bytes(),
-        contract=bundle.contract,
+        bundle,
         calibration=calibration,
         card=_card(bundle, node, found),
     )

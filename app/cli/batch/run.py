@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -143,12 +143,8 @@ def run_batch(
             with (plan.out / JOURNAL).open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"of": key, "row": row.to_json()}) + "\n")
         progress(number / len(pending), Message("Predicting ({done} of {n})", done=number, n=len(pending)))
-    return tuple(_at(done[key], item.line) for item, key in zip(items, keys, strict=True))
-
-
-def _at(row: BatchRow, line: int) -> BatchRow:
-    """An earlier result at the line at which the study stands now."""
-    return BatchRow(**{**{name: getattr(row, name) for name in row.__dataclass_fields__}, "line": line})
+    # an earlier result stands at the line at which the study stands now
+    return tuple(replace(done[key], line=item.line) for item, key in zip(items, keys, strict=True))
 
 
 def _noted(out: Path, keys: Iterable[str]) -> dict[str, BatchRow]:

@@ -91,7 +91,10 @@ def read_printed_identity(
         SeriesNotFoundError: no PET of that patient and day is there.
     """
     for header in islice(_headers(source), _TRIED):
-        if _alone(header, key) == pseudonym and _day(header, "StudyDate") == study_date:
+        if (
+            _pseudonym(PatientModule.from_header(header), header, key) == pseudonym
+            and _day(header, "StudyDate") == study_date
+        ):
             return _identity(header)
     with open_dicom_files(source, limits, no_progress) as file_set:
         studies: dict[str, list[DicomInstance]] = defaultdict(list)
@@ -102,7 +105,7 @@ def read_printed_identity(
             pet = [one for one in instances if text(one.header, "Modality") == "PT"]
             if (
                 pet
-                and _pseudonym(instances, pet[0], key) == pseudonym
+                and _shared_pseudonym(instances, pet[0], key) == pseudonym
                 and _day(pet[0].header, "StudyDate") == study_date
             ):
                 return _identity(pydicom.dcmread(pet[0].file, stop_before_pixels=True, force=True, specific_tags=_TAGS))
@@ -134,17 +137,15 @@ def _header(head: bytes) -> Iterator[Dataset]:
         yield pydicom.dcmread(BytesIO(head), stop_before_pixels=True, specific_tags=_TAGS)
 
 
-def _alone(header: Dataset, key: bytes) -> str:
-    """The pseudonym of what one image states of its patient; that of the study, unless others state more."""
-    patient = PatientModule.from_header(header)
-    return patient.pseudonym("" if patient.patient_id else examination_uid(header), key)
+def _pseudonym(patient: PatientModule, image: Dataset, key: bytes) -> str:
+    """As `load_study` makes it, of what one image or several state of a patient; `image` names the examination."""
+    return patient.pseudonym("" if patient.patient_id else examination_uid(image), key)
 
 
-def _pseudonym(instances: Sequence[DicomInstance], pet: DicomInstance, key: bytes) -> str:
-    """As `load_study` makes it; "" where the images name several patients."""
+def _shared_pseudonym(instances: Sequence[DicomInstance], pet: DicomInstance, key: bytes) -> str:
+    """Of all images together; "" where they name several patients."""
     try:
-        patient = one_patient(one.patient for one in instances)
-        return patient.pseudonym("" if patient.patient_id else examination_uid(pet.header), key)
+        return _pseudonym(one_patient(one.patient for one in instances), pet.header, key)
     except SeriesNotFoundError:
         return ""
 

@@ -33,7 +33,7 @@ def batch(simulated_centre, tmp_path_factory):
     def run(*more):
         environment = {"FEDPET_HOME": str(work / "home"), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "app.cli.main", "batch", work / "worklist.csv", "--out", work / "out"]
-        command += ["--no-explain", "--workers", "2", "--lang", "en", "--json", *more]
+        command += ["--lang", "en", "--json", *more]
         done = subprocess.run(
             [*map(str, command)], capture_output=True, text=True, check=False, env=environment, timeout=300
         )
