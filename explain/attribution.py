@@ -12,6 +12,7 @@ from fedpet.clinical.record import ClinicalRecord
 from fedpet.core.arguments import require_choice, require_type
 from fedpet.core.errors import NothingToExplainError
 from fedpet.core.messages import Message
+from fedpet.core.profile import Stage, stage
 from fedpet.core.progress import no_progress
 from fedpet.imaging.analysis import StudyAnalysis
 from fedpet.imaging.study import PetCtStudy
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fedpet.core.progress import Progress
 
 
+@stage(Stage.EXPLANATION)
 def explain_prediction(
     study: PetCtStudy | StudyAnalysis,
     record: ClinicalRecord | ReadRecord,

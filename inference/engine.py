@@ -11,6 +11,7 @@ import onnxruntime
 
 from fedpet.core.errors import IncompatibleBundleError, SettingsError
 from fedpet.core.messages import Message
+from fedpet.core.profile import Stage, stage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,6 +55,7 @@ class Engine:
         provider: the ONNX Runtime provider that runs, for example "CPUExecutionProvider".
     """
 
+    @stage(Stage.MODEL)
     def __init__(self, bundle: Bundle, *, provider: ProviderChoice = "auto", threads: int = 0) -> None:
         """Open the session.
 
@@ -84,6 +86,7 @@ class Engine:
                 advice=Message("Give the folder that `fedpet train` wrote, or retrain with this version."),
             )
 
+    @stage(Stage.MODEL)
     def run(self, image: NDArray[np.float32], clinical: NDArray[np.float32]) -> EngineOutput:
         """Run the network for one patient.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fedpet.core.messages import Message
+from fedpet.core.profile import Stage, stage
 from fedpet.imaging.anatomy.organ_segmentation import OrganSource
 from fedpet.imaging.lesions.delineation import delineate, switch_components
 from fedpet.imaging.lesions.interactive import LesionEdits, apply_edits, rename_regions
@@ -76,6 +77,7 @@ def organ_source_check(table: LesionTable, contract: InputContract) -> QualityCh
     return QualityCheck(ORGAN_CHECK, CheckStatus.PASS if compared else CheckStatus.WARN, reason)
 
 
+@stage(Stage.LESIONS)
 def measure_lesions(
     analysis: StudyAnalysis,
     *,

@@ -22,6 +22,7 @@ from fedpet.clinical.record import RecordReference
 from fedpet.clinical.variables import VARIABLES
 from fedpet.core.errors import RecordMismatchError
 from fedpet.core.messages import Message
+from fedpet.core.profile import Stage, stage
 from fedpet.imaging.analysis import StudyAnalysis
 from fedpet.imaging.study import CheckStatus, QualityCheck
 
@@ -231,6 +232,7 @@ def join_record(
     return joined
 
 
+@stage(Stage.RECORD)
 def _joined(
     analysis: StudyAnalysis,
     record: ClinicalRecord,

@@ -15,6 +15,7 @@ from app.cases.result_json import result_json
 from explain.attribution import explain_prediction
 from explain.figures.case_figures import fused_slices, mip_with_lesions, saliency_figure
 from fedpet.core.messages import Message
+from fedpet.core.profile import Stage, stage
 from fedpet.core.progress import no_progress, sub_progress
 from fedpet.imaging.analysis import StudyAnalysis
 from fedpet.imaging.anatomy.organ_segmentation import GivenOrgans
@@ -239,6 +240,7 @@ def answer(
     )
 
 
+@stage(Stage.REPORT)
 def write_reports(
     result: CaseResult,
     bundle: Bundle,
@@ -281,6 +283,7 @@ def write_reports(
     return content, content_hash(content)
 
 
+@stage(Stage.DICOM)
 def write_objects(
     content: ReportContent, source: Path, settings: Settings, *, pdf: Path, out: Path, language: Language
 ) -> tuple[Path, ...]:
@@ -302,6 +305,7 @@ def write_objects(
     )
 
 
+@stage(Stage.IMAGES)
 def _write(result: CaseResult, language: Language) -> None:
     out, study, prediction, explanation = result.folder, result.study, result.prediction, result.explanation
     out.mkdir(parents=True, exist_ok=True)

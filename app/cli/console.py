@@ -11,15 +11,18 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Table
 
 from fedpet.core.errors import FedpetError, StudyError
-from fedpet.core.messages import translate_message
+from fedpet.core.messages import Message, translate_message
+from fedpet.core.profile import Stage
 from fedpet.core.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from fedpet.core.messages import Language, Message
+    from fedpet.core.messages import Language
+    from fedpet.core.profile import Profile
     from fedpet.core.progress import Progress
 
 REFUSED = 3  # exit code: the study cannot be used
@@ -55,6 +58,20 @@ def progress_bar(language: Language) -> Iterator[Progress]:
             bar.update(task, completed=fraction, description=translate(message))
 
         yield report
+
+
+def show_profile(profile: Profile, language: Language) -> None:
+    """Print the time of each stage on standard error, in seconds by the clock and of CPU."""
+    translate, total = translate_message(language), profile.total
+    table = Table(title=translate(Message("Where the time went")))
+    table.add_column(translate(Message("Stage")))
+    for heading in (Message("Seconds"), Message("CPU seconds"), Message("Share of the CPU")):
+        table.add_column(translate(heading), justify="right")
+    rows = [(one.label, profile.stages[one]) for one in Stage if one in profile.stages]
+    for label, took in (*rows, (Message("Total"), total)):
+        share = f"{took.cpu_s / total.cpu_s:.0%}" if total.cpu_s else "–"
+        table.add_row(translate(label), f"{took.wall_s:.2f}", f"{took.cpu_s:.2f}", share)
+    messages.print(table)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.console import REFUSED, messages, progress_bar, reported, say, write_json
+from app.cli.console import REFUSED, messages, progress_bar, reported, say, show_profile, write_json
 from app.cli.options import (
     HeaderOptions,
     Json,
@@ -25,6 +25,7 @@ from app.cli.options import (
 from explain.methods import MethodName
 from fedpet.core.errors import OutputError
 from fedpet.core.messages import Message, translate_message
+from fedpet.core.profile import Stage, profiled, stage
 from fedpet.core.settings import load_settings
 from fedpet.imaging.lesions.lesion import ThresholdMethod
 from fedpet.imaging.suv.normalization import Normalization
@@ -256,6 +257,7 @@ def predict(
     confirm_record: Annotated[
         str, typer.Option(help="Why the record is right although it contradicts the images; kept with the result.")
     ] = "",
+    profile: Annotated[bool, typer.Option("--profile", help="Say where the time went.")] = False,
     *,
     lesions: LesionOptions,
     organs: OrganOptions,
@@ -269,15 +271,17 @@ def predict(
     from inference.record_concordance import RecordConfirmation
     from inference.registry import bundle_in
 
-    with reported(as_json=json):
+    with reported(as_json=json), profiled(whole_process=True) as times:
         _require_unused(out)
         settings = load_settings()
         language = lang or settings.language
-        read = read_record(clinical)
+        with stage(Stage.RECORD):
+            read = read_record(clinical)
         for warning in read.warnings:
             say(warning, language, style="yellow")
         confirmation = RecordConfirmation(confirm_record, operator()) if confirm_record.strip() else None
-        bundle = bundle_in(model, settings)
+        with stage(Stage.MODEL):
+            bundle = bundle_in(model, settings)
         with progress_bar(language) as progress:
             result = predict_study(
                 study,
@@ -292,11 +296,12 @@ def predict(
         if result.concordance is not None and result.concordance.confirmed:
             _record_confirmation(result.concordance, bundle)
     if json:
-        write_json(
-            result_json(result.analysis, result.record, result.prediction, result.explanation, result.concordance)
-        )
+        found = result_json(result.analysis, result.record, result.prediction, result.explanation, result.concordance)
+        write_json(found | ({"profile": times.to_json()} if profile else {}))
     else:
         _show_prediction(result, language)
+    if profile:
+        show_profile(times, language)
 
 
 def _require_unused(out: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedpet.core.profile import Stage, stage
 from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
 from fedpet.imaging.lesions.delineation import delineate
 from fedpet.imaging.quality.checks import image_checks
@@ -55,6 +56,7 @@ class StudyAnalysis:
         return None if self.study.ct is None else PatientAnatomy(self.study.pet, self.study.ct, self.segmenter)
 
     @cached_property
+    @stage(Stage.CHECKS)
     def checks(self) -> tuple[QualityCheck, ...]:
         """All quality checks: the SUV, what the images show, what else the headers show."""
         study = self.study
@@ -68,6 +70,7 @@ class StudyAnalysis:
         )
         return (*study.header_checks[:1], *images, *study.header_checks[1:], *self.mask_checks)
 
+    @stage(Stage.LESIONS)
     def delineation(self, method: ThresholdMethod) -> Delineation:
         """All hot components by a method, before a reader switches any; found once for each method.
 

@@ -13,6 +13,7 @@ import numpy as np
 from fedpet.core.arguments import require_choice
 from fedpet.core.errors import SliceGeometryError, StudyError, SuvError
 from fedpet.core.messages import Message, translate_message
+from fedpet.core.profile import Stage, stage
 from fedpet.core.progress import no_progress, sub_progress
 from fedpet.core.pseudonyms import local_key
 from fedpet.imaging.analysis import StudyAnalysis
@@ -61,6 +62,7 @@ class _Selection:
     ct_series: int | None
 
 
+@stage(Stage.FILES)
 def load_study(
     source: str | Path,
     *,
@@ -263,7 +265,8 @@ def _choose(
 def _load(choice: SelectedSeries, calibration: SuvCalibration, pseudonym_key: bytes, progress: Progress) -> PetCtStudy:
     pet_series, ct_series = choice.pet, choice.ct
     instances, geometry = _require_volume(pet_series)
-    pet = read_pet(instances, geometry, scales=calibration.scales, progress=sub_progress(progress, 0.0, 0.4))
+    with stage(Stage.PIXELS):
+        pet = read_pet(instances, geometry, scales=calibration.scales, progress=sub_progress(progress, 0.0, 0.4))
     if calibration.refusal is not None:
         pet = pet.like(pet.array + np.asarray(calibration.intercepts, np.float32)[:, None, None], "stored")
     ct, ct_instances, ct_problem = _load_ct(ct_series, sub_progress(progress, 0.4, 1.0))
@@ -310,6 +313,7 @@ def _other_patients(choice: SelectedSeries) -> Iterator[QualityCheck]:
         yield QualityCheck("other_patients", CheckStatus.WARN, reason)
 
 
+@stage(Stage.PIXELS)
 def _load_ct(
     series: Series | None, progress: Progress
 ) -> tuple[Volume | None, tuple[DicomInstance, ...], Message | None]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.console import FAILED, progress_bar, reported, say, write_json
+from app.cli.console import FAILED, progress_bar, reported, say, show_profile, write_json
 from app.cli.options import HeaderOptions, Json, OrganOptions, case_options, expand_options
 from explain.methods import MethodName
 from fedpet.core.errors import OutputError
@@ -34,6 +34,7 @@ def batch(
         MethodName | None, typer.Option(help="How answers are explained; by default as suits the model.")
     ] = None,
     dicom: Annotated[bool, typer.Option("--dicom/--no-dicom", help="Write what a PACS stores, in `dicom`.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Say where the time of all studies went.")] = False,
     method: Annotated[ThresholdMethod, typer.Option("--method", help="How hot components are found.")] = "suv4",
     *,
     organs: OrganOptions,
@@ -41,7 +42,7 @@ def batch(
 ) -> None:
     """Predict many studies, on all cores; what one run did, the next one keeps."""
     from app.cases.pipeline import CaseOutput
-    from app.cli.batch.run import BatchPlan, State, run_batch
+    from app.cli.batch.run import BatchPlan, State, run_batch, whole_profile
     from app.cli.batch.summary import count_states, write_summary
     from app.cli.batch.worklist import read_worklist, write_key
     from inference.registry import bundle_in
@@ -77,6 +78,8 @@ def batch(
         key=str(key),
     )
     say(told, language)
+    if profile:
+        show_profile(whole_profile(rows), language)
     if counts[State.FAILED]:
         raise typer.Exit(FAILED)
 

@@ -15,6 +15,7 @@ from app.cases.pipeline import predict_study
 from fedpet.clinical.reading import read_record
 from fedpet.core.errors import FedpetError
 from fedpet.core.messages import Message
+from fedpet.core.profile import Profile, profiled
 from fedpet.core.progress import no_progress
 from fedpet.core.pseudonyms import pseudonym
 from fedpet.imaging.dicom.files import DAMAGED
@@ -83,6 +84,7 @@ class BatchRow:
         lesions, tmtv_ml, suv_max: as measured, in SUVbw; None where nothing was.
         failed_checks: names of the failed checks.
         seconds: of one process.
+        profile: where they went, see `fedpet.core.profile.Profile.to_json`; None where there is no result.
     """
 
     line: int
@@ -96,6 +98,7 @@ class BatchRow:
     suv_max: float | None = None
     failed_checks: tuple[str, ...] = field(default=())
     seconds: float = 0.0
+    profile: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -147,6 +150,11 @@ def run_batch(
     return tuple(replace(done[key], line=item.line) for item, key in zip(items, keys, strict=True))
 
 
+def whole_profile(rows: Iterable[BatchRow]) -> Profile:
+    """Where the time of all studies went, those of earlier runs included."""
+    return sum((Profile.from_json(row.profile) for row in rows if row.profile), Profile())
+
+
 def _noted(out: Path, keys: Iterable[str]) -> dict[str, BatchRow]:
     """Earlier results that still hold and whose folder is still there."""
     journal, wanted = out / JOURNAL, set(keys)
@@ -177,15 +185,16 @@ def _predict(item: WorklistItem, *, plan: BatchPlan) -> BatchRow:
     partial_folder = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(partial_folder, ignore_errors=True)
     try:
-        result = predict_study(
-            item.study,
-            read_record(item.record),
-            bundle=_bundle(plan.bundle),
-            out=partial_folder,
-            settings=plan.settings,
-            wanted=plan.wanted,
-            options=plan.options,
-        )
+        with profiled() as profile:
+            result = predict_study(
+                item.study,
+                read_record(item.record),
+                bundle=_bundle(plan.bundle),
+                out=partial_folder,
+                settings=plan.settings,
+                wanted=plan.wanted,
+                options=plan.options,
+            )
     except FedpetError as error:
         reason = Message("{found} {needed} {advice}", found=error.found, needed=error.needed, advice=error.advice)
         row = BatchRow(item.line, "", State.REFUSED, reason=reason)
@@ -194,12 +203,13 @@ def _predict(item: WorklistItem, *, plan: BatchPlan) -> BatchRow:
     else:
         shutil.rmtree(folder, ignore_errors=True)
         partial_folder.rename(folder)
-        return _row(item, folder, result, time.monotonic() - began)
+        row = _row(item, folder, result)
+        return replace(row, seconds=time.monotonic() - began, profile=profile.to_json())
     shutil.rmtree(partial_folder, ignore_errors=True)
     return row
 
 
-def _row(item: WorklistItem, folder: Path, result: CaseResult, seconds: float) -> BatchRow:
+def _row(item: WorklistItem, folder: Path, result: CaseResult) -> BatchRow:
     prediction = result.prediction
     quantities = prediction.quantities
     return BatchRow(
@@ -213,7 +223,6 @@ def _row(item: WorklistItem, folder: Path, result: CaseResult, seconds: float) -
         tmtv_ml=quantities.tmtv_ml,
         suv_max=quantities.suv_max,
         failed_checks=tuple(check.name for check in result.analysis.failed_checks),
-        seconds=seconds,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from fedpet.core.profile import Stage, stage
 from fedpet.imaging.anatomy.aligned_images import align_images
 from fedpet.imaging.anatomy.body import LEFT, RIGHT, segment_body
 from fedpet.imaging.anatomy.landmarks import find_landmarks
@@ -57,26 +58,31 @@ class PatientAnatomy:
     segmenter: OrganSegmenter | None = None
 
     @cached_property
+    @stage(Stage.ANATOMY)
     def body(self) -> BodySegmentation:
         """Body, skeleton and lungs on cubic voxels of 4 mm: the grid of everything here."""
         return segment_body(self.ct)
 
     @cached_property
+    @stage(Stage.ANATOMY)
     def suv(self) -> NDArray[np.floating]:
         """The PET on the grid of the body, shape (slices, rows, columns); NaN where it does not reach."""
         return resample(self.pet, Grid.of(self.body.ct), outside=np.nan).array
 
     @cached_property
+    @stage(Stage.ANATOMY)
     def images(self) -> AlignedImages:
         """CT, PET and segmentation, cropped to the columns and rows of the body."""
         return align_images(self.body, self.suv)
 
     @cached_property
+    @stage(Stage.ANATOMY)
     def landmarks(self) -> Landmarks:
         """Levels at which parts of the body begin or end."""
         return find_landmarks(self.images)
 
     @cached_property
+    @stage(Stage.ANATOMY)
     def organs(self) -> OrganSegmentation:
         """Organs on the grid of the body; what the segmenter does not know is filled in by rules."""
         by_rules = segment_by_rules(self.body, self.images, self.landmarks)
@@ -92,6 +98,7 @@ class PatientAnatomy:
         return self.body.lung_ml(RIGHT) + self.body.lung_ml(LEFT) >= _LUNGS_ML
 
     @cached_property
+    @stage(Stage.ANATOMY)
     def marrow(self) -> Mask:
         """Vertebral bodies, on the grid of the body."""
         mask = self.organs.mask("marrow") | self.organs.mask("vertebrae")
@@ -100,16 +107,19 @@ class PatientAnatomy:
         return np.asarray(mask & bodies)
 
     @cached_property
+    @stage(Stage.ANATOMY)
     def regions(self) -> RegionFeatureExtractor:
         """What names the region of a lesion."""
         return RegionFeatureExtractor(self.body, self.organs, self.landmarks)
 
     @cached_property
+    @stage(Stage.ANATOMY)
     def liver_sphere(self) -> ReferenceUptake | Message:
         """Uptake of the liver, healthy or not; or why it could not be measured."""
         return liver_sphere(self.pet, self.body, self.organs)
 
     @cached_property
+    @stage(Stage.ANATOMY)
     def references(self) -> OrganReferences:
         """Uptake of the healthy organs that lesions are compared with."""
         return self.measure_references(self.pet)

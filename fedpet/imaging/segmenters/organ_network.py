@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from fedpet.core.errors import IncompatibleBundleError
 from fedpet.core.messages import Message
+from fedpet.core.profile import Stage, stage
 from fedpet.imaging.anatomy.morphology import GRID_MM
 from fedpet.imaging.anatomy.organ_segmentation import OrganSegmentation, OrganSource
 from fedpet.imaging.anatomy.structures import STRUCTURES
@@ -99,6 +100,7 @@ class LearnedOrgans:
         )
         return frozenset(names)
 
+    @stage(Stage.ORGANS)
     def segment(self, ct: Volume, pet: Volume) -> OrganSegmentation:
         """Segment the organs of one patient in one pass over the whole body.
 

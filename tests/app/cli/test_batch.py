@@ -40,7 +40,7 @@ def batch(simulated_centre, tmp_path_factory):
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout), done.stderr
 
-    first, words = run()
+    first, words = run("--profile")
     return work, run, first, words
 
 
@@ -58,6 +58,10 @@ def test_a_bad_and_a_contradicting_study_are_rows_and_stop_no_other(batch):
         p for _, p, _, _ in first["rows"][0]["endpoints"]
     ]
     assert "contradict" in str(Message.from_json(first["rows"][2]["reason"]))
+    profiles = [row["profile"] for row in first["rows"]]
+    assert profiles[1:] == [None, None]
+    assert 0.5 * first["rows"][0]["seconds"] < profiles[0]["total"]["wall_s"] <= first["rows"][0]["seconds"]
+    assert "Where the time went" in words
     everything = words + "".join(path.read_text() for path in sorted((work / "out").glob("*.*")))
     assert "DUPONT" not in everything
     assert not list((work / "out").rglob("*DUPONT*"))

@@ -10,6 +10,7 @@ import numpy as np
 import pypdfium2
 import pytest
 
+from fedpet.core.profile import Stage
 from fedpet.imaging.lesions.lesion_table import TABLE_VERSION
 from fedpet.imaging.lesions.masks import read_mask
 from fedpet.imaging.loading import load_study
@@ -201,9 +202,10 @@ def simulated(fedpet, simulated_centre, tmp_path_factory):
     """One simulated patient and what the demonstration model says of him or her."""
     out = tmp_path_factory.mktemp("predicted") / "out"
     (patient,) = (simulated_centre / "dicom").iterdir()
-    wanted = ("--out", out, "--lang", "en", "--json")
+    wanted = ("--out", out, "--lang", "en", "--json", "--profile")
     done = fedpet("predict", patient, "--clinical", simulated_centre / "clinical.csv", *wanted)
     assert done.returncode == 0, done.stderr
+    assert "Where the time went" in done.stderr
     return simulated_centre, patient, out, json.loads(done.stdout)
 
 
@@ -213,6 +215,16 @@ def test_a_simulated_patient_gets_every_file(simulated):
         "result.json", "report.pdf", "saliency.nii.gz", "lesions.nii.gz", "mip.png", "fused.png",
     }  # fmt: skip
     assert (out / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_profile_names_every_stage_but_dicom_and_adds_up(simulated):
+    _, _, out, result = simulated
+    stages, total = result["profile"]["stages"], result["profile"]["total"]
+    assert list(stages) == [stage.value for stage in Stage if stage is not Stage.DICOM]
+    assert all(took["cpu_s"] > 0 for took in stages.values())
+    assert sum(took["cpu_s"] for took in stages.values()) == pytest.approx(total["cpu_s"])
+    assert stages["other"]["cpu_s"] < 0.25 * total["cpu_s"]  # a stage that nobody counts would stand here
+    assert "profile" not in json.loads((out / "result.json").read_text())
 
 
 def test_a_simulated_patient_gets_probabilities_in_order(simulated):
