@@ -268,8 +268,7 @@ def with_days(message: Message, written: Callable[[str], str]) -> Message:
     """A value of an item with its day, YYYY-MM-DD, written as the reader's language does."""
     if "day" not in message.values:
         return message
-    template = message.template
-    return Message(template, **{**message.values, "day": written(message.values["day"])})
+    return message.with_values({**message.values, "day": written(message.values["day"])})
 
 
 def _identifier(reference: RecordReference, images: PatientFacts) -> ComparedItem:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from fedpet.clinical.variables import VARIABLES
 from fedpet.core.messages import Message
 from fedpet.imaging.anatomy.regions import REGIONS
-from reports.labels import CATEGORIES
+from reports.labels import CATEGORIES, inline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from reports.locale import Locale
 
 _SITES = 4  # regions that are named
+_INPUTS = 3  # missing ones that are named
 
 
 def conclusion(content: ReportContent, locale: Locale) -> str:
@@ -70,10 +72,11 @@ def _findings(prediction: Prediction, locale: Locale) -> Message:
         "tmtv": locale.decimal(found.tmtv_ml),
         "suv": locale.decimal(found.suv_max),
     }
-    if len(found.lesions) == 1:
-        return Message("One hypermetabolic lesion ({sites}), {tmtv} ml, SUVmax {suv}.", **values)
     return Message(
-        "{count} hypermetabolic lesions: {sites}; TMTV {tmtv} ml, SUVmax {suv}.", count=len(found.lesions), **values
+        "One hypermetabolic lesion ({sites}), {tmtv} ml, SUVmax {suv}.",
+        "{count} hypermetabolic lesions: {sites}; TMTV {tmtv} ml, SUVmax {suv}.",
+        count=len(found.lesions),
+        **values,
     )
 
 
@@ -89,7 +92,19 @@ def _answer(content: ReportContent, locale: Locale) -> Iterator[Message]:
             yield Message("The reader amended the model's answer.")
         yield _estimate(main, locale)
         if prediction.missing:
-            yield Message("Inputs that the model lacked: {count}.", count=len(prediction.missing))
+            yield _missing(prediction.missing, locale)
+
+
+def _missing(names: Sequence[str], locale: Locale) -> Message:
+    """How many inputs the model lacked, and which, as far as few are named."""
+    named = [inline(locale.translate(VARIABLES[name].label)) for name in names[:_INPUTS]]
+    more = ["…"] if len(names) > _INPUTS else []
+    return Message(
+        "One input was missing: {names}.",
+        "{count} inputs were missing: {names}.",
+        count=len(names),
+        names=", ".join([*named, *more]),
+    )
 
 
 def _estimate(main: EndpointProbability, locale: Locale) -> Message:

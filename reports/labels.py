@@ -196,6 +196,16 @@ def meaning_of_kept(level: float, *, by_outcome: bool) -> Message:
     )
 
 
+def without_remark(count: int) -> Message:
+    """How many checks passed."""
+    return Message("One check without remark.", "{count} checks without remark.", count=count)
+
+
+def inline(label: str) -> str:
+    """A label inside a sentence: no capital, but in an abbreviation."""
+    return label[:1].lower() + label[1:] if label[1:2].islower() else label
+
+
 def supported(value: float) -> float:
     """A probability, a share or a score with the digits that its interval supports: two decimals.
 

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedpet.core.messages import Message
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -91,7 +89,7 @@ def _term(term: ScoreTerm, numbers: Mapping[int, int]) -> ScoreTerm:
         return term
     number = numbers[term.lesion]
     values = {**term.label.values, **({"number": number} if "number" in term.label.values else {})}
-    return replace(term, name=f"lesion:{number}", label=Message(term.label.template, **values))
+    return replace(term, name=f"lesion:{number}", label=term.label.with_values(values))
 
 
 def _gate(gate: SanityCheckResult, numbers: Mapping[int, int]) -> SanityCheckResult:
@@ -100,4 +98,4 @@ def _gate(gate: SanityCheckResult, numbers: Mapping[int, int]) -> SanityCheckRes
     if not isinstance(listed, str):
         return gate
     named = ", ".join(str(numbers.get(int(part), int(part))) for part in listed.split(", ") if part.isdigit())
-    return replace(gate, reason=Message(gate.reason.template, **{**gate.reason.values, _NAMED: named}))
+    return replace(gate, reason=gate.reason.with_values({**gate.reason.values, _NAMED: named}))

@@ -139,4 +139,4 @@ def _localised(message: Message, number: type[_Number], day: Callable[[str], str
             return integer(value)
         return number(value) if isinstance(value, float) else value
 
-    return Message(message.template, **{name: wrap(value) for name, value in message.values.items()})
+    return message.with_values({name: wrap(value) for name, value in message.values.items()})

@@ -76,7 +76,12 @@ def response_lines(found: ResponseAssessment, locale: Locale) -> Iterator[str]:
     )
     kinds = [match.kind for match in found.matches]
     counts = {kind: kinds.count(kind) for kind in ("persisting", "new", "gone")}
-    yield locale.translate(Message("Lesions: {persisting} matched, {new} new, {gone} gone.", **counts))
+    said = (
+        Message("One lesion matched", "{count} lesions matched", count=counts["persisting"]),
+        Message("one new", "{count} new", count=counts["new"]),
+        Message("one gone", "{count} gone", count=counts["gone"]),
+    )
+    yield locale.listed(locale.translate(one) for one in said) + "."
 
 
 def _change(before: float, after: float, locale: Locale) -> str:

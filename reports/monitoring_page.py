@@ -91,7 +91,11 @@ def summary(report: MonitorReport, *, reference_patients: int, locale: Locale) -
     if not report.comparisons:
         verdict = Message("Too few cases to compare: {least} are needed.", least=LEAST)
     elif report.findings:
-        verdict = Message("{n} findings: look at these before the model is relied on.", n=len(report.findings))
+        verdict = Message(
+            "One finding: look at it before the model is relied on.",
+            "{count} findings: look at these before the model is relied on.",
+            count=len(report.findings),
+        )
     else:
         verdict = Message("No finding: the cases are like the reference as far as they can tell.")
     against = (

@@ -488,8 +488,23 @@ def _cross_checks(record: ClinicalRecord) -> list[Message]:
         found.append(Message("Pack-years are given for a never smoker: please check."))
     if (record.line or 1) > 1 and record.prior_systemic_lines == 0:
         found.append(Message("No systemic treatment line before, but a second line or later: please check."))
+    found += _stage_checks(record)
     if record.ldh is not None and record.ldh_uln is None:
         found.append(Message("LDH is given without the laboratory's upper limit: it cannot be used."))
     if record.pet_to_treatment_days is not None and record.pet_to_treatment_days < 0:
         found.append(_NEGATIVE_DELAY)
+    return found
+
+
+def _stage_checks(record: ClinicalRecord) -> list[Message]:
+    """Whether stage, M and metastases contradict each other."""
+    found = []
+    distant = None if record.m_category is None else record.m_category != "M0"
+    if record.stage is not None and distant is not None and record.stage.startswith("IV") != distant:
+        found.append(
+            Message("Stage {stage} does not go with {m}: please check.", stage=record.stage, m=record.m_category)
+        )
+    metastases = (record.brain_metastases, record.liver_metastases, record.bone_metastases, record.adrenal_metastases)
+    if distant is False and any(metastases):
+        found.append(Message("M0 is given with metastases: please check."))
     return found

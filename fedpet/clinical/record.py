@@ -15,6 +15,10 @@ Smoking = Literal["never", "former", "current"]
 Histology = Literal["adenocarcinoma", "squamous", "undifferentiated", "other"]
 Drug = Literal["nivolumab", "pembrolizumab", "atezolizumab"]
 DriverAlteration = Literal["yes", "no", "unknown"]
+Stage = Literal["I", "IA", "IB", "II", "IIA", "IIB", "III", "IIIA", "IIIB", "IIIC", "IV", "IVA", "IVB"]
+TCategory = Literal["TX", "T0", "T1", "T1a", "T1b", "T1c", "T2", "T2a", "T2b", "T3", "T4"]
+NCategory = Literal["NX", "N0", "N1", "N2", "N2a", "N2b", "N3"]
+MCategory = Literal["M0", "M1", "M1a", "M1b", "M1c", "M1c1", "M1c2"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,10 @@ class ClinicalRecord:
         chemotherapy: given beside the first dose of immunotherapy.
         prior_systemic_lines: lines of chemotherapy or targeted therapy before immunotherapy, adjuvant ones included.
         tmb: tumour mutational burden by panel sequencing, mutations per megabase.
+        stage: of the tumour, of the UICC's 8th or 9th edition.
+        t_category, n_category, m_category: of the same TNM.
+        prior_surgery: of the tumour, with the aim to remove it.
+        prior_radiotherapy: of any site.
     """
 
     age: float | None = None
@@ -88,6 +96,12 @@ class ClinicalRecord:
     chemotherapy: bool | None = None
     prior_systemic_lines: int | None = None
     tmb: float | None = None
+    stage: Stage | None = None
+    t_category: TCategory | None = None
+    n_category: NCategory | None = None
+    m_category: MCategory | None = None
+    prior_surgery: bool | None = None
+    prior_radiotherapy: bool | None = None
 
     def __repr__(self) -> str:
         """The variables that are stated, and how many are not."""

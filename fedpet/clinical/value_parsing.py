@@ -39,6 +39,10 @@ _FLAGS: dict[str, str | bool] = {
     "no": False, "n": False, "0": False, "false": False, "faux": False,
 }  # fmt: skip
 
+_PREFIXES: Final[Mapping[str, tuple[str, ...]]] = {  # clinical and pathological TNM: one scale
+    "stage": ("stade_", "stage_"), "t_category": ("c", "p"), "n_category": ("c", "p"), "m_category": ("c", "p"),
+}  # fmt: skip
+
 _YEAR_FIRST: Final = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})")
 _DAY_OR_MONTH_FIRST: Final = re.compile(r"(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})")
 _MIDNIGHT: Final = re.compile(r"[ T]0?0:00(:00(\.0+)?)?$")  # as databases and spreadsheets append it
@@ -198,6 +202,8 @@ def _choice(variable: Variable, value: object) -> str | bool | None:
     known: dict[str, str | bool] = dict(_FLAGS if variable.kind == "flag" else _SYNONYMS.get(variable.name, {}))
     for choice in variable.choices:
         known[normalize_key(choice.french)] = known[normalize_key(str(choice.value))] = choice.value
+    for prefix in _PREFIXES.get(variable.name, ()):
+        known |= {prefix + normalize_key(str(choice.value)): choice.value for choice in variable.choices}
     key = normalize_key(str(value))
     if key in known:
         return known[key]

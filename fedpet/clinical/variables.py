@@ -2,14 +2,16 @@
 
 Warn range: a value outside it is kept and reported. Reject range: a value outside it is refused, since it is
 a mistake of unit or of entry rather than a patient. Column names are those of the trial's data dictionary; the last
-three variables, which published scores and a combination with chemotherapy need, are not in it.
+nine variables are not in it: published scores and a combination with chemotherapy need three, a tumour board asks for
+the stage and for what was done before.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
+from fedpet.clinical.record import MCategory, NCategory, Stage, TCategory
 from fedpet.core.messages import Message
 
 if TYPE_CHECKING:
@@ -59,6 +61,12 @@ _GIGA = Message("G/L")
 
 def _flag(name: str, french: str, label: Message) -> Variable:
     return Variable(name, french, "flag", label, choices=(_YES, _NO))
+
+
+def _coded(name: str, french: str, label: Message, *codes: str) -> Variable:
+    """A category whose values are codes, the same in every language."""
+    choices = (CategoryOption(code, code, Message("{code}", code=code)) for code in codes)
+    return Variable(name, french, "category", label, choices=tuple(choices))
 
 
 def _category(name: str, french: str, label: Message, *choices: CategoryOption) -> Variable:
@@ -183,6 +191,12 @@ _ALL = (
         (0, 8),
     ),
     Variable("tmb", "tmb_mut_mb", "number", Message("Tumour mutational burden"), Message("mut/Mb"), (0, 50), (0, 500)),
+    _coded("stage", "stade", Message("Stage (UICC)"), *get_args(Stage)),
+    _coded("t_category", "tnm_t", Message("TNM: primary tumour (T)"), *get_args(TCategory)),
+    _coded("n_category", "tnm_n", Message("TNM: lymph nodes (N)"), *get_args(NCategory)),
+    _coded("m_category", "tnm_m", Message("TNM: metastases (M)"), *get_args(MCategory)),
+    _flag("prior_surgery", "chirurgie_anterieure", Message("Surgery of the tumour before immunotherapy")),
+    _flag("prior_radiotherapy", "radiotherapie_anterieure", Message("Radiotherapy before immunotherapy")),
 )
 
 VARIABLES: Mapping[str, Variable] = {variable.name: variable for variable in _ALL}

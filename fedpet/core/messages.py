@@ -28,14 +28,17 @@ class Message:
     """One sentence with its values, for example `Message("PET covers {mm:.0f} mm", mm=150.0)`.
 
     `template` is a `str.format` template and the gettext msgid. Values are numbers, short strings or other messages
-    (translated in their turn); they never identify a patient.
+    (translated in their turn); they never identify a patient. A sentence whose words follow a number has a second
+    template, `plural`, and that number as its value `count`: `Message("One lesion", "{count} lesions", count=3)`.
     """
 
     template: str
+    plural: str
     values: Mapping[str, Any] = field(hash=False)
 
-    def __init__(self, template: str, /, **values: Any) -> None:
+    def __init__(self, template: str, plural: str = "", /, **values: Any) -> None:
         object.__setattr__(self, "template", template)
+        object.__setattr__(self, "plural", plural)
         object.__setattr__(self, "values", values)
 
     def __str__(self) -> str:
@@ -45,8 +48,13 @@ class Message:
         """Template and values, to be stored and translated later."""
         return {
             "template": self.template,
+            **({"plural": self.plural} if self.plural else {}),
             "values": {k: v.to_json() if isinstance(v, Message) else v for k, v in self.values.items()},
         }
+
+    def with_values(self, values: Mapping[str, Any]) -> Message:
+        """The same sentence with these values in place of its own."""
+        return Message(self.template, self.plural, **values)
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Message:
@@ -56,7 +64,7 @@ class Message:
             for key, value in data["values"].items()
         }
         template = data["template"]
-        return Message(template, **values)
+        return Message(template, data.get("plural", ""), **values)
 
 
 class _EarlierSentences(gettext.NullTranslations):
@@ -99,7 +107,11 @@ def translate_message(language: Language) -> Callable[[Message], str]:
 
     def translate(message: Message) -> str:
         values = {k: translate(v) if isinstance(v, Message) else v for k, v in message.values.items()}
-        return translations.gettext(message.template).format(**values)
+        if message.plural:
+            said = translations.ngettext(message.template, message.plural, message.values["count"])
+        else:
+            said = translations.gettext(message.template)
+        return said.format(**values)
 
     return translate
 

@@ -14,7 +14,7 @@ from inference.record_concordance import LABELS as LABELS_COMPARED
 from inference.record_concordance import with_days
 from reports.conclusion import conclusion
 from reports.dicom import codes
-from reports.labels import AGREEMENTS, CHECKS, LEVELS, RESEARCH_ONLY, SYNTHETIC_MEANS, confirmed_by
+from reports.labels import AGREEMENTS, CHECKS, LEVELS, RESEARCH_ONLY, SYNTHETIC_MEANS, confirmed_by, without_remark
 from reports.measures import percist_eligibility, response_lines
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def statements(export: Export) -> Iterator[ContentItem]:
     failed = (check for check in content.checks if check.level is not CheckStatus.PASS)
     yield from (_text(codes.QUALITY_FINDING, _checked(check, export)) for check in failed)
     passed = sum(check.level is CheckStatus.PASS for check in content.checks)
-    yield _text(codes.QUALITY_FINDING, say(Message("Checks without remark: {count}.", count=passed)))
+    yield _text(codes.QUALITY_FINDING, say(without_remark(passed)))
     if content.concordance is not None:
         yield from _concordance(content.concordance, export)
     if content.verdict is not None:

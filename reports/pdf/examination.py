@@ -11,7 +11,7 @@ from reportlab.platypus import Spacer
 from fedpet.core.messages import Message
 from fedpet.imaging.study import CheckStatus
 from fedpet.imaging.suv.overrides import LABELS
-from reports.labels import CHECKS, FACTOR_RULES, LEVELS, REFERENCE_TIMES, radiopharmaceutical
+from reports.labels import CHECKS, FACTOR_RULES, LEVELS, REFERENCE_TIMES, radiopharmaceutical, without_remark
 from reports.pdf.style import VERMILION, WIDTH, Heading, clip, facts, grid, panel, paragraph
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def checks(content: ReportContent, locale: Locale) -> list[Flowable]:
                 for name, one in zip(names, found, strict=True)
             ]
         elif found:
-            count = Message("Without remark: {count}", count=len(found))
-            rows.append([paragraph(verdict, "small"), locale.translate(count), ", ".join(names)])
+            count = locale.translate(without_remark(len(found))).rstrip(".")
+            rows.append([paragraph(verdict, "small"), count, ", ".join(names)])
     title = Heading(_("Quality checks of the images"))
     if len(rows) == 1:
         return [title, paragraph(_("No check was recorded."), "small")]

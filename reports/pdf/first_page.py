@@ -17,7 +17,7 @@ from fedpet.imaging.anatomy.regions import REGIONS
 from fedpet.imaging.lesions.detection.uptake_classification import PHYSIOLOGICAL_SITES
 from fedpet.imaging.study import CheckStatus
 from reports.conclusion import conclusion, sites
-from reports.labels import CHECKS, ENDPOINTS, KEPT, LEVELS, meaning_of_kept
+from reports.labels import CHECKS, ENDPOINTS, KEPT, LEVELS, meaning_of_kept, without_remark
 from reports.lesion_numbers import letters
 from reports.measures import percist_eligibility, response_lines, sul_factor
 from reports.pdf.charts import gauge
@@ -47,10 +47,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from explain.explanation import Explanation, ScoreTerm
+    from fedpet.imaging.lesions.lesion import Lesion
     from inference.prediction import EndpointProbability
     from reports.content import ReportContent
     from reports.locale import Locale
     from reports.pdf.projections import View
+
+    _Row = tuple[str, str, float, float, float]  # name or number, site, SUVmax, SUVpeak, ml
 
 TITLE = Message("FDG PET/CT before immunotherapy")
 _LEFT, _GAP, _RIGHT = 86 * mm, 5 * mm, 89 * mm
@@ -77,10 +80,10 @@ _DETAILS = (
     _Detail(6, 8, 4, 95 * mm),
     _Detail(5, 6, 3, 95 * mm),
     _Detail(5, 5, 2, 90 * mm),
-    _Detail(4, 4, 2, 85 * mm),
-    _Detail(3, 3, 1, 80 * mm),
-    _Detail(2, 2, 1, 70 * mm),
-    _Detail(0, 1, 0, 62 * mm),
+    _Detail(4, 5, 2, 80 * mm),
+    _Detail(3, 4, 1, 74 * mm),
+    _Detail(2, 4, 1, 68 * mm),
+    _Detail(0, 3, 0, 60 * mm),
 )
 
 
@@ -88,7 +91,7 @@ def first_page(content: ReportContent, locale: Locale) -> list[Flowable]:
     """The page, and the break after it."""
     above = [
         *_title(content, locale),
-        identity(content, locale),
+        *identity(content, locale),
         Spacer(0, 1.5 * mm),
         *contradictions(content, locale),
         _conclusion(content, locale),
@@ -98,11 +101,12 @@ def first_page(content: ReportContent, locale: Locale) -> list[Flowable]:
     seen = views(content, locale)
     left, right = list[Flowable](), list[Flowable]()
     for detail in _DETAILS:
-        left, right = _left(content, detail, locale), _right(content, detail, locale)
-        if (
-            height_of([*left, *_decision(_LEAST_FIELD, locale)], _LEFT) <= room
-            and height_of([_projections(content, seen, detail.projections, locale), *right], _RIGHT) <= room
-        ):
+        left = _left(content, detail, locale)
+        if height_of([*left, *_decision(_LEAST_FIELD, locale)], _LEFT) <= room:
+            break
+    for detail in _DETAILS:
+        right = _right(content, detail, locale)
+        if height_of([_projections(content, seen, detail.projections, locale), *right], _RIGHT) <= room:
             break
     rest = room - height_of([*left, *_decision(0.0, locale)], _LEFT)
     left += _decision(min(max(rest, _LEAST_FIELD), _MOST_FIELD), locale)
@@ -130,35 +134,56 @@ def _title(content: ReportContent, locale: Locale) -> list[Flowable]:
     return [columns([title, right], [106 * mm, 74 * mm]), Spacer(0, 1.5 * mm)]
 
 
-def identity(content: ReportContent, locale: Locale) -> Flowable:
+def identity(content: ReportContent, locale: Locale) -> list[Flowable]:
     """Whose examination it is, of what, and whether record and images are of one patient."""
     _ = locale.text
     record, study = content.record, content.study
     values = [
         (_("Patient (pseudonym)"), clip(study.pseudonym, 40)),
         (_("Age · sex"), " · ".join(value_text(record, name, locale) for name in ("age", "sex"))),
-        (_("Tumour"), value_text(record, "histology", locale)),
+        (_("Tumour"), _tumour(content, locale)),
         (_("Examination"), ", ".join([locale.day(study.study_date) or _("date not stated"), _region(content, locale)])),
         (_("Planned treatment"), _treatment(content, locale)),
+        (_("Earlier treatment"), _treated(content, locale)),
         (_("PD-L1 · ECOG PS"), " · ".join(value_text(record, name, locale) for name in ("pdl1_tps", "ecog_ps"))),
         (_("Images and record"), _concordance(content, locale)),
         (_("Earlier examination"), _earlier(content, locale)),
     ]
     cells = [[paragraph(label, "caption"), paragraph(clip(value, 90), "strong")] for label, value in values]
-    return tinted([cells[:4], cells[4:]], [55 * mm, 39 * mm, 38 * mm, 48 * mm])
+    return [tinted([cells[:4]], [50 * mm, 38 * mm, 47 * mm, 45 * mm]),
+            tinted([cells[4:]], [38 * mm, 38 * mm, 32 * mm, 36 * mm, 36 * mm])]  # fmt: skip
 
 
 def _treatment(content: ReportContent, locale: Locale) -> str:
-    """What is planned, and what was given before, as far as the record says."""
+    """What is planned, as far as the record says."""
     _, record = locale.text, content.record
     parts = [] if record.drug is None else [value_text(record, "drug", locale)]
     if record.chemotherapy:
         parts.append(_("with chemotherapy"))
     if record.line is not None:
         parts.append(locale.translate(Message("line {n}", n=record.line)))
-    if record.prior_systemic_lines is not None:
-        parts.append(locale.translate(Message("systemic lines before: {n}", n=record.prior_systemic_lines)))
     return ", ".join(parts) or _("not given")
+
+
+def _treated(content: ReportContent, locale: Locale) -> str:
+    """What was done before, as far as the record says."""
+    _, record = locale.text, content.record
+    lines = Message("one systemic line", "{count} systemic lines", count=record.prior_systemic_lines or 0)
+    given = (
+        (record.prior_surgery, _("surgery"), _("no surgery")),
+        (record.prior_radiotherapy, _("radiotherapy"), _("no radiotherapy")),
+        (record.prior_systemic_lines, locale.translate(lines), _("no systemic line")),
+    )
+    done = [yes for value, yes, _no in given if value]
+    return ", ".join(done or [no for value, _yes, no in given if value is not None]) or _("not given")
+
+
+def _tumour(content: ReportContent, locale: Locale) -> str:
+    """Histology, stage and TNM."""
+    record = content.record
+    stage = [] if record.stage is None else [locale.translate(Message("stage {stage}", stage=record.stage))]
+    tnm = " ".join(filter(None, (record.t_category, record.n_category, record.m_category)))
+    return ", ".join([value_text(record, "histology", locale), *stage, *([tnm] if tnm else [])])
 
 
 def _region(content: ReportContent, locale: Locale) -> str:
@@ -182,10 +207,9 @@ def _concordance(content: ReportContent, locale: Locale) -> str:
         mark, said = "✗", _("they contradict each other")
     elif not agreeing:
         mark, said = "▲", _("nothing to compare")
-    elif agreeing == 1:
-        mark, said = "✓", _("one patient (1 item agrees)")
     else:
-        mark, said = "✓", locale.translate(Message("one patient ({count} items agree)", count=agreeing))
+        counted = Message("one patient (one item agrees)", "one patient ({count} items agree)", count=agreeing)
+        mark, said = "✓", locale.translate(counted)
     return f"{mark} {said}"
 
 
@@ -391,22 +415,20 @@ def _lesions(content: ReportContent, count: int, locale: Locale) -> list[Flowabl
     _ = locale.text
     found, factor = content.prediction.quantities, sul_factor(content.study.pet_facts)
     largest = sorted(found.lesions, key=lambda one: -one.mtv_ml)
+    listed = len(largest) <= count
     peak = "SULpeak" if factor else "SUVpeak"
-    rows = [[_("No."), _("Lesion site"), "SUVmax", peak, "ml"]]
+    rows = [[_("No.") if listed else "n", _("Lesion site"), "SUVmax", peak, "ml"]]
     rows += [
-        [
-            str(one.id),
-            locale.translate(REGIONS[one.region]),
-            locale.decimal(one.suv_max),
-            locale.decimal(one.suv_peak * (factor or 1.0)),
-            locale.decimal(one.mtv_ml),
-        ]
-        for one in largest[:count]
+        [name, site, *(locale.decimal(x) for x in (suv_max, suv_peak * (factor or 1.0), volume))]
+        for name, site, suv_max, suv_peak, volume in (
+            _each(largest, locale) if listed else _by_site(largest, count, locale)
+        )
     ]
     story: list[Flowable] = [PartHeading(_("Lesions"))]
     if largest:
         total = Message(
-            "TMTV {tmtv} ml · TLG {tlg} g · number: {count}",
+            "TMTV {tmtv} ml · TLG {tlg} g · one lesion",
+            "TMTV {tmtv} ml · TLG {tlg} g · {count} lesions",
             tmtv=locale.decimal(found.tmtv_ml),
             tlg=locale.decimal(found.tlg, 0),
             count=len(largest),
@@ -418,16 +440,41 @@ def _lesions(content: ReportContent, count: int, locale: Locale) -> list[Flowabl
     else:
         story.append(paragraph(_("No lesion was delineated."), "strong"))
     notes = []
-    if len(largest) > count:
-        notes.append(
-            Message("The {count} largest of {all}; all of them follow.", count=count, all=len(largest))
-            if count > 1
-            else Message("The largest of {all}; all of them follow.", all=len(largest))
-        )
+    if not listed:
+        notes.append(Message("By site, n: number of lesions; each of them follows."))
     if len(largest) > NAMED:
         notes.append(Message("The projections number the {count} largest.", count=NAMED))
     notes += [*_left_out(content, locale), percist_eligibility(content, locale), _may_be_missing()]
     return [*story, paragraph(" ".join(locale.translate(note) for note in notes), "caption")]
+
+
+def _each(lesions: Sequence[Lesion], locale: Locale) -> list[_Row]:
+    """Each lesion by its number."""
+    return [
+        (str(one.id), locale.translate(REGIONS[one.region]), one.suv_max, one.suv_peak, one.mtv_ml) for one in lesions
+    ]
+
+
+def _by_site(lesions: Sequence[Lesion], most: int, locale: Locale) -> list[_Row]:
+    """How many lesions each site has, highest uptake and whole volume; the smallest sites in one row."""
+    groups: dict[str, list[Lesion]] = {}
+    for lesion in lesions:
+        groups.setdefault(lesion.region, []).append(lesion)
+    ordered = sorted(groups.items(), key=lambda item: -sum(one.mtv_ml for one in item[1]))
+    kept = ordered if len(ordered) <= most else ordered[: most - 1]
+    named = [(locale.translate(REGIONS[region]), found) for region, found in kept]
+    if rest := [one for _region, found in ordered[len(kept) :] for one in found]:
+        named.append((locale.text("other sites"), rest))
+    return [
+        (
+            str(len(found)),
+            site,
+            max(one.suv_max for one in found),
+            max(one.suv_peak for one in found),
+            sum(one.mtv_ml for one in found),
+        )
+        for site, found in named
+    ]
 
 
 def _left_out(content: ReportContent, locale: Locale) -> list[Message]:
@@ -441,11 +488,10 @@ def _left_out(content: ReportContent, locale: Locale) -> list[Message]:
     ]
     if not named:
         return []
-    return [
-        Message(
-            "Left out by the reader (SUVmax): {foci}; the model answered without.", foci=locale.listed(named[:_FOCI])
-        )
-    ]
+    foci = locale.listed([*named[:_FOCI], *(["…"] if len(named) > _FOCI else [])])
+    said = [Message("One focus left out by the reader (SUVmax): {foci}.",
+                    "{count} foci left out by the reader (SUVmax): {foci}.", count=len(named), foci=foci)]  # fmt: skip
+    return said if content.prediction.abstained is not None else [*said, Message("The model answered without them.")]
 
 
 def _may_be_missing() -> Message:
@@ -478,9 +524,9 @@ def _quality(content: ReportContent, count: int, locale: Locale) -> list[Flowabl
         story.append(paragraph(locale.translate(said), "body"))
     passed = sum(check.level is CheckStatus.PASS for check in content.checks)
     more = len(failed) - max(count, 1)
-    notes = [Message("Other remarks, on the next pages: {count}.", count=more)] if more > 0 else []
-    notes.append(Message("Checks without remark: {count}.", count=passed) if content.checks
-                 else Message("No check was recorded."))  # fmt: skip
+    others = Message("One more remark on the next pages.", "{count} more remarks on the next pages.", count=more)
+    notes = [others] if more > 0 else []
+    notes.append(without_remark(passed) if content.checks else Message("No check was recorded."))
     if content.study.corrections:
         story.insert(1, paragraph("▲ " + _("Values of the images were corrected by a person: see below."), "strong"))
     story.append(paragraph(" ".join(locale.translate(note) for note in notes), "caption"))

@@ -122,7 +122,9 @@ def _foci(content: ReportContent, locale: Locale) -> list[Flowable]:
         for one in left_out
     ]
     note = Message(
-        "Hot foci that count as no lesion: {count}. On the images: those that the reader left out or is to confirm,"
+        "One hot focus counts as no lesion; it is on the images, dashed, where the reader left it out or is to"
+        " confirm it.",
+        "{count} hot foci count as no lesion; those that the reader left out or is to confirm are on the images,"
         " dashed, by their letters.",
         count=len(left_out),
     )

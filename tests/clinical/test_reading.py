@@ -86,6 +86,9 @@ def warnings_of(**values):
         ({"ldh": 300}, "without the laboratory's upper limit"),
         ({"pet_to_treatment_days": -3}, "the model refuses"),
         ({"line": 2, "prior_systemic_lines": 0}, "No systemic treatment line before"),
+        ({"stade": "stade IVA", "tnm_m": "cM0"}, "Stage IVA does not go with M0"),
+        ({"stage": "IIIB", "m_category": "M1b"}, "Stage IIIB does not go with M1b"),
+        ({"tnm_m": "M0", "meta_hepatiques": "oui"}, "M0 is given with metastases"),
         ({"age": 95}, "95 years, outside the usual 40 to 90"),
         ({"line": 3}, "outside the usual 1 to 2"),
         ({"couleur": "bleu"}, "“couleur” is not known"),
@@ -108,6 +111,7 @@ def test_warnings(values, fragment):
         {"ldh": 300, "ldh_uln": 248},
         {"pet_to_treatment_days": 0, "age": 90},
         {"line": 1, "prior_systemic_lines": 1},  # adjuvant
+        {"stade": "IVB", "tnm_t": "pT2a", "tnm_n": "n3", "tnm_m": "cM1c", "meta_osseuses": "oui"},
         {"patient_id": "x", "centre": "y", "date_deces": "", "delai_injection": "60"},
     ],
 )

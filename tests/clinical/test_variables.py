@@ -27,7 +27,8 @@ def test_ranges_are_nested_and_kinds_fit():
 def test_french_names_and_ranges_are_those_of_the_data_dictionary(reference_data):
     with (reference_data / "clinical/clinical_schema.csv").open(encoding="utf-8") as file:
         schema = {row["champ_fr"]: row for row in csv.DictReader(file)}
-    added = {"chemotherapy", "prior_systemic_lines", "tmb"}
+    added = {"chemotherapy", "prior_systemic_lines", "tmb", "stage", "t_category", "n_category", "m_category",
+             "prior_surgery", "prior_radiotherapy"}  # fmt: skip
     assert not {VARIABLES[name].french for name in added} & set(schema)
     for variable in (one for name, one in VARIABLES.items() if name not in added):
         row = schema[variable.french]

@@ -32,9 +32,11 @@ def _sentences(folder):
     for path in (ROOT / folder).rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and call.args and ast.unparse(call.func) in _SPEAKERS:
-                first = call.args[0]
+                first, *others = call.args
                 choices = [first.body, first.orelse] if isinstance(first, ast.IfExp) else [first]
-                found |= {c.value for c in choices if isinstance(c, ast.Constant) and isinstance(c.value, str)}
+                said = {c.value for c in choices if isinstance(c, ast.Constant) and isinstance(c.value, str)}
+                plural = [other.value for other in others if isinstance(other, ast.Constant)]
+                found |= {(one, *plural) if plural else one for one in said}
     return found
 
 
@@ -46,7 +48,12 @@ def test_catalogue_is_complete_and_has_nothing_stale(name):
     assert set(french) == _sentences(CATALOGUES[name])
     assert [msgid for msgid, text in french.items() if not text] == []
     for msgid, text in french.items():
-        assert _placeholders(text) == _placeholders(msgid), msgid
+        if isinstance(msgid, tuple):
+            assert "" not in text
+            assert len(text) == len(msgid) == 2
+            assert _placeholders(text[0]) | {("count", "")} == _placeholders(text[1]) == _placeholders(msgid[1]), msgid
+        else:
+            assert _placeholders(text) == _placeholders(msgid), msgid
 
 
 def test_a_message_is_said_in_both_languages_with_its_values():
@@ -59,6 +66,22 @@ def test_a_message_inside_a_message_is_translated_too():
     inner = Message("Albumin")
     assert translate_message("fr")(Message("{term}: missing", term=inner)) == "Albumine : manquant"
     assert Message.from_json(Message("{term}: missing", term=inner).to_json()) == Message("{term}: missing", term=inner)
+
+
+@pytest.mark.parametrize(
+    ("count", "french", "english"),
+    [
+        (0, "0 contrôle sans remarque.", "0 checks without remark."),
+        (1, "1 contrôle sans remarque.", "One check without remark."),
+        (2, "2 contrôles sans remarque.", "2 checks without remark."),
+    ],
+)
+def test_words_follow_their_number(count, french, english):
+    message = Message("One check without remark.", "{count} checks without remark.", count=count)
+    assert translate_message("fr")(message) == french
+    assert str(message) == english
+    assert Message.from_json(message.to_json()) == message
+    assert str(message.with_values({"count": 5})) == "5 checks without remark."
 
 
 def test_english_is_the_source():

@@ -63,7 +63,7 @@ def test_neither_shows_who_the_patient_is(dicom, tmp_path):
 
 def test_a_record_shows_what_is_stated():
     record = ClinicalRecord(age=66.0, sex="M")
-    assert repr(record) == "ClinicalRecord(age=66.0, sex='M', 32 not stated)"
+    assert repr(record) == "ClinicalRecord(age=66.0, sex='M', 38 not stated)"
     assert "<td" in record._repr_html_()
     assert "66" in record._repr_html_()
 

@@ -38,7 +38,9 @@ GROUPS: tuple[tuple[Message, tuple[str, ...]], ...] = (
         Message("Tumour and treatment"),
         (
             *("histology", "pdl1_tps", "tmb", "driver_alteration"),
-            *("line", "drug", "chemotherapy", "prior_systemic_lines", "pet_to_treatment_days"),
+            *("stage", "t_category", "n_category", "m_category"),
+            *("line", "drug", "chemotherapy", "pet_to_treatment_days"),
+            *("prior_systemic_lines", "prior_surgery", "prior_radiotherapy"),
         ),
     ),
     (

@@ -360,7 +360,7 @@ def test_the_report_says_its_language_and_what_must_be_read_beside_the_numbers(r
     assert "Albuminémie" in said
     assert any(sentence.startswith("Attention – ") and "95,5 min" in sentence for sentence in said)
     assert not any("Dose plausible" in sentence for sentence in said)
-    assert "Contrôles sans remarque\u00a0: 1." in said
+    assert "1 contrôle sans remarque." in said
     assert content.study.pseudonym in said
     assert any(sentence.startswith("2 lésions hypermétaboliques") for sentence in said)  # the conclusion
     assert any(sentence.startswith("PERCIST") for sentence in said)

@@ -84,12 +84,12 @@ def test_the_first_page_holds_identity_conclusion_answer_lesions_and_quality(fre
                   "53 % (45–60 %) 57 %", "29 % (23–35 %) 25 %", "Lésion 1, poumon droit −15",
                   "PD-L1, score TPS : 60 % +14",
                   "1 poumon droit 14,1 9,4 57,7", "lésions de moins de 1 ml ou de SUV inférieure à 2,5",
-                  "▲ Délai après injection : Uptake time is 82,5 min", "Contrôles sans remarque : 10.",
+                  "▲ Délai après injection : Uptake time is 82,5 min", "10 contrôles sans remarque.",
                   "Décision de la RCP",
                   "2 novembre 2026"):  # fmt: skip
         assert words in plain(french.pages[0])
     for words in ("64.5 years · male", "DRAFT, version 1: not validated", "at 34% (26–42%)", "53% (45–60%) 57%",
-                  "Lesion 1, right lung −15", "1 right lung 14.1 9.4 57.7", "Checks without remark: 10.",
+                  "Lesion 1, right lung −15", "1 right lung 14.1 9.4 57.7", "10 checks without remark.",
                   "Decision of the tumour board", "2 November 2026"):  # fmt: skip
         assert words in english.pages[0]
 
@@ -178,7 +178,7 @@ def test_inputs_terms_comparators_and_provenance(english, french):
         "NLR 4.60", "dNLR 2.76", "not computable, missing: Serum albumin",
         "TMTV > 75 ml and dNLR > 3 1 of 2 unfavourable factors", "Fed-BioMed 6.4.1", "40, FedAvg",
         "AUC, PFS at 12 months 0.781 0.742–0.820", "ab" * 32, "cd" * 32, "ef" * 32, "Trained on simulated",
-        "Inputs that the model lacked: 1.",
+        "One input was missing: serum albumin.",
     ):  # fmt: skip
         assert words in f"{english.rows} {english.text}"
     for words in (
@@ -227,6 +227,7 @@ def test_an_abstention_shows_no_probability(silent):
     shown = Counter(re.findall(r"[\d,]+ %", plain(silent.text)))
     assert set(shown) == {"60 %", "50 %"}  # PD-L1 and its classes
     assert "6 lésions hypermétaboliques" in silent.pages[0]  # the measurements stay
+    assert "a répondu" not in silent.text
 
 
 def test_no_probability_has_more_digits_than_its_interval_supports(content, french):
@@ -300,7 +301,19 @@ MADE = {
     ),
     "another_record": cases.contradicted,
     "two_dates": cases.with_two_dates,
-    "one": cases.with_one_lesion,
+    "one": lambda content: replace(
+        cases.with_one_lesion(content),
+        record=replace(
+            content.record,
+            stage="IVB",
+            t_category="T2a",
+            n_category="N2",
+            m_category="M1c",
+            prior_surgery=False,
+            prior_radiotherapy=True,
+            prior_systemic_lines=2,
+        ),
+    ),
     "long_texts": lambda content: replace(
         cases.with_organs(cases.with_long_texts(content)), card={"federation": {"nodes": NODES}}
     ),
@@ -379,9 +392,9 @@ def test_no_two_lesions_have_one_colour(many):
 
 def test_the_response_to_an_earlier_examination_is_told(made):
     for page, words in ((made("two_dates", "en").pages[0], ("3 August 2026: progressive metabolic disease (PERCIST).",
-                         "New lesion (6)", "TMTV 140.0 → 102.4 ml (−27%)", "5 matched, 1 new, 0 gone")),
+                         "New lesion (6)", "TMTV 140.0 → 102.4 ml (−27%)", "5 lesions matched; one new; 0 gone.")),
                         (plain(made("two_dates", "fr").pages[0]), ("3 août 2026 : progression métabolique (PERCIST).",
-                         "(−27 %)", "Lésions appariées : 5 ; nouvelles : 1 ; disparues : 0."))):  # fmt: skip
+                         "(−27 %)", "5 lésions appariées ; 1 nouvelle ; 0 disparue."))):  # fmt: skip
         for word in words:
             assert word in page
 
@@ -437,6 +450,15 @@ def test_a_contradiction_stands_on_page_1_and_every_item_beside_the_record(made,
     assert "contredisent" not in french.text
 
 
+def test_stage_and_earlier_treatment_stand_on_the_first_page_where_they_are_known(made, french):
+    page = plain(made("one", "fr").pages[0])
+    assert "adénocarcinome, stade IVB, T2a N2 M1c" in page
+    assert "radiothérapie, 2 lignes systémiques" in page
+    assert "Traitement antérieur non renseigné" in plain(french.pages[0])
+    assert "stade" not in french.pages[0]
+    assert "TLG 663 g · une lésion" in page
+
+
 def test_the_established_markers_are_there_once(made, french, silent):
     for report in (french, silent, *(made(name, "fr") for name in MADE)):
         assert report.text.count("Marqueurs établis, sans le modèle") == 1
@@ -469,14 +491,16 @@ def test_healthy_organs_and_foci_that_are_no_lesions(many, english):
         "Spleen / liver – SUVmean over SUVmean; exploratory",
         "Hot components 11 lesions and physiological uptake",
         "e mediastinum 6.0 5.0 0 · 0 · 0 by the reader",
-        "Hot foci that count as no lesion: 5.",
+        "5 hot foci count as no lesion;",
         "Foci added by the reader: –; left out: e.",
     ):
         assert words in many[1].text
-    assert "Left out by the reader (SUVmax): e, mediastinum (6.0)" in many[1].pages[0]
+    assert "One focus left out by the reader (SUVmax): e, mediastinum (6.0). The model answered" in many[1].pages[0]
     assert "PERCIST: measurable, SULpeak" in many[1].pages[0]
     assert "Healthy organs" not in english.text
     assert "eft out by the reader" not in english.text
+    assert "TMTV 487.9 ml · TLG 4,859 g · 60 lesions" in many[1].pages[0]
+    assert "10 thoracic spine 12.0 9.5 86.8" in many[1].pages[0]  # by site, for sixty rows have no room
 
 
 def test_the_first_page_of_a_signed_report_says_who_decided_what(made, folder, content):
