@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from app.cli.console import FAILED, messages, progress_bar, reported, say, write_json
-from app.cli.options import Json, given_contract
+from app.cli.options import EngineOptions, Json, expand_options, given_contract
 from fedpet.core.messages import Message, translate_message
 from fedpet.core.settings import load_settings
 from fedpet.imaging.lesions.lesion import ThresholdMethod
@@ -26,6 +26,7 @@ Table = Annotated[
 
 
 @commands.command()
+@expand_options
 def simulate(
     patients: Annotated[int, typer.Option(min=1, help="Patients over all sites.")],
     out: Annotated[Path, typer.Option(help="New folder for the cohort.")],
@@ -36,8 +37,8 @@ def simulate(
     anatomy: Annotated[
         Literal["schematic", "varied"], typer.Option(help="varied: bodies that differ as people do.")
     ] = "schematic",
-    workers: Workers = 1,
     *,
+    engine: EngineOptions,
     node_data: Annotated[bool, typer.Option("--node-data", help="Write node data at once, no DICOM.")] = False,
     spacing: Annotated[
         float, typer.Option(min=0.0, max=64.0, help="Of the node data's grid, mm; 0 leaves the images out.")
@@ -71,7 +72,7 @@ def simulate(
                 fidelity=fidelity,
                 signal=signal,
                 anatomy=anatomy,
-                workers=workers,
+                workers=engine.chosen,
                 progress=progress,
             )
         if as_warehouse is not None:
@@ -180,6 +181,7 @@ def extract(
 
 
 @commands.command()
+@expand_options
 def prepare(
     dicom: Dicom,
     table: Table,
@@ -188,8 +190,8 @@ def prepare(
     contract: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Input contract; the default one without.")
     ] = None,
-    workers: AllCores = None,
     *,
+    engine: EngineOptions,
     lesion_table: TableOnly = False,
 ) -> None:
     """Turn a hospital's DICOM and table into node data, and say who was left out and why. Goes on where it stopped."""
@@ -197,7 +199,6 @@ def prepare(
     from training.data.node_data import require_cases
     from training.data.preparation_files import PrivateFiles
     from training.data.prepare import prepare_node_data
-    from training.data.process_pool import all_cores
 
     default = table_contract if lesion_table else default_contract
     with reported():
@@ -212,7 +213,7 @@ def prepare(
                 pseudonym_key=settings.pseudonym_key(),
                 masks=masks,
                 private=private,
-                workers=workers or all_cores(),
+                workers=engine.chosen,
                 progress=progress,
             )
         told = Message(

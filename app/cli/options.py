@@ -21,6 +21,7 @@ from fedpet.imaging.suv.overrides import NAMES, ManualOverride, parse_override
 
 if TYPE_CHECKING:
     from inference.input_contract import InputContract
+    from training.data.process_pool import Workers
 
 Study = Annotated[Path, typer.Argument(exists=True, help="Folder, zip or file with a PET/CT study in DICOM.")]
 Json = Annotated[bool, typer.Option("--json", help="Write only JSON to standard output.")]
@@ -88,6 +89,29 @@ class OrganOptions:
         Literal["learned", "totalsegmentator", "rules"] | None,
         typer.Option(help="What finds the organs: by default learned, the network of fedpet, checked by rules."),
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """Where the work is done."""
+
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Tasks side by side; without, one for each core of what does the work.")
+    ] = None
+    engine: Annotated[
+        Literal["processes", "ray"], typer.Option(help="processes of this machine, or a Ray cluster of the hospital.")
+    ] = "processes"
+    address: Annotated[
+        str, typer.Option(help="Of the Ray cluster: HOST:PORT, auto, or local for one on this machine.")
+    ] = "local"
+
+    @property
+    def chosen(self) -> Workers:
+        """Number of processes, or the cluster."""
+        from training.data.process_pool import all_cores
+        from training.data.ray_cluster import RayCluster
+
+        return RayCluster(self.address, self.workers) if self.engine == "ray" else self.workers or all_cores()
 
 
 def case_options(

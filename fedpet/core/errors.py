@@ -209,6 +209,10 @@ class WorklistError(FedpetError):
     """A list of studies holds none, or names files that do not exist."""
 
 
+class ClusterError(FedpetError):
+    """Machines that work together cannot be reached, or differ in what they must share."""
+
+
 class OutputError(FedpetError):
     """The folder for a result is not empty or cannot be written."""
 

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from fedpet.imaging.study import PetCtStudy
     from fedpet.imaging.volume import Volume
     from inference.input_contract import InputContract
+    from training.data.process_pool import Workers
 
 
 def prepare_node_data(
@@ -71,7 +72,7 @@ def prepare_node_data(
     pseudonym_key: bytes,
     masks: Path | None = None,
     private: PrivateFiles | None = None,
-    workers: int = 1,
+    workers: Workers = 1,
     progress: Progress = no_progress,
 ) -> PreparationReport:
     """Prepare a centre's node data. Cases of an earlier run in `out` are kept where nothing changed, else removed.
@@ -87,7 +88,7 @@ def prepare_node_data(
             probabilities and tumour volumes of simulated patients.
         private: where headers are remembered, the key of the pseudonyms is written and the work done is noted; None
             for nothing of it, and every case is prepared anew.
-        workers: processes.
+        workers: processes, or a cluster.
         progress: reports each patient.
 
     Raises:

@@ -10,7 +10,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +27,16 @@ class Lost(Generic[_Item]):
 
     item: _Item
     why: str
+
+
+class Cluster(Protocol):
+    """Several machines (`training.data.ray_cluster`)."""
+
+    def map(self, function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result | Lost[_Item]]:
+        """As `surviving_map`."""
+
+
+Workers = int | Cluster  # processes of this machine, or a cluster
 
 
 def end_with(parent: int) -> None:
@@ -46,8 +56,18 @@ def all_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def ordered_map(function: Callable[[_Item], _Result], items: Sequence[_Item], *, workers: int) -> Iterator[_Result]:
-    """`map`, on `workers` fresh processes where there is more than one."""
+def ordered_map(function: Callable[[_Item], _Result], items: Sequence[_Item], *, workers: Workers) -> Iterator[_Result]:
+    """`map`, on `workers` fresh processes where there is more than one, or on a cluster.
+
+    Raises:
+        BrokenProcessPool: the process of an item was killed.
+    """
+    if not isinstance(workers, int):
+        for result in workers.map(function, items):
+            if isinstance(result, Lost):
+                raise BrokenProcessPool(result.why)
+            yield result
+        return
     if workers <= 1 or len(items) <= 1:
         yield from map(function, items)
         return
@@ -56,12 +76,15 @@ def ordered_map(function: Callable[[_Item], _Result], items: Sequence[_Item], *,
 
 
 def surviving_map(
-    function: Callable[[_Item], _Result], items: Sequence[_Item], *, workers: int
+    function: Callable[[_Item], _Result], items: Sequence[_Item], *, workers: Workers
 ) -> Iterator[_Result | Lost[_Item]]:
     """`ordered_map` that survives the death of a process: whoever was on it is tried once more alone, then `Lost`.
 
     With one worker everything runs in this process, and nothing is survived.
     """
+    if not isinstance(workers, int):
+        yield from workers.map(function, items)
+        return
     if workers <= 1 or len(items) <= 1:
         yield from map(function, items)
         return

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fedpet.core.progress import Progress
     from fedpet.imaging.dicom.headers.patient_module import PatientModule
     from fedpet.imaging.loading import ExaminationHeaders
+    from training.data.process_pool import Workers
 
 _FORMAT: Final = f"study-folder-1/{__version__}"
 _UNSTATED = PatientFacts()
@@ -111,7 +112,7 @@ def read_study_folders(
     key: bytes,
     *,
     memory: Path | None = None,
-    workers: int = 1,
+    workers: Workers = 1,
     progress: Progress = no_progress,
 ) -> tuple[StudyFolder, ...]:
     """Read the headers of every folder below `dicom_dir`.
@@ -120,7 +121,7 @@ def read_study_folders(
         dicom_dir: one folder a patient.
         key: secret of the pseudonyms.
         memory: private file that remembers what was read; None remembers nothing.
-        workers: processes.
+        workers: processes, or a cluster.
         progress: reports each folder.
 
     Returns:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from fedpet.core.progress import Progress
     from fedpet.imaging.volume import Volume
+    from training.data.process_pool import Workers
     from training.simulation.patients.population import Patient
     from training.simulation.patients.reference_body import Mm
     from training.simulation.phantom.rendering import Body
@@ -98,7 +99,7 @@ def simulate_cohort(
     fidelity: RenderingQuality = "standard",
     signal: float = DEFAULT_SIGNAL,
     anatomy: AnatomyKind = "schematic",
-    workers: int = 1,
+    workers: Workers = 1,
     progress: Progress = no_progress,
 ) -> None:
     """Simulate a cohort.
@@ -113,7 +114,7 @@ def simulate_cohort(
         signal: strength of the true risk, see `training.simulation.patients.risk`.
         anatomy: "schematic", one reference anatomy deformed; "varied", bodies that differ as people do
             (`training.simulation.phantom.varied`).
-        workers: processes.
+        workers: processes, or a cluster.
         progress: reports each patient.
 
     Raises:

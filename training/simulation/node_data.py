@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from fedpet.imaging.dicom.geometry import SliceGeometry
     from inference.input_contract import InputContract
     from training.data.eligibility import Pairing
+    from training.data.process_pool import Workers
     from training.simulation.acquisition.dicom_series import UnwrittenSeries
     from training.simulation.acquisition.dicom_writer import Encoding
     from training.simulation.cohort import AnatomyKind, RenderingQuality, SimulatedCase
@@ -86,7 +87,7 @@ def simulate_nodes(  # noqa: PLR0913  the options of the command, each with a na
     fidelity: RenderingQuality = "standard",
     signal: float = DEFAULT_SIGNAL,
     anatomy: AnatomyKind = "schematic",
-    workers: int = 1,
+    workers: Workers = 1,
     progress: Progress = no_progress,
 ) -> None:
     """Write OUT/<site>/{node.json,cases.csv,cases/,report.json}, OUT/contract.json and OUT/cohort.json.
@@ -105,7 +106,7 @@ def simulate_nodes(  # noqa: PLR0913  the options of the command, each with a na
         fidelity: of the rendering, see `simulate_cohort`.
         signal: strength of the true risk, see `training.simulation.patients.risk`.
         anatomy: of the bodies, see `simulate_cohort`.
-        workers: processes.
+        workers: processes, or a cluster.
         progress: reports each patient.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from app.cli.console import FAILED, progress_bar, reported, say, show_profile, write_json
-from app.cli.options import HeaderOptions, Json, OrganOptions, case_options, expand_options
+from app.cli.options import EngineOptions, HeaderOptions, Json, OrganOptions, case_options, expand_options
 from explain.methods import MethodName
 from fedpet.core.errors import OutputError
 from fedpet.core.messages import Message
@@ -26,7 +26,6 @@ def batch(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the batch: new, or of an earlier run, which then goes on.")],
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes side by side; all cores without.")] = None,
     model: Annotated[Path | None, typer.Option(help="Model bundle; the one in force by default.")] = None,
     lang: Annotated[Literal["fr", "en"] | None, typer.Option(help="Language of the reports.")] = None,
     explain: Annotated[bool, typer.Option("--explain/--no-explain", help="Compute the saliency maps.")] = True,
@@ -37,16 +36,16 @@ def batch(
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time of all studies went.")] = False,
     method: Annotated[ThresholdMethod, typer.Option("--method", help="How hot components are found.")] = "suv4",
     *,
+    engine: EngineOptions,
     organs: OrganOptions,
     json: Json = False,
 ) -> None:
-    """Predict many studies, on all cores; what one run did, the next one keeps."""
+    """Predict many studies, on all cores or machines; what one run did, the next one keeps."""
     from app.cases.pipeline import CaseOutput
-    from app.cli.batch.run import BatchPlan, State, run_batch, whole_profile
+    from app.cli.batch.run import BatchPlan, State, centre_mark, run_batch, whole_profile
     from app.cli.batch.summary import count_states, write_summary
     from app.cli.batch.worklist import read_worklist, write_key
     from inference.registry import bundle_in
-    from training.data.process_pool import all_cores
 
     with reported(as_json=json):
         settings = load_settings()
@@ -54,17 +53,17 @@ def batch(
         items = read_worklist(worklist)
         bundle = bundle_in(model, settings)
         _require_place(out)
-        count = workers or all_cores()
         plan = BatchPlan(
             out,
             bundle.folder,
             bundle.digest,
-            settings.model_copy(update={"threads": settings.threads or 1}) if count > 1 else settings,
+            settings if engine.chosen == 1 else settings.model_copy(update={"threads": settings.threads or 1}),
             case_options(HeaderOptions(), None, method, organs),
             CaseOutput(language, explain=explain, method=explain_method, dicom=dicom),
+            centre_mark(settings),
         )
         with progress_bar(language) as progress:
-            rows = run_batch(items, plan, workers=count, progress=progress)
+            rows = run_batch(items, plan, workers=engine.chosen, progress=progress)
         write_summary(out, rows, bundle, language)
         key = write_key(settings.folder / "batch", out, items, rows)
     counts = count_states(rows)

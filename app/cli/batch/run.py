@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+import uuid
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache, partial
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import fedpet
 from app.cases.pipeline import predict_study
 from fedpet.clinical.reading import read_record
-from fedpet.core.errors import FedpetError
+from fedpet.core.errors import ClusterError, FedpetError
 from fedpet.core.messages import Message
 from fedpet.core.profile import Profile, profiled
 from fedpet.core.progress import no_progress
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
     from app.cli.batch.worklist import WorklistItem
     from fedpet.core.progress import Progress
     from fedpet.core.settings import Settings
+    from training.data.process_pool import Workers
 
 JOURNAL = "batch.jsonl"
+_PART = ".part-"  # before what one process wrote, whole or not
 
 
 class State(StrEnum):
@@ -50,11 +53,12 @@ class BatchPlan:
 
     Attributes:
         out: folder of the batch.
-        bundle: folder of the model, and its digest.
+        bundle: folder of the model.
         digest: of the model.
         settings: of the command.
         options: as of `fedpet predict`.
         wanted: what is written beside the answer.
+        centre: see `centre_mark`.
     """
 
     out: Path
@@ -63,6 +67,7 @@ class BatchPlan:
     settings: Settings
     options: CaseOptions
     wanted: CaseOutput
+    centre: str
 
     def key(self, item: WorklistItem) -> str:
         """What a result depends on; another one is computed anew."""
@@ -118,8 +123,13 @@ class BatchRow:
         )
 
 
+def centre_mark(settings: Settings) -> str:
+    """A pseudonym of nobody: another one where the centre's key is another."""
+    return pseudonym("batch", settings.pseudonym_key())
+
+
 def run_batch(
-    items: Sequence[WorklistItem], plan: BatchPlan, *, workers: int, progress: Progress = no_progress
+    items: Sequence[WorklistItem], plan: BatchPlan, *, workers: Workers, progress: Progress = no_progress
 ) -> tuple[BatchRow, ...]:
     """Predict every study; one that cannot be used, or whose process dies, stops no other.
 
@@ -129,7 +139,8 @@ def run_batch(
     Args:
         items: the studies.
         plan: what is done with each.
-        workers: processes; memory grows with them, not with the number of studies.
+        workers: processes, or a cluster; memory grows with them, not with the number of studies. The machines of a
+            cluster see worklist, studies, model, home and folder of the batch at the same places.
         progress: reports each study.
 
     Returns:
@@ -138,14 +149,16 @@ def run_batch(
     keys = [plan.key(item) for item in items]
     done = _noted(plan.out, keys)
     pending = [(item, key) for item, key in zip(items, keys, strict=True) if key not in done]
-    results = surviving_map(partial(_predict, plan=plan), [item for item, _ in pending], workers=workers)
+    results = surviving_map(partial(_predict, plan=plan), pending, workers=workers)
     for number, (result, (item, key)) in enumerate(zip(results, pending, strict=True), start=1):
-        row = _stopped(item, result.why) if isinstance(result, Lost) else result
+        row = _stopped(item, result.why) if isinstance(result, Lost) else _in_place(plan.out, result)
         done[key] = row
         if row.state is not State.FAILED:
             with (plan.out / JOURNAL).open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"of": key, "row": row.to_json()}) + "\n")
         progress(number / len(pending), Message("Predicting ({done} of {n})", done=number, n=len(pending)))
+    for left in plan.out.glob(f"study-*{_PART}*"):  # of processes that were killed
+        shutil.rmtree(left, ignore_errors=True)
     # an earlier result stands at the line at which the study stands now
     return tuple(replace(done[key], line=item.line) for item, key in zip(items, keys, strict=True))
 
@@ -177,36 +190,70 @@ def _bundle(folder: Path) -> Bundle:
     return Bundle.load(folder)
 
 
-def _predict(item: WorklistItem, *, plan: BatchPlan) -> BatchRow:
+def _in_place(out: Path, row: BatchRow) -> BatchRow:
+    """The result in its folder: the command alone puts it there, so that of two tasks on one study one counts."""
+    if not row.folder:
+        return row
+    folder = out / row.folder.partition(_PART)[0]
+    shutil.rmtree(folder, ignore_errors=True)
+    (out / row.folder).rename(folder)
+    return replace(row, folder=folder.name)
+
+
+def _predict(pending: tuple[WorklistItem, str], *, plan: BatchPlan) -> BatchRow:
     """One study, from its files to its report; whatever it holds, the batch goes on."""
     began = time.monotonic()
+    item, wanted = pending
     key = plan.settings.pseudonym_key()
-    folder = plan.out / f"study-{pseudonym(item.paths, key).removeprefix('P-')}"
-    partial_folder = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(partial_folder, ignore_errors=True)
+    folder = plan.out / f"study-{pseudonym(item.paths, key).removeprefix('P-')}{_PART}{uuid.uuid4().hex}"
     try:
+        _require_same(item, wanted, plan)
         with profiled() as profile:
             result = predict_study(
                 item.study,
                 read_record(item.record),
                 bundle=_bundle(plan.bundle),
-                out=partial_folder,
+                out=folder,
                 settings=plan.settings,
                 wanted=plan.wanted,
                 options=plan.options,
             )
+    except ClusterError as error:
+        row = BatchRow(item.line, "", State.FAILED, reason=_sentences(error))
     except FedpetError as error:
-        reason = Message("{found} {needed} {advice}", found=error.found, needed=error.needed, advice=error.advice)
-        row = BatchRow(item.line, "", State.REFUSED, reason=reason)
+        row = BatchRow(item.line, "", State.REFUSED, reason=_sentences(error))
     except (*DAMAGED, OSError, ArithmeticError, RuntimeError) as error:
         row = _stopped(item, type(error).__name__)
     else:
-        shutil.rmtree(folder, ignore_errors=True)
-        partial_folder.rename(folder)
         row = _row(item, folder, result)
         return replace(row, seconds=time.monotonic() - began, profile=profile.to_json())
-    shutil.rmtree(partial_folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     return row
+
+
+def _require_same(item: WorklistItem, wanted: str, plan: BatchPlan) -> None:
+    """Refuse a machine that is not set up as the one of the command: another key would give other pseudonyms.
+
+    Raises:
+        ClusterError: its key, its model or its copy of the study is another one, or it does not see them.
+    """
+    seen = item.study.exists() and item.record.is_file()
+    same = {
+        Message("the key of the pseudonyms (home)"): centre_mark(plan.settings) == plan.centre,
+        Message("the model"): plan.bundle.is_dir() and _bundle(plan.bundle).digest == plan.digest,
+        Message("the study or its record"): seen and plan.key(item) == wanted,
+        Message("the folder of the batch"): (plan.out / JOURNAL).is_file(),
+    }
+    if other := [what for what, agrees in same.items() if not agrees]:
+        raise ClusterError(
+            found=Message("Where the study was to be computed, this is not as for the command: {what}.", what=other[0]),
+            needed=Message("The same home, model, studies and folder of the batch at the same places on each machine."),
+            advice=Message("Share these folders between the machines, then run the same line again."),
+        )
+
+
+def _sentences(error: FedpetError) -> Message:
+    return Message("{found} {needed} {advice}", found=error.found, needed=error.needed, advice=error.advice)
 
 
 def _row(item: WorklistItem, folder: Path, result: CaseResult) -> BatchRow:

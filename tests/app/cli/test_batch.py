@@ -1,4 +1,4 @@
-"""`fedpet batch`: good, bad and contradicting studies in one run, and a second run that goes on."""
+"""`fedpet batch`: good, bad and contradicting studies in one run on Ray, and a second run on processes that goes on."""
 
 import csv
 import json
@@ -8,11 +8,15 @@ import sys
 
 import pytest
 
-from app.cli.batch.run import BatchRow, State
+from app.cases.options import CaseOptions
+from app.cases.pipeline import CaseOutput
+from app.cli.batch.run import JOURNAL, BatchPlan, BatchRow, State, centre_mark, run_batch
 from app.cli.batch.worklist import read_worklist
 from fedpet.clinical.tabular import read_cells
 from fedpet.core.errors import WorklistError
 from fedpet.core.messages import Message
+from fedpet.core.settings import Settings
+from inference.registry import bundle_in
 from tests.support import ROOT
 
 
@@ -40,7 +44,7 @@ def batch(simulated_centre, tmp_path_factory):
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout), done.stderr
 
-    first, words = run("--profile")
+    first, words = run("--engine", "ray", "--workers", "1", "--profile")
     return work, run, first, words
 
 
@@ -92,6 +96,23 @@ def test_a_second_run_keeps_what_is_done_and_a_corrected_record_is_computed(batc
     assert [row["state"] for row in second["rows"]] == ["answered", "refused", "answered"]
     assert second["rows"][0]["endpoints"] == second["rows"][2]["endpoints"]
     assert second["rows"][0]["folder"] != second["rows"][2]["folder"]
+
+
+@pytest.mark.parametrize("differs", ["key", "model", "out"])
+def test_a_machine_that_is_set_up_otherwise_computes_nothing_and_says_what_differs(tmp_path, differs):
+    """As a second machine of a cluster would be, which has a home, a model or a folder of its own at the same place."""
+    (tmp_path / "list" / "a").mkdir(parents=True)
+    (tmp_path / "list" / "a.json").write_text("{}")
+    settings, bundle, out = Settings(home=tmp_path), bundle_in(None, Settings(home=tmp_path)), tmp_path / "out"
+    if differs != "out":
+        out.mkdir()
+        (out / JOURNAL).touch()
+    digest = "0" * 64 if differs == "model" else bundle.digest
+    centre = "P-0" if differs == "key" else centre_mark(settings)
+    plan = BatchPlan(out, bundle.folder, digest, settings, CaseOptions(), CaseOutput("en"), centre)
+    (row,) = run_batch(read_worklist(tmp_path / "list"), plan, workers=1)
+    assert row.state is State.FAILED
+    assert {"key": "the key of", "model": "the model", "out": "the folder of the batch"}[differs] in str(row.reason)
 
 
 def test_a_folder_of_pairs_and_what_it_lacks(tmp_path):
