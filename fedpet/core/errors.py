@@ -35,6 +35,7 @@
     ├── SignInError                   what the provider said of a user cannot be used
     ├── ReportError                   a file that is no report of fedpet
     ├── WorklistError                 a list of studies without studies, or with paths that do not exist
+    ├── ClusterError                  machines that cannot be reached, or differ in what they must share
     ├── OutputError                   a folder that cannot take a result: not empty, or not writable
     └── SettingsError                 configuration that cannot be used
 
