@@ -2,35 +2,49 @@
 
     python benchmarks/explain_truth.py table [PATIENTS]
     python benchmarks/explain_truth.py rendered [PATIENTS]
+    python benchmarks/explain_truth.py images BUNDLE FIRST LAST MINUTES RESULT.json
+    python benchmarks/explain_truth.py show RESULT.json...
 
 "table": simulated patients; their lesions are put into a table and a PET as they were drawn. The truth is the
 simulator's probability of being progression-free at 12 months with a lesion minus that without it. The methods of a
 model of the lesion table are scored beside two controls that know nothing of the model: SUVmax and volume of a lesion.
 "rendered": patients are rendered at 4 mm, measured as a prediction measures them, and rendered and measured again
 without each of their lesions, with the same noise: does the effect that is shown hold for images without the lesion?
+"images": every method for networks that read images, as it is served, on patients rendered at 4 mm with the lesions as
+they were drawn, and the same truth and controls as in "table". Time is in forward passes of the network. It stops after
+MINUTES and keeps what it has; "show" prints the figures of several results together.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from scipy.stats import binomtest, spearmanr
 
-from explain.lesion_effects import ablation_credits, score_terms, shapley_credits
+from explain.captum_methods import attribute, load_network, randomize_parameters
+from explain.image_explanation import explained_inputs
+from explain.lesion_effects import ablation_credits, free_after, score_terms, shapley_credits
 from explain.map_sums import lesion_sums
-from explain.sanity_checks import SIGN_POINTS
+from explain.methods import METHODS
+from explain.sanity_checks import COMPLETENESS_BOUND, SIGN_POINTS
 from explain.table_explanation import table_gates, table_score, term_map
+from fedpet.core.progress import no_progress
 from fedpet.imaging.lesions.lesion_table import LesionTable, TableLesion
 from fedpet.imaging.volume import Volume
 from inference.answer import answer
 from inference.bundle.storage import load_model
 from inference.engine import Engine
 from inference.predict import predict
+from inference.uptake_removal import remove_uptake
 from tests.support.case_files import make_study
 from training.simulation.acquisition.scanner import ct_image, pet_image
 from training.simulation.patients.centres import SITES
@@ -42,7 +56,10 @@ from training.simulation.phantom.rendering import render
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from explain.captum_methods import ExplainedInputs
+    from explain.methods import MethodName
     from fedpet.imaging.study import PetCtStudy
+    from inference.bundle.storage import Bundle
     from inference.prediction import Prediction
     from training.simulation.patients.population import Patient
 
@@ -136,7 +153,7 @@ def table_case(number: int, scores: Scores, model: tuple) -> int:
         return answer(bundle, engine, record, case.table.without(without), confirmed=True).survival.probability[at]
 
     measured = {one: answered.survival.probability[at] - free({one}) for one in case.truth}
-    _compare("measured effect", measured, case, scores)
+    _compare("measured effect", measured, case.truth, scores)
     orders = {"measured effect": measured}
     score = table_score(bundle, record, _WithTable(case.table))
     rng = np.random.default_rng(number)
@@ -146,7 +163,7 @@ def table_case(number: int, scores: Scores, model: tuple) -> int:
         found = term_map(score, terms, case.pet, case.labels, {})
         scores.add(name, "seconds", time.perf_counter() - start)
         sums = {one: -value for one, value in lesion_sums(found, case.labels).items() if one}
-        _compare(name, sums, case, scores)
+        _compare(name, sums, case.truth, scores)
         orders[name] = sums
         gates = table_gates(found, case.labels, terms, {})
         scores.add(name, "sign, credit and containment gates pass", all(gate.passed for gate in gates))
@@ -166,26 +183,23 @@ def table_case(number: int, scores: Scores, model: tuple) -> int:
     suv = {one.id: one.suv_max for one in case.table.lesions}
     volume = {one.id: one.mtv_ml for one in case.table.lesions}
     for name, control in (("control: SUVmax", suv), ("control: volume", volume)):
-        _compare(name, {one: -value for one, value in control.items()}, case, scores)
+        _compare(name, {one: -value for one, value in control.items()}, case.truth, scores)
         orders[name] = {one: -value for one, value in control.items()}
     _deletion(orders, free, rng, scores)
     return len(case.truth)
 
 
-def _compare(method: str, found: Mapping[int, float], case: Drawn, scores: Scores) -> None:
+def _compare(method: str, found: Mapping[int, float], truth: Mapping[int, float], scores: Scores) -> None:
     """Effects or credits (in the direction of the probability) against the truth."""
-    for one, effect in case.truth.items():
+    for one, effect in truth.items():
         if abs(effect) > SIGN_POINTS:
             scores.signs[method].append(found[one] * effect > 0)
-    if len(case.truth) >= 3:
-        scores.add(
-            method, "rank correlation with the truth", _rank([found[k] for k in case.truth], list(case.truth.values()))
-        )
-    if len(case.truth) >= 2:
-        largest = max(case.truth, key=lambda one: abs(case.truth[one]))
-        scores.add(
-            method, "names the lesion that costs most", float(max(found, key=lambda one: abs(found[one])) == largest)
-        )
+    if len(truth) >= 3:
+        scores.add(method, "rank correlation with the truth", _rank([found[k] for k in truth], list(truth.values())))
+    if len(truth) >= 2:
+        largest = max(truth, key=lambda one: abs(truth[one]))
+        most = max(found, key=lambda one: abs(found[one]))
+        scores.add(method, "names the lesion that costs most", float(most == largest))
 
 
 def _rank(a: list[float], b: list[float]) -> float:
@@ -257,6 +271,129 @@ def rendered_case(number: int, scores: Scores, model: tuple) -> int:
     return len(pairs)
 
 
+@dataclass(frozen=True)
+class _Labels:
+    """Of a prediction what `explained_inputs` reads: the lesions."""
+
+    lesion_labels: Volume
+
+
+def image_case(number: int, scores: Scores, bundle: Bundle, network: torch.nn.Module) -> int:
+    """Score every method for images on one patient; returns the number of lesions."""
+    patient = draw_patient(SITES[number % len(SITES)], 900 + number, seed=37)
+    body = render(patient, (4.0, 4.0, 4.0))
+    study = replace(make_study(), pet=pet_image(body, patient), ct=ct_image(body, patient), header_checks=())
+    labels = study.pet.like(body.lesions.astype(np.uint16), "label")
+    numbers = [int(one) for one in np.unique(labels.array) if one]
+    painted = remove_uptake(study.pet, labels, set(numbers))
+    inputs = explained_inputs(study, patient.record, bundle, _Labels(labels), painted)
+    lesions = [one for one in numbers if (inputs.lesions == one).any()]
+    if not lesions:
+        return 0
+    free, seconds = _answers_without(network, bundle, inputs)
+    whole = risk(patient).pfs_12m
+    truth = {one: whole - risk(patient, without=[one - 1]).pfs_12m for one in lesions}
+    nothing = frozenset[int]()
+    orders = {"measured effect": {one: free(nothing) - free(frozenset({one})) for one in lesions}}
+    for name in (name for name, method in METHODS.items() if method.reads == "images"):
+        start = time.process_time()
+        found = attribute(network, inputs, method=name, steps=32, progress=no_progress)
+        scores.add(name, "time in forward passes", (time.process_time() - start) / seconds)
+        orders[name] = {one: -float(found.image[inputs.lesions == one].sum()) for one in lesions}
+        difference = found.difference - float(found.clinical.sum())
+        error = abs(found.image.sum() - difference) / max(abs(difference), 1e-3)
+        scores.add(name, "adds up to 1 %", float(error <= COMPLETENESS_BOUND))
+        size = np.abs(found.image)
+        scores.add(name, "mass on lesions", float(size[inputs.lesions > 0].sum() / max(size.sum(), 1e-12)))
+        peak = np.unravel_index(size.argmax(), size.shape)
+        scores.add(name, "maximum on a lesion", float(inputs.lesions[peak] > 0))
+        if number % 4 == 0:
+            _image_controls(name, network, inputs, (orders[name], found.image), scores)
+    volume = {one: -float((labels.array == one).sum()) for one in lesions}
+    hottest = {one: -float(study.pet.array[labels.array == one].max()) for one in lesions}
+    orders |= {"control: SUVmax": hottest, "control: volume": volume}
+    for name, values in orders.items():
+        _compare(name, values, truth, scores)
+    _deletion(orders, lambda without: free(frozenset(without)), np.random.default_rng(number), scores)
+    return len(lesions)
+
+
+def _answers_without(network: torch.nn.Module, bundle: Bundle, inputs: ExplainedInputs) -> tuple[object, float]:
+    """P(free at 12 months) as a function of the lesions that are painted out; CPU seconds of a forward pass."""
+    clinical = torch.from_numpy(inputs.clinical)[None]
+
+    def output(image: np.ndarray) -> tuple[float, np.ndarray]:
+        with torch.no_grad():
+            found = network(torch.from_numpy(image.astype(np.float32))[None], clinical)
+        return float(found.score), found.hazard_logits[0].double().numpy()
+
+    start = time.process_time()
+    score, logits = output(inputs.image)
+    seconds = time.process_time() - start
+    curve = bundle.calibration.survival(logits, score, bundle.contract.month_edges)
+
+    @cache
+    def free(without: frozenset[int]) -> float:
+        gone = np.isin(inputs.lesions, list(without))
+        changed = bundle.calibration.b * (output(np.where(gone, inputs.baseline, inputs.image))[0] - score)
+        return free_after(curve, changed)
+
+    return free, seconds
+
+
+def _image_controls(
+    name: MethodName,
+    network: torch.nn.Module,
+    inputs: ExplainedInputs,
+    found: tuple[Mapping[int, float], np.ndarray],
+    scores: Scores,
+) -> None:
+    """Whether a map depends on the weights, and whether it stays under noise of 5 % of the uptake."""
+    sums, image = found
+    permuted = attribute(
+        randomize_parameters(network, seed=5), inputs, method=name, steps=8, progress=no_progress
+    ).image
+    taken = inputs.image[0] - inputs.baseline[0]
+    voxels = np.abs(taken) > 0.5
+    scores.add(
+        name, "rank correlation with permuted weights, by voxel",
+        _rank((image[voxels] / taken[voxels]).tolist(), (permuted[voxels] / taken[voxels]).tolist()),
+    )  # fmt: skip
+    noise = np.random.default_rng(3).normal(1, _NOISE, taken.shape)
+    noisy = inputs.image.copy()
+    noisy[0] = np.where(inputs.changed, noisy[0] * noise, noisy[0])
+    again = attribute(network, replace(inputs, image=noisy), method=name, steps=32, progress=no_progress).image
+    other = [-float(again[inputs.lesions == one].sum()) for one in sums]
+    scores.add(name, "stability: rank correlation, measured again", _rank(list(sums.values()), other))
+
+
+def image_cases(source: Path, numbers: range, minutes: float, out: Path) -> None:
+    """Score patients until the time is over; what there is is kept after each."""
+    bundle = load_model(source)
+    network, scores, start = load_network(bundle), Scores(), time.monotonic()
+    lesions = 0
+    for cases, number in enumerate(numbers, start=1):
+        if time.monotonic() - start > 60 * minutes:
+            break
+        lesions += image_case(number, scores, bundle, network)
+        kept = {"cases": cases, "lesions": lesions, "signs": scores.signs, "patients": scores.patients}
+        out.write_text(json.dumps(kept, default=float))
+        print(f"patient {number}: {time.monotonic() - start:.0f} s", flush=True)
+
+
+def show(results: list[Path]) -> None:
+    """Print the figures of several results together."""
+    scores, found = Scores(), [json.loads(path.read_text()) for path in results]
+    for one in found:
+        for method, signs in one["signs"].items():
+            scores.signs[method] += signs
+        for method, figures in one["patients"].items():
+            for name, values in figures.items():
+                scores.patients[method][name] += values
+    print(f"{sum(one['cases'] for one in found)} patients, {sum(one['lesions'] for one in found)} lesions")
+    scores.show()
+
+
 def _scan(patient: Patient, without: object) -> PetCtStudy:
     body = render(patient, (4.0, 4.0, 4.0), without=without)
     return replace(make_study(), pet=pet_image(body, patient), ct=ct_image(body, patient), header_checks=())
@@ -276,6 +413,13 @@ def _matched(patient: Patient, prediction: Prediction) -> list[tuple[int, int]]:
 
 def main() -> None:
     """Score the patients and print the figures."""
+    if sys.argv[1] == "images":
+        source, first, last, minutes, out = sys.argv[2:7]
+        image_cases(Path(source), range(int(first), int(last)), float(minutes), Path(out))
+        return
+    if sys.argv[1] == "show":
+        show([Path(one) for one in sys.argv[2:]])
+        return
     kind, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 100
     bundle = load_model()
     model, scores = (bundle, Engine(bundle, provider="cpu", threads=1)), Scores()

@@ -8,13 +8,14 @@ lesions change, so nothing is attributed to the CT or to healthy tissue.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from captum.attr import FeatureAblation, GradientShap, IntegratedGradients, LayerAttribution, LayerGradCam
+from captum.attr import DeepLift, FeatureAblation, GradientShap, IntegratedGradients, LayerAttribution, LayerGradCam
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -131,9 +132,8 @@ def attribute(
         result: Tensor = network(images, clinicals).score
         return result + 0.0 * images.sum((1, 2, 3, 4))  # a network that ignores images has a gradient of zero
 
-    image = (
-        _METHODS[method](score, inputs, steps) if method != "layer_gradcam" else _layer_gradcam(network, score, inputs)
-    )
+    by_layers = _BY_LAYERS.get(method)
+    image = by_layers(network, inputs) if by_layers else _METHODS[method](score, inputs, steps)
     here, there = inputs.tensors()
     with torch.no_grad():
         score_here, score_there, without_images = (
@@ -213,13 +213,39 @@ def _block_occlusion(score: Score, inputs: ExplainedInputs, _steps: int) -> NDAr
     return _occlusion(score, inputs, blocks)
 
 
-def _layer_gradcam(network: nn.Module, score: Score, inputs: ExplainedInputs) -> NDArray[np.float64]:
+class _ScoreModule(nn.Module):
+    """A network as a function of image and record that gives the score only, as Captum's methods by layers need it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, clinical: Tensor) -> Tensor:
+        score: Tensor = self.network(image, clinical).score
+        return score + 0.0 * image.sum((1, 2, 3, 4))
+
+
+def _deep_lift(network: nn.Module, inputs: ExplainedInputs) -> NDArray[np.float64]:
+    """DeepLIFT by the rescale rule (Shrikumar 2017) for rectifiers, sigmoids and tanh.
+
+    Captum takes plain gradients through what else is not linear (normalisation, logarithms, quotients), so that the map
+    does not add up: where that is more than the gate of completeness lets pass, it is not shown.
+    """
+    (image, clinical), (baseline, _) = inputs.tensors()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it sets hooks, and asks for gradients: both end here
+        found = DeepLift(_ScoreModule(network)).attribute(image, baseline, additional_forward_args=(clinical,))
+    return _summed(found)
+
+
+def _layer_gradcam(network: nn.Module, inputs: ExplainedInputs) -> NDArray[np.float64]:
     """Grad-CAM of the last layer before the maps (Selvaraju 2017), of each member of an ensemble, in both signs."""
     (image, clinical), _ = inputs.tensors()
     members = network.members if isinstance(network, EnsembleNetwork) else [network]
     total = np.zeros(inputs.lesions.shape)
     for member in (one for one in members if isinstance(one, EvidenceNetwork)):
-        found = LayerGradCam(score, member.maps.refine).attribute(image, additional_forward_args=(clinical,))
+        score = LayerGradCam(_ScoreModule(network), member.maps.refine)
+        found = score.attribute(image, additional_forward_args=(clinical,))
         total += _summed(LayerAttribution.interpolate(found, inputs.lesions.shape, "trilinear"))
     return total
 
@@ -234,6 +260,10 @@ _METHODS: Mapping[MethodName, Callable[[Score, ExplainedInputs, int], NDArray[np
     "gradient_shap": _gradient_shap,
     "lesion_occlusion": _lesion_occlusion,
     "block_occlusion": _block_occlusion,
+}
+_BY_LAYERS: Mapping[MethodName, Callable[[nn.Module, ExplainedInputs], NDArray[np.float64]]] = {
+    "deep_lift": _deep_lift,
+    "layer_gradcam": _layer_gradcam,
 }
 
 

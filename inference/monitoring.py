@@ -15,7 +15,7 @@ a reason to look, not a verdict: patients may be others for good reasons. Nothin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import isnan, sqrt
 from statistics import NormalDist, fmean
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -42,7 +42,7 @@ Kind = Literal["input", "missing", "answer", "abstention", "calibration", "cover
 
 @dataclass(frozen=True)
 class InputReference:
-    """An encoded input over the reference patients whose value is known, and the share without one."""
+    """An encoded input over the reference patients whose value is known, and the share without one (nan: not known)."""
 
     mean: float
     sd: float
@@ -75,7 +75,10 @@ class MonitorReference:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as a card holds it; `from_card` reads it."""
-        plain = {name: vars(one) for name, one in self.inputs.items()}
+        plain = {
+            name: vars(one) | {"missing": None if isnan(one.missing) else one.missing}
+            for name, one in self.inputs.items()
+        }
         answer = None if self.answer is None else vars(self.answer)
         return {"patients": self.patients, "inputs": plain, "answer": answer, "abstained": self.abstained}
 
@@ -85,7 +88,10 @@ class MonitorReference:
         stated = card.get("reference")
         if stated is None:
             return MonitorReference(0, _from_contract(contract))
-        inputs = {name: InputReference(**one) for name, one in stated["inputs"].items()}
+        inputs = {
+            name: InputReference(one["mean"], one["sd"], float("nan") if one["missing"] is None else one["missing"])
+            for name, one in stated["inputs"].items()
+        }
         answer = stated["answer"] and InputReference(**stated["answer"])
         return MonitorReference(stated["patients"], inputs, answer, stated["abstained"])
 
@@ -213,7 +219,8 @@ def _inputs(cases: Sequence[MonitoredCase], reference: MonitorReference) -> list
 
 def _mean(kind: Kind, name: str, values: Sequence[float], expected: InputReference, patients: int) -> Comparison:
     """Two-sided z test of a mean; the reference's own error counts where its patients are known."""
-    mean, known = fmean(values), patients * (1 - expected.missing) if patients else 0.0
+    missing = 0.0 if isnan(expected.missing) else expected.missing
+    mean, known = fmean(values), patients * (1 - missing)
     error = expected.sd * sqrt(1 / len(values) + (1 / known if known else 0.0))
     return Comparison(kind, name, len(values), mean, expected.mean, _two_sided((mean - expected.mean) / error))
 
@@ -223,7 +230,7 @@ def _missing(cases: Sequence[MonitoredCase], reference: MonitorReference) -> lis
     found = []
     for name, expected in reference.inputs.items():
         given = [one.inputs[name] for one in cases if name in one.inputs]
-        if len(given) >= LEAST and reference.patients:
+        if len(given) >= LEAST and not isnan(expected.missing):
             lacking = sum(value is None for value in given)
             before = round(expected.missing * reference.patients)
             p = _two_shares(lacking, len(given), before, reference.patients)

@@ -68,7 +68,10 @@ class _ChannelNorm(nn.Module):
 
 
 class _Block(nn.Module):
-    """Convolution (stride 1 or 2), normalisation, then a residual convolution."""
+    """Convolution (stride 1 or 2), normalisation, then a residual convolution.
+
+    Each non-linearity is a module that is used once, as DeepLIFT needs it; so it is everywhere below.
+    """
 
     def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
         super().__init__()
@@ -76,10 +79,12 @@ class _Block(nn.Module):
         self.norm = _ChannelNorm(outputs)
         self.mix = nn.Conv3d(outputs, outputs, 3, padding=1, bias=False)
         self.mix_norm = _ChannelNorm(outputs)
+        self.rectify, self.mix_rectify = nn.ReLU(), nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = functional.relu(self.norm(self.enter(x)))
-        return x + functional.relu(self.mix_norm(self.mix(x)))
+        x = self.rectify(self.norm(self.enter(x)))
+        mixed: Tensor = self.mix_rectify(self.mix_norm(self.mix(x)))
+        return x + mixed
 
 
 class _ConceptMaps(nn.Module):
@@ -98,14 +103,15 @@ class _ConceptMaps(nn.Module):
         self.from_4 = nn.Conv3d(2 * width, width, 1)
         self.refine = _Block(width, width, stride=1)
         self.draw = nn.Conv3d(width, 8 * concepts, 1)
+        self.rectify_4, self.rectify_2 = nn.ReLU(), nn.ReLU()
         nn.init.constant_(self.draw.bias, -5.0)  # type: ignore[arg-type]  # draw is made with a bias
 
     def forward(self, image: Tensor) -> Tensor:
         fine = self.scale_2(_fold(_windows(image)))
         middle = self.scale_4(fine)
         coarse = self.scale_8(middle)
-        middle = functional.relu(middle + _upsample(self.from_8(coarse), middle))
-        fine = functional.relu(fine + _upsample(self.from_4(middle), fine))
+        middle = self.rectify_4(middle + _upsample(self.from_8(coarse), middle))
+        fine = self.rectify_2(fine + _upsample(self.from_4(middle), fine))
         return _unfold(self.draw(self.refine(fine)))
 
 
@@ -154,6 +160,7 @@ class EvidenceNetwork(nn.Module):
         self.maps = _ConceptMaps(len(contract.concepts), width)
         self.image_head = _Terms(len(BIOMARKERS), 1, bias=False)
         self.head = SurvivalHead(contract)
+        self.probability, self.active, self.bound = nn.Sigmoid(), nn.Sigmoid(), nn.Tanh()
         nn.init.zeros_(self.image_head.weight)
 
     def forward(self, image: Tensor, clinical: Tensor) -> NetworkOutput:
@@ -163,10 +170,10 @@ class EvidenceNetwork(nn.Module):
             image: (B, 2, slices, rows, columns), SUV and HU.
             clinical: (B, n), see `inference.encoding.encode`.
         """
-        maps = torch.sigmoid(self.maps(image))
+        maps = self.probability(self.maps(image))
         trained_maps = maps.detach() + self.map_gradient * (maps - maps.detach()) if self.training else maps
         biomarkers = self.biomarkers(image[:, 0], trained_maps)
-        bounded = _MAX_BIOMARKER * torch.tanh(biomarkers / _MAX_BIOMARKER)  # one odd map cannot decide alone
+        bounded = _MAX_BIOMARKER * self.bound(biomarkers / _MAX_BIOMARKER)  # one odd map cannot decide alone
         terms = torch.cat([self.head.clinical(clinical), self.image_head(bounded)], 1)
         score = terms.sum(1)
         return NetworkOutput(self.head(score), score, biomarkers, maps, terms)
@@ -182,7 +189,7 @@ class EvidenceNetwork(nn.Module):
             (B, 6), in the order of `BIOMARKERS`.
         """
         lesion, necrosis, liver_lesion, liver, marrow = maps.unbind(1)
-        lesion = lesion * torch.sigmoid((suv - 2.0) / 0.3)  # only metabolically active voxels count
+        lesion = lesion * self.active((suv - 2.0) / 0.3)  # only metabolically active voxels count
         active = _total(lesion)
         volume = active * self.voxel_ml
         uptake = _total(lesion * suv) / (active + 1.0)

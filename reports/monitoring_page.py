@@ -103,7 +103,7 @@ def summary(report: MonitorReport, *, reference_patients: int, locale: Locale) -
         if reference_patients
         else Message(
             "Reference: the rounded means of the input contract; this model's card holds none of patients. A finding"
-            " may only say that your patients differ from these."
+            " may only say that your patients differ from these. fedpet train recalibrate gives a model its reference."
         )
     )
     return [locale.translate(one) for one in (verdict, counts, against)]

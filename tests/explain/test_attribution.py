@@ -114,6 +114,29 @@ def test_occlusion_gives_each_lesion_what_the_score_loses_without_it(by_hand, me
     assert found.completeness_error < 1e-4  # lesions that do not interact
 
 
+class _Saturating(torch.nn.Module):
+    """score = relu(sum of SUV - 200) - relu(sum of SUV - 230): its gradient at the patient is 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.low, self.high = torch.nn.ReLU(), torch.nn.ReLU()
+
+    def forward(self, image, clinical):
+        total = image[:, 0].sum((1, 2, 3))
+        score = self.low(total - 200.0) - self.high(total - 230.0)
+        return NetworkOutput(score, score, score, score, 0.0 * clinical)
+
+
+def test_deep_lift_adds_up_where_the_gradient_has_vanished(by_hand):
+    _, inputs, _ = by_hand
+    found = attribute(_Saturating(), inputs, method="deep_lift", steps=1, progress=no_progress)
+    excess = inputs.image[0] - inputs.baseline[0]
+    assert inputs.image[0].sum() > 230
+    assert inputs.baseline[0].sum() < 200
+    assert found.difference > 29
+    np.testing.assert_allclose(found.image, found.difference * excess / excess.sum(), rtol=1e-4, atol=1e-6)
+
+
 def test_completeness_error_is_what_is_missing_of_the_difference():
     credit = Attribution(np.full((2, 2, 2), 0.1), np.array([0.1]), score=3.0, difference=1.0)
     assert credit.completeness_error == pytest.approx(0.1)

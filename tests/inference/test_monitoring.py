@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -61,6 +62,11 @@ def test_few_cases_are_not_compared_and_days_after_the_last_do_not_count(populat
 def test_the_reference_is_that_of_the_card_else_the_contract(population):
     reference = population.reference(400, np.random.default_rng(4))
     assert MonitorReference.from_card({"reference": reference.to_json()}, table_contract()) == reference
+    unsure = replace(reference, inputs={"age": replace(reference.inputs["age"], missing=float("nan"))})
+    told = json.loads(json.dumps(unsure.to_json(), allow_nan=False))
+    read = MonitorReference.from_card({"reference": told}, table_contract())
+    known = compare(population.stream(50, np.random.default_rng(6)), read, until=UNTIL, level=0.8)
+    assert [one.name for one in known.comparisons if one.kind in {"input", "missing"}] == ["age"]
     rounded = MonitorReference.from_card({}, table_contract())
     assert rounded.patients == 0
     assert rounded.inputs["albumin"].sd == 1.0

@@ -14,6 +14,7 @@ from training.bundle.calibration import calibrate, coverage_by_site
 from training.bundle.export import export_onnx, serialized_parameters, verify_onnx
 from training.bundle.held_out import scores
 from training.bundle.model_card import TrainingSummary, model_card
+from training.bundle.monitor_reference import reference_of_training
 from training.bundle.tripod import TripodStudy
 from training.task.runs import MODEL
 
@@ -73,6 +74,7 @@ def write_model_bundle(
     calibration = calibrate(nodes, baseline, contract.month_edges)
     model = export_onnx(network, contract)
     difference = verify_onnx(model, network, cases[:_VERIFIED])
+    reference = reference_of_training(trained.runs[MODEL].task, trained.histories[MODEL], calibration, baseline)
     card = model_card(
         trained,
         sites,
@@ -87,7 +89,12 @@ def write_model_bundle(
         weights=serialized_parameters(network),
         contract=contract,
         calibration=calibration,
-        card={**card, "conformal_sets": coverage_by_site(nodes, baseline, contract.month_edges), **about},
+        card={
+            **card,
+            "conformal_sets": coverage_by_site(nodes, baseline, contract.month_edges),
+            **({"reference": reference.to_json()} if reference else {}),
+            **about,
+        },
     )
 
 

@@ -96,10 +96,11 @@ def with_centres(
         centres[site] = CentreCalibration(shift, 1 / precision, {})
     shifted = replace(fitted, centres=centres)
     own = [CentreTable(tables[site], at_endpoints(shifted.at(site), baseline, edges)) for site in centres]
-    limits_of = thresholds_by_centre(own, INTERVAL_LEVEL)
+    unknown = (thresholds_of_unknown if centres else thresholds)(pooled, INTERVAL_LEVEL)
+    limits_of = thresholds_by_centre(own, INTERVAL_LEVEL, unknown)
     return replace(
         fitted,
-        thresholds=(thresholds_of_unknown if centres else thresholds)(pooled, INTERVAL_LEVEL),
+        thresholds=unknown,
         between_centres=between,
         centres={
             site: replace(one, thresholds=limits)

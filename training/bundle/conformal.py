@@ -8,9 +8,10 @@ a new patient is given the largest of the weights (Tibshirani et al., NeurIPS 20
 score of a patient is known by its bin only: the nonconformity is taken at the end of the bin where it is larger, again
 on the safe side.
 
-A centre of the federation has limits of its own: those of its own patients together with `SHRINKAGE` patients who are
-like those of all centres, so that a small centre is near the limits of all; they are never below these. A centre that
-the federation does not know has limits that are wide enough for `level` of its centres without intercepts of their own.
+A centre that the federation does not know has limits that are wide enough for `level` of its centres without intercepts
+of their own. A centre of the federation has limits of its own: those of its own patients together with `SHRINKAGE`
+patients who are like those of all centres, drawn to the limits of an unknown centre by as much as it is unknown itself
+(`SHRINKAGE` patients of an outcome against its own), and never below those of all.
 
 The guarantee is over all patients like the validation patients of an outcome. The recalibration is fitted on the same
 patients; as it has six parameters, drawn to a prior, and keeps the order of the scores, what that costs is below what
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 OUTCOMES = ("free", "progression")
-SHRINKAGE = 25.0  # patients of an outcome, like those of all centres, that are added to those of one centre
+SHRINKAGE = 25.0  # patients of an outcome that weigh as much as those of one centre
 _FAR = 50.0  # a score beyond every bin
 
 
@@ -73,13 +74,34 @@ def thresholds(tables: Sequence[CentreTable], level: float) -> dict[str, SetLimi
     return {name: limits for name, (limits, _) in _by_endpoint(tables, level).items()}
 
 
-def thresholds_by_centre(tables: Sequence[CentreTable], level: float) -> list[dict[str, SetLimits]]:
-    """Limits of each centre, drawn to those of all and never below them; arguments as for `thresholds`."""
+def thresholds_by_centre(
+    tables: Sequence[CentreTable], level: float, unknown: Mapping[str, SetLimits] | None = None
+) -> list[dict[str, SetLimits]]:
+    """Limits of each centre, drawn to those of all and never below them.
+
+    Args:
+        tables: of all centres.
+        level: share of the sets of each outcome that shall hold it.
+        unknown: limits of a centre that is none of these; those of a centre are drawn to them, the smaller it is.
+    """
     found: list[dict[str, SetLimits]] = [{} for _ in tables]
     for name, (limits, own) in _by_endpoint(tables, level).items():
-        for place, one in zip(found, own, strict=True):
-            place[name] = _widest([limits, one])
+        for place, one, centre in zip(found, own, tables, strict=True):
+            drawn = one if unknown is None else _drawn_to(unknown[name], one, _known(centre, name))
+            place[name] = _widest([limits, drawn])
     return found
+
+
+def _known(centre: CentreTable, endpoint: EndpointName) -> Floats:
+    """Numbers (2,) of the free and of the progressing at an endpoint."""
+    return np.asarray(known_outcomes(centre.table, SEGMENT_ENDS.index(ENDPOINT_MONTHS[endpoint]))[0].sum(1))
+
+
+def _drawn_to(unknown: SetLimits, own: SetLimits, known: Floats) -> SetLimits:
+    """The mean of both limits of each outcome, weighted by the patients (2,) of the centre who had it."""
+    part = known / (known + SHRINKAGE)
+    free, progression = part * (own.free, own.progression) + (1 - part) * (unknown.free, unknown.progression)
+    return SetLimits(float(free), float(progression))
 
 
 def thresholds_of_unknown(tables: Sequence[CentreTable], level: float) -> dict[str, SetLimits]:
@@ -92,9 +114,9 @@ def _widest(limits: Sequence[SetLimits]) -> SetLimits:
     return SetLimits(max(one.free for one in limits), max(one.progression for one in limits))
 
 
-def _by_endpoint(tables: Sequence[CentreTable], level: float) -> dict[str, tuple[SetLimits, list[SetLimits]]]:
+def _by_endpoint(tables: Sequence[CentreTable], level: float) -> dict[EndpointName, tuple[SetLimits, list[SetLimits]]]:
     """By endpoint the limits over all centres, and those of each drawn to them."""
-    found: dict[str, tuple[SetLimits, list[SetLimits]]] = {}
+    found: dict[EndpointName, tuple[SetLimits, list[SetLimits]]] = {}
     for name, months in ENDPOINT_MONTHS.items() if tables else ():
         parts = [one.nonconformity(SEGMENT_ENDS.index(months)) for one in tables]
         value, mass = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))

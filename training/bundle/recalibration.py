@@ -18,11 +18,10 @@ from fedpet.core.errors import NodeDataError
 from fedpet.core.messages import Message
 from inference.bundle.storage import Bundle, write_recalibrated
 from inference.calibration import ENDPOINT_MONTHS
-from inference.input_contract import LESION_PREFIX
-from inference.monitoring import InputReference, MonitorReference
 from training.bundle.calibration import calibrate, coverage_by_site, with_centres
 from training.bundle.held_out import HeldOut, evaluate, network_of, scores
 from training.bundle.model_card import INTERVAL_LIMIT
+from training.bundle.monitor_reference import reference_of
 from training.data.node_data import read_node
 from training.task.losses import interval_targets
 from training.task.risk_table import MINIMUM_CASES, OutcomeTable, RiskTable
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from inference.calibration import RiskCalibration
-    from inference.input_contract import InputContract
     from training.data.node_data import NodeData
 
 _RECALIBRATED = ("calibration_pfs_12m", "conformal_sets")  # figures of a card's evaluation that the calibration moves
@@ -111,26 +109,6 @@ def recalibrate(
         },
     )
     return calibration
-
-
-def reference_of(nodes: Sequence[NodeData], contract: InputContract, answers: NDArray[np.float64]) -> MonitorReference:
-    """What `fedpet monitor` compares later patients with.
-
-    Args:
-        nodes: node data of all centres.
-        contract: of it. A clinical input without a flag counts as missing where it is exactly 0.
-        answers: (n,) P(free of progression at 12 months) of all patients.
-    """
-    values = np.concatenate([[case.clinical for case in node.cases] for node in nodes])
-    place = {name: at for at, name in enumerate(contract.inputs)}
-    inputs = {}
-    for name, at in place.items():
-        flag = place.get(f"missing:{name}")
-        clinical = not name.startswith(LESION_PREFIX)
-        missing = values[:, flag] > 0.5 if flag is not None else clinical & (values[:, at] == 0.0)
-        if not name.startswith("missing:"):
-            inputs[name] = InputReference.of(np.where(missing, np.nan, values[:, at]))
-    return MonitorReference(len(values), inputs, InputReference.of(answers))
 
 
 def _answers(

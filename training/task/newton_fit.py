@@ -206,7 +206,8 @@ class NewtonState:
     Attributes:
         coefficients: (q + K,) that the centres are sent next.
         ridge: of the steps now.
-        variance: (q,) of the inputs over all patients; empty before the first round.
+        mean: (q,) of the inputs over all patients; empty before the first round.
+        variance: (q,) the same.
         trials: coefficients by ridge and fold; empty before they are known.
         step: (q + K,) the last one.
         objective: penalised loss of a patient before the last step; None before the first, and after another ridge.
@@ -220,6 +221,7 @@ class NewtonState:
 
     coefficients: list[float]
     ridge: float
+    mean: list[float] = field(default_factory=list)
     variance: list[float] = field(default_factory=list)
     trials: list[list[float]] = field(default_factory=list)
     step: list[float] = field(default_factory=list)
@@ -280,6 +282,7 @@ class NewtonFit:
         patients = float(sums["patients"].sum())
         gradient, hessian = sums["gradient"][0], layout.symmetric(sums["hessian"][0])
         if "moments" in asked:
+            state.mean = (sums["first"] / patients).tolist()
             state.variance = variances(sums["first"] / patients, sums["second"] / patients).tolist()
         loss, coefficients = float(sums["loss"].sum()), self.coefficients
         objective = (loss + self._prior(state.ridge).penalty(coefficients)) / patients

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from fedpet.core.errors import FederationError
 from inference.bundle.storage import Bundle
 from inference.input_contract import default_contract
+from inference.monitoring import MonitorReference
 from tests.support.running_federation import Running
 from training.coordinator.config import training_config
 from training.coordinator.federation import LocalFederation
@@ -125,6 +126,23 @@ def test_the_nodes_had_the_default_policy(fitted):
     for site in SITES:
         lines = [json.loads(line) for line in (fitted.work / site / REQUESTS).read_text().splitlines()]
         assert [line["network"] for line in lines if line["masks"]].count("table") == ROUNDS + 1
+
+
+def test_the_bundle_has_the_reference_of_its_patients_for_monitoring(fitted):
+    """From sums under masks, which count what is missing as 0; yes or no of too few patients is left out."""
+    contract = fitted.bundle.contract
+    found = MonitorReference.from_card(fitted.bundle.card, contract)
+    values = np.stack([case.clinical for node in fitted.nodes.values() for case in node.cases])
+    column = dict(zip(contract.inputs, values.T.astype(float), strict=True))
+    assert found.patients == sum(SITES.values())
+    for name in ("nlr", "albumin", "pdl1_1"):  # with a flag of what is missing
+        missing = column[f"missing:{name}"].mean()
+        mean = column[name].mean() / (1 - missing)
+        spread = ((column[name] ** 2).mean() / (1 - missing) - mean**2) ** 0.5
+        one = found.inputs[name]
+        assert (one.mean, one.sd, one.missing) == pytest.approx((mean, spread, missing), abs=1e-3)
+    assert np.isnan(found.inputs["age"].missing)
+    assert 0.05 < found.answer.mean < 0.95
 
 
 def test_the_bundle_s_card_tells_the_fit(fitted):
