@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from hashlib import sha256
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,9 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
 from fedpet.core.errors import ReportError
-from fedpet.core.messages import Message
+from fedpet.core.messages import LANGUAGES, Message
 from reports.content_hash import FORMAT, hash_of
+from reports.dicom.export import deterministic_uid
 from reports.pdf.pdfa import CONTENT_NAME, IDENTIFIED, verify_fingerprint
 from reports.signing import read_signature
 
@@ -26,12 +28,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from pydicom.dataset import Dataset
+
     from reports.signing import Signature
+
+_HELD = ["SOPInstanceUID", "SoftwareVersions", "EncapsulatedDocument", "EncapsulatedDocumentLength"]
 
 
 @dataclass(frozen=True)
 class VerificationFinding:
-    """One check of the file. `name` is "content", "pages", "properties", "file", "signature" or "case"."""
+    """One check of the file: "content", "pages", "properties", "file", "object", "signature" or "case"."""
 
     name: str
     passed: bool
@@ -76,7 +82,7 @@ def verify_report(file: Path, *, trust: Sequence[Path] = ()) -> Verification:
         ReportError: the file is no PDF, or holds no content of a report.
         SettingsError: the file is signed and pyHanko is not installed, or a certificate to trust cannot be read.
     """
-    data = _pdf(file.read_bytes())
+    data, header = _pdf(file.read_bytes())
     try:
         content, properties = _carried(data)
         pages = _texts(data)
@@ -90,22 +96,24 @@ def verify_report(file: Path, *, trust: Sequence[Path] = ()) -> Verification:
         _pages(pages, digest, uid),
         _properties(properties, digest, uid),
         _file(data, signature),
+        *([] if header is None else [_object(header, data, digest)]),
         *([_signed(signature)] if signature or trust else []),
     ]
     return Verification(uid, int(carried["version"]), digest, tuple(findings), signature, IDENTIFIED in properties)
 
 
-def _pdf(data: bytes) -> bytes:
-    """The PDF in a file; where that is DICOM, the document that it encapsulates (PS3.3 A.45.1)."""
+def _pdf(data: bytes) -> tuple[bytes, Dataset | None]:
+    """The PDF in a file; where that is DICOM, the document that it encapsulates (PS3.3 A.45.1), and what holds it."""
     if data[128:132] != b"DICM":
-        return data
+        return data, None
     try:
-        document = dcmread(BytesIO(data), specific_tags=["EncapsulatedDocument"]).get("EncapsulatedDocument")
+        held = dcmread(BytesIO(data), specific_tags=_HELD)
+        document, length = held.get("EncapsulatedDocument"), held.get("EncapsulatedDocumentLength")
     except (InvalidDicomError, EOFError, ValueError) as error:
         raise _refused(Message("The DICOM file cannot be read.")) from error
     if not isinstance(document, bytes):
         raise _refused(Message("The DICOM file holds no document: it is not the report.dcm of a case."))
-    return document
+    return document[:length] if length == len(document) - 1 else document, held
 
 
 def _carried(data: bytes) -> tuple[bytes, str]:
@@ -189,6 +197,16 @@ def _file(data: bytes, signature: Signature | None) -> VerificationFinding:
     return VerificationFinding(
         "file", passed=True, reason=Message("No byte of the file changed since fedpet wrote it.")
     )
+
+
+def _object(header: Dataset, data: bytes, digest: str) -> VerificationFinding:
+    """Whether the DICOM object was made for this document: its UID follows from the content and from every byte."""
+    parts = [(digest, language, str(header.get("SoftwareVersions", ""))) for language in LANGUAGES]
+    made = [deterministic_uid(*of, "report", sha256(data).hexdigest()) for of in parts]
+    if header.get("SOPInstanceUID") in made:
+        return VerificationFinding("object", passed=True, reason=Message("The DICOM file was made for this document."))
+    reason = Message("The DICOM file was made for another document, or its identifiers were changed.")
+    return VerificationFinding("object", passed=False, reason=reason)
 
 
 def _signed(signature: Signature | None) -> VerificationFinding:

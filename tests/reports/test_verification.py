@@ -8,6 +8,7 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from io import BytesIO
 
 import pikepdf
@@ -24,6 +25,7 @@ from fedpet.core.errors import ReportError, SettingsError
 from fedpet.core.settings import Settings, load_settings
 from inference.prediction import PredictionOrigin
 from reports.content_hash import content_hash
+from reports.dicom.export import deterministic_uid
 from reports.pdf.document import write_pdf
 from reports.pdf.pdfa import CONTENT_NAME
 from reports.signing import PASSWORD, read_signature, signer
@@ -130,13 +132,19 @@ def test_something_added_behind_is_detected_but_not_the_padding_of_dicom(file, t
 def test_the_report_of_a_pacs_is_verified_as_it_is(content, file, tmp_path):
     """The DICOM file with the PDF in it, padded to an even length."""
     held = Dataset()
-    held.SOPClassUID, held.SOPInstanceUID = EncapsulatedPDFStorage, generate_uid()
-    held.EncapsulatedDocument = file.read_bytes() + b"\0" * (file.stat().st_size % 2)
+    data = file.read_bytes()
+    parts = content_hash(content), "fr", "0.2.0", "report", sha256(data).hexdigest()
+    held.SOPClassUID, held.SOPInstanceUID = EncapsulatedPDFStorage, deterministic_uid(*parts)
+    held.SoftwareVersions, held.EncapsulatedDocumentLength = "0.2.0", len(data)
+    held.EncapsulatedDocument = data + b"\0" * (len(data) % 2)
     held.file_meta = FileMetaDataset()
     held.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     held.save_as(tmp_path / "report.dcm", enforce_file_format=True)
     found = verify_report(tmp_path / "report.dcm")
     assert (found.valid, found.report_uid) == (True, content.report_uid)
+    held.SOPInstanceUID = generate_uid()
+    held.save_as(tmp_path / "another.dcm", enforce_file_format=True)
+    assert failed(tmp_path / "another.dcm") == {"object"}
     altered = bytearray((tmp_path / "report.dcm").read_bytes())
     altered[len(altered) // 2] ^= 1
     (tmp_path / "altered.dcm").write_bytes(altered)

@@ -36,6 +36,7 @@ from reports.dicom.anatomic_sites import SITES
 from reports.dicom.objects import write_dicom
 from tests.support import report_content as cases
 from tests.support.planted_gates import PLANTED_GATES
+from tests.support.standard_tables import violations
 
 KEY = b"k" * 32
 TURNED = [0.8, 0.6, 0.0, -0.6, 0.8, 0.0]  # rows and columns oblique to the patient's axes
@@ -222,8 +223,20 @@ def texts(report):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_dciodvfy_finds_no_error(written, kind):
+def test_dciodvfy_and_the_standard_s_tables_find_no_error(written, kind):
     assert dciodvfy_errors(written / f"{kind}.dcm") == []
+    found = pydicom.dcmread(written / f"{kind}.dcm")
+    assert violations(found) == []
+    there = [element.keyword for element in found if element.keyword != "SOPClassUID"]
+    planted = [keyword for keyword in there if violations(without(found, keyword))]
+    assert len(planted) >= 20  # what is asked for
+    assert {"SOPInstanceUID", "Modality", "PatientName", "StudyID", "SeriesNumber"} <= set(planted)
+
+
+def without(dataset, keyword):
+    copied = pydicom.Dataset(dict(dataset.items()))
+    del copied[keyword]
+    return copied
 
 
 def test_every_segment_is_its_lesion_in_place(read, content):
@@ -754,3 +767,4 @@ def test_objects_of_a_real_examination_add_no_error(reference_data, content, pdf
     known = {error.split(" - ")[1] for error in dciodvfy_errors(original)}  # a Study ID that is too long
     for path in paths:
         assert [error for error in dciodvfy_errors(path) if error.split(" - ")[1] not in known] == []
+        assert violations(pydicom.dcmread(path)) == []
