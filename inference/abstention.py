@@ -141,6 +141,19 @@ def undecided_reason(components: Sequence[HotComponent]) -> Message | None:
     return None
 
 
+def unconfirmed_reason(components: Sequence[HotComponent]) -> Message | None:
+    """That nothing which counts as a lesion is sure: a kidney or bowel that was not recognised looks so, too."""
+    counted = [one for one in components if one.included and one.volume_ml >= MIN_TUMOUR_ML]
+    if not counted or not all(one.to_confirm for one in counted):
+        return None
+    largest = max(counted, key=lambda one: one.volume_ml)
+    return Message(
+        "No lesion is certain; component {id} of {ml:.0f} ml may be healthy uptake: include or exclude it.",
+        id=largest.id,
+        ml=largest.volume_ml,
+    )
+
+
 def table_reason(
     table: LesionTable, inputs: NDArray[np.float32], contract: InputContract, *, confirmed: bool
 ) -> Message | None:

@@ -19,6 +19,7 @@ from inference.abstention import (
     output_reason,
     record_reason,
     study_reason,
+    unconfirmed_reason,
     undecided_reason,
 )
 from inference.answer import Answer, answer
@@ -134,7 +135,12 @@ class _Request:
     def from_table(self, reason: Message | None) -> _Seen:
         """The answer from the lesion table; `reason` says why there is none."""
         found = self._measure(None)
-        reason = reason or method_reason(found.quantities, self.model.contract) or undecided_reason(found.components)
+        reason = (
+            reason
+            or method_reason(found.quantities, self.model.contract)
+            or undecided_reason(found.components)
+            or (None if found.confirmed else unconfirmed_reason(found.components))
+        )
         if reason:
             return _Seen(found, None, reason)
         answered = answer(self.model, self.engine, self.record, found.table, confirmed=found.confirmed)

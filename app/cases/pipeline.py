@@ -23,6 +23,7 @@ from fedpet.imaging.lesions.masks import read_mask
 from fedpet.imaging.lesions.quantities import main_point
 from fedpet.imaging.loading import load_study
 from fedpet.imaging.nifti import write_nifti
+from fedpet.imaging.quality.centre_uptake import own_uptake
 from fedpet.imaging.segmenters.organ_files import read_organs
 from fedpet.imaging.segmenters.organ_network import shipped_organs
 from fedpet.imaging.segmenters.totalsegmentator import TotalSegmentatorOrgans
@@ -115,18 +116,18 @@ def read_study(
     )
 
 
-def analyse(study: PetCtStudy, options: CaseOptions) -> StudyAnalysis:
+def analyse(study: PetCtStudy, options: CaseOptions, settings: Settings) -> StudyAnalysis:
     """The study to be analysed, with the lesions that the reader drew and the organs that were given, if any.
 
     Raises:
         StudyError: a mask cannot be read, or was drawn on another examination.
         IncompatibleBundleError: the organ network is asked for and is not there.
-        SettingsError: TotalSegmentator is asked for and is not installed.
+        SettingsError: TotalSegmentator is asked for and is not installed; the usual uptake of the centre is unreadable.
     """
     mask = None
     if options.mask is not None:
         mask = read_mask(options.mask, study.pet, study=study, rois=options.rois or None)
-    return StudyAnalysis(study, mask, _organ_segmenter(study, options))
+    return StudyAnalysis(study, mask, _organ_segmenter(study, options), own_uptake(settings))
 
 
 def _organ_segmenter(study: PetCtStudy, options: CaseOptions) -> OrganSegmenter | None:
@@ -193,7 +194,7 @@ def predict_study(
     """
     loaded = read_study(source, settings, options=options, progress=sub_progress(progress, 0.0, 0.3))
     reference = read.reference(settings.pseudonym_key())
-    joined = join_record(analyse(loaded, options), read.record, reference, confirmation=options.confirmation)
+    joined = join_record(analyse(loaded, options, settings), read.record, reference, confirmation=options.confirmation)
     result = compute_case(
         joined,
         bundle=bundle,

@@ -195,6 +195,7 @@ def prepare(
     lesion_table: TableOnly = False,
 ) -> None:
     """Turn a hospital's DICOM and table into node data, and say who was left out and why. Goes on where it stopped."""
+    from fedpet.imaging.quality.centre_uptake import own_uptake
     from inference.input_contract import default_contract, table_contract
     from training.data.node_data import require_cases
     from training.data.preparation_files import PrivateFiles
@@ -203,7 +204,7 @@ def prepare(
     default = table_contract if lesion_table else default_contract
     with reported():
         settings = load_settings()
-        private = PrivateFiles(settings.folder / "cohort")
+        private = PrivateFiles(settings.folder / "cohort", own_uptake(settings))
         with progress_bar(settings.language) as progress:
             report = prepare_node_data(
                 dicom,
@@ -226,6 +227,32 @@ def prepare(
         )
         messages.print(translate_message(settings.language)(told), highlight=False, markup=False)
         require_cases(report)
+
+
+@commands.command()
+def uptake(
+    dicom: Dicom,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="The file; without, where the setting centre_uptake looks.")
+    ] = None,
+    workers: AllCores = None,
+) -> None:
+    """Learn the usual uptake of healthy tissue from the centre's earlier studies, for the checks of later ones."""
+    from training.data.centre_uptake import measure_centre_uptake
+    from training.data.private_files import write_private
+    from training.data.process_pool import all_cores
+
+    with reported():
+        settings = load_settings()
+        with progress_bar(settings.language) as progress:
+            found = measure_centre_uptake(
+                dicom, settings.pseudonym_key(), workers=workers or all_cores(), progress=progress
+            )
+        for sentence in found.sentences:
+            say(sentence, settings.language)
+        place = out or settings.centre_uptake_file
+        write_private(place, found.require().to_json())
+        say(Message("Written: {file}. It holds no patient.", file=str(place)), settings.language)
 
 
 @commands.command()

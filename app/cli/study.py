@@ -61,6 +61,7 @@ def inspect(
     """Say which series a study holds, which are used, what the SUV rests on, and whether a record fits the images."""
     from app.cases.options import input_limits
     from fedpet.imaging.loading import inspect_study
+    from fedpet.imaging.quality.centre_uptake import own_uptake
 
     with reported(as_json=json):
         settings = load_settings()
@@ -72,6 +73,7 @@ def inspect(
             corrections=headers.corrections(),
             pet_series=headers.pet_series,
             ct_series=headers.ct_series,
+            usual=own_uptake(settings),
             language=language,
         )
         if "patient" in report:
@@ -123,7 +125,8 @@ def quantify(
 
     with reported(as_json=json):
         options = case_options(headers, lesions, method, organs)
-        analysis = analyse(read_study(study, load_settings(), options=options, require="suv"), options)
+        settings = load_settings()
+        analysis = analyse(read_study(study, settings, options=options, require="suv"), options, settings)
         report = _measured(analysis, options, normalization, method)
     if json:
         write_json(report)

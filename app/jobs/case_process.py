@@ -108,7 +108,7 @@ def _check(store: Store, case: Case, settings: Settings) -> tuple[StudyAnalysis,
     )
     progress(0.8, Message("Preparing the images for the viewer"))
     store_images(study, store.folder(case.id))
-    analysis = analyse(study, options)
+    analysis = analyse(study, options, settings)
     checked = store.finish_check(
         case.id, pseudonym=study.pseudonym, study_date=study.study_date, inspection=inspection_json(analysis)
     )
@@ -120,7 +120,8 @@ def _answer(store: Store, audit: AuditTrail, case: Case, settings: Settings, ana
     options, bundle = CaseOptions.from_json(case.options), bundle_for(case, settings)
     if analysis is None:
         reading = sub_progress(progress, 0.0, 0.2)
-        analysis = analyse(read_study(source_of(store, case.id), settings, options=options, progress=reading), options)
+        study = read_study(source_of(store, case.id), settings, options=options, progress=reading)
+        analysis = analyse(study, options, settings)
     elif analysis.study.suv_refusal is not None:
         raise analysis.study.suv_refusal
     result = compute_case(
@@ -218,7 +219,7 @@ def _write_objects(store: Store, content: ReportContent, case: Case, settings: S
 def _as_read(store: Store, case: Case, settings: Settings) -> tuple[CaseResult, Bundle]:
     """The case computed again from its files, with the explanation that was read."""
     options, bundle = CaseOptions.from_json(case.options), bundle_for(case, settings)
-    analysis = analyse(read_study(source_of(store, case.id), settings, options=options), options)
+    analysis = analyse(read_study(source_of(store, case.id), settings, options=options), options, settings)
     joined = joined_record(analysis, case, options, settings)
     prediction = answer(joined.analysis, joined.record, bundle, settings, options=options)
     folder, stored, explanation = store.folder(case.id), case.stored_result, None

@@ -55,7 +55,7 @@ class EditorSession:
             FedpetError: they, the record or the model cannot be used.
         """
         options, bundle = CaseOptions.from_json(case.options), bundle_for(case, settings)
-        analysis = analyse(read_study(source_of(store, case.id), settings, options=options), options)
+        analysis = analyse(read_study(source_of(store, case.id), settings, options=options), options, settings)
         joined = joined_record(analysis, case, options, settings)
         engine = Engine(bundle, provider=settings.provider, threads=settings.threads)
         session = cls(joined, bundle, engine, settings, store.folder(case.id))

@@ -43,6 +43,13 @@ class Settings(BaseSettings):
         default="",
         description="Name of this centre among those that the model is calibrated for; empty widens the intervals.",
     )
+    centre_uptake: Path | None = Field(
+        default=None,
+        description=(
+            "Usual uptake of healthy tissue at this centre (`fedpet cohort uptake`); unset takes `centre-uptake.json`"
+            " in `home` where it is there, else what is published."
+        ),
+    )
     report_signer: Path | None = Field(
         default=None, description="PKCS#12 file whose certificate seals signed reports; empty leaves them unsealed."
     )
@@ -146,6 +153,11 @@ class Settings(BaseSettings):
         except OSError as error:
             raise _unwritable(folder, error) from error
         return folder
+
+    @property
+    def centre_uptake_file(self) -> Path:
+        """Where the usual uptake of this centre is kept, whether it is there or not."""
+        return self.folder / "centre-uptake.json" if self.centre_uptake is None else self.centre_uptake.expanduser()
 
     @property
     def runs_folder(self) -> Path:

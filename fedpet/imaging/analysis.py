@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fedpet.imaging.lesions.delineation import Delineation
     from fedpet.imaging.lesions.lesion import ThresholdMethod
     from fedpet.imaging.lesions.masks import ReaderMask
+    from fedpet.imaging.quality.centre_uptake import CentreUptake
     from fedpet.imaging.quality.mask_fit import MaskFit
     from fedpet.imaging.study import PetCtStudy, QualityCheck
 
@@ -39,11 +40,13 @@ class StudyAnalysis:
         mask: lesions that a reader drew on the study (`fedpet.imaging.lesions.masks.read_mask`); its checks are among
             those of the study.
         segmenter: finds the organs: the network that is shipped, or a segmentation that exists; None for rules alone.
+        usual: uptake of healthy tissue at the centre, with which that of the study is compared; None for the published.
     """
 
     study: PetCtStudy
     mask: ReaderMask | None = None
     segmenter: OrganSegmenter | None = field(default_factory=shipped_organs)
+    usual: CentreUptake | None = None
 
     @classmethod
     def of(cls, study: PetCtStudy | StudyAnalysis) -> StudyAnalysis:
@@ -67,6 +70,8 @@ class StudyAnalysis:
             ct_problem=study.ct_problem,
             weight_kg=study.pet_facts.weight_kg,
             height_m=study.pet_facts.height_m,
+            uptake_min=study.pet_facts.uptake_min,
+            usual=None if self.usual is None else self.usual.of(study.pet_facts),
         )
         return (*study.header_checks[:1], *images, *study.header_checks[1:], *self.mask_checks)
 

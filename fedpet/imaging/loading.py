@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from fedpet.imaging.dicom.headers.patient_module import PatientModule
     from fedpet.imaging.dicom.selection import SelectedSeries
     from fedpet.imaging.dicom.series import Series
+    from fedpet.imaging.quality.centre_uptake import CentreUptake
     from fedpet.imaging.study import PatientFacts, PetFacts, SeriesFacts
     from fedpet.imaging.suv.calibration import SuvCalibration
     from fedpet.imaging.suv.overrides import ManualOverride
@@ -125,6 +126,7 @@ def inspect_study(
     corrections: Sequence[ManualOverride] = (),
     pet_series: int | None = None,
     ct_series: int | None = None,
+    usual: CentreUptake | None = None,
     language: Language = "en",
 ) -> dict[str, Any]:
     """What a study holds and what its SUV is computed from, as JSON-serialisable values; "refused" says why not.
@@ -146,7 +148,7 @@ def inspect_study(
             series = split_into_stacks(files.instances)
             report["series"] = [series_to_dict(facts, translate) for facts in map(_unchosen, series)]
             choice, calibration = _choose(series, selection, require="images")
-            analysis = StudyAnalysis(_load(choice, calibration, pseudonym_key, no_progress))
+            analysis = StudyAnalysis(_load(choice, calibration, pseudonym_key, no_progress), usual=usual)
     except StudyError as refusal:
         return report | {"refused": error_to_dict(refusal, translate)}
     study = analysis.study

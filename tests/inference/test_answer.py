@@ -11,7 +11,7 @@ import pytest
 from fedpet.clinical.record import ClinicalRecord
 from fedpet.core.errors import ArgumentError, SeriesNotFoundError
 from fedpet.imaging.lesions.lesion_table import LesionTable, TableLesion
-from inference.abstention import undecided_reason
+from inference.abstention import unconfirmed_reason, undecided_reason
 from inference.answer import answer
 from inference.counterfactual import counterfactuals
 from inference.encoding import encode
@@ -121,6 +121,19 @@ def test_a_tumour_that_touches_the_heart_counts_and_is_never_left_out_without_a_
     excluded = predict(analysis, record, bundle, engine=engine, exclude=(tumour.id,))
     assert undecided_reason(excluded.components) is None
     assert excluded.table.values()["tmtv_ml"] < 10
+
+
+def test_without_a_certain_lesion_a_reader_is_asked(prediction):
+    def reason(*, to_confirm, **changed):
+        return unconfirmed_reason([replace(one, to_confirm=one.id in to_confirm, **changed) for one in components])
+
+    components = prediction.components
+    largest, *others = sorted((one for one in components if one.included), key=lambda one: -one.volume_ml)
+    every = {one.id for one in components}
+    assert f"component {largest.id} of" in str(reason(to_confirm=every))
+    assert reason(to_confirm=every - {largest.id}) is None
+    assert reason(to_confirm=every, included=False) is None
+    assert len(others) >= 1
 
 
 def test_without_a_ct_there_is_no_answer(patient, bundle, engine):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
 
+    from fedpet.imaging.quality.centre_uptake import CentreUptake
     from training.data.eligibility import EligiblePatients, Pairing
 
     Result = PreparedCase | ExcludedPatient
@@ -34,9 +35,15 @@ KEY_COLUMNS = ("pseudonym", "patient_id", "folder", "line", "result", "reason")
 
 @dataclass(frozen=True)
 class PrivateFiles:
-    """Where they lie: a folder of this hospital, outside of the node data."""
+    """Where they lie, and what the hospital knows of its scanners.
+
+    Attributes:
+        folder: of this hospital, outside of the node data.
+        usual: uptake of healthy tissue, from earlier studies; None for the published one.
+    """
 
     folder: Path
+    usual: CentreUptake | None = None
 
     @property
     def headers(self) -> Path:

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from fedpet.core.progress import Progress
     from fedpet.imaging.anatomy.organ_segmentation import OrganSegmenter
     from fedpet.imaging.lesions.lesion_table import LesionTable
+    from fedpet.imaging.quality.centre_uptake import CentreUptake
     from fedpet.imaging.study import PetCtStudy
     from fedpet.imaging.volume import Volume
     from inference.input_contract import InputContract
@@ -87,7 +88,7 @@ def prepare_node_data(
             says; a patient without one is prepared without masks. A `truth.json` beside them adds the true
             probabilities and tumour volumes of simulated patients.
         private: where headers are remembered, the key of the pseudonyms is written and the work done is noted; None
-            for nothing of it, and every case is prepared anew.
+            for nothing of it, and every case is prepared anew. It also has the usual uptake of the centre.
         workers: processes, or a cluster.
         progress: reports each patient.
 
@@ -107,11 +108,13 @@ def prepare_node_data(
             progress=sub_progress(progress, 0.0, 0.2),
         )
         pairing = pair_studies_with_records(studies, rows, pseudonym_key)
-        journal = Journal(None if private is None else private.journal(out), contract.fingerprint)
+        usual = None if private is None else private.usual
+        made_with = contract.fingerprint if usual is None else f"{contract.fingerprint}/{usual.digest}"
+        journal = Journal(None if private is None else private.journal(out), made_with)
         digests = [pairing_digest(pair, masks) for pair in pairing.pairs]
         done = journal.read(digests, out)
         keep_cases(out, [result.case_id for result in done.values() if isinstance(result, PreparedCase)])
-        prepare = partial(_prepare_case, contract=contract, key=pseudonym_key, masks=masks, node=out)
+        prepare = partial(_prepare_case, contract=contract, key=pseudonym_key, masks=masks, node=out, usual=usual)
         pending = [(pair, digest) for pair, digest in zip(pairing.pairs, digests, strict=True) if digest not in done]
         work = surviving_map(prepare, [pair for pair, _ in pending], workers=workers)
         for number, (result, (pair, digest)) in enumerate(zip(work, pending, strict=True), start=1):
@@ -127,7 +130,13 @@ def prepare_node_data(
 
 
 def _prepare_case(
-    pairing: Pairing, *, contract: InputContract, key: bytes, masks: Path | None, node: Path
+    pairing: Pairing,
+    *,
+    contract: InputContract,
+    key: bytes,
+    masks: Path | None,
+    node: Path,
+    usual: CentreUptake | None,
 ) -> PreparedCase | ExcludedPatient:
     """Load, preprocess, encode and write one case; a study that cannot be used is no reason to stop."""
     case_id = pseudonym(pairing.patient_id, key)
@@ -135,7 +144,7 @@ def _prepare_case(
     try:
         study = load_study(pairing.folder, pseudonym_key=key)
         found = delineation if delineation is not None and delineation.is_dir() else None
-        return prepare_study(study, pairing, case_id, contract=contract, delineation=found, node=node)
+        return prepare_study(study, pairing, case_id, contract=contract, delineation=found, node=node, usual=usual)
     except StudyError as refusal:
         return ExcludedPatient(case_id, "study_refused", (refusal.found, refusal.needed, refusal.advice))
     except (*DAMAGED, OSError, ArithmeticError, RuntimeError) as error:
@@ -160,6 +169,7 @@ def prepare_study(
     delineation: Path | None,
     node: Path,
     drawn_by_reader: bool = True,
+    usual: CentreUptake | None = None,
 ) -> PreparedCase | ExcludedPatient:
     """Preprocess, encode and write one case, unless its record is another's or a quality check failed (its mask's too).
 
@@ -173,6 +183,7 @@ def prepare_study(
         contract: preprocessing and encoding.
         delineation: the patient's masks, see `training.simulation.acquisition.ground_truth`.
         node: folder of the node.
+        usual: uptake of healthy tissue at the centre; None for the published one.
         drawn_by_reader: False for the true masks of a simulated patient, which supervise a network but which no table
             is measured on.
 
@@ -183,7 +194,7 @@ def prepare_study(
     if contradicted is not None:
         return contradicted
     mask = None if delineation is None else read_mask(delineation / "lesions.nii.gz", study.pet, study=study)
-    analysis = StudyAnalysis(study, mask, _segmenter(contract))
+    analysis = StudyAnalysis(study, mask, _segmenter(contract), usual)
     if analysis.failed_checks:
         return ExcludedPatient(case_id, "failed_check", tuple(check.reason for check in analysis.failed_checks))
     found = None

@@ -130,13 +130,7 @@ def read_study_folders(
     Raises:
         NodeDataError: there is no folder.
     """
-    folders = sorted(entry for entry in dicom_dir.iterdir() if entry.is_dir())
-    if not folders:
-        raise NodeDataError(
-            found=Message("The folder {name} holds no folder of a patient.", name=dicom_dir.resolve().name),
-            needed=Message("One folder a patient, with the files of the PET/CT inside."),
-            advice=Message("Put the files of each patient into a folder of their own, or give the folder above these."),
-        )
+    folders = patient_folders(dicom_dir)
     digests = {folder: files_digest(folder) for folder in folders}
     known = _remembered(memory, digests, key)
     unread = [(folder, digest) for folder, digest in digests.items() if folder not in known]
@@ -150,6 +144,22 @@ def read_study_folders(
         known[study.folder] = study
         progress(done / len(unread), Message("Reading DICOM headers ({done} of {n})", done=done, n=len(unread)))
     return tuple(known[folder] for folder in folders)
+
+
+def patient_folders(dicom_dir: Path) -> list[Path]:
+    """The folders below `dicom_dir`, by name.
+
+    Raises:
+        NodeDataError: there is none.
+    """
+    folders = sorted(entry for entry in dicom_dir.iterdir() if entry.is_dir())
+    if not folders:
+        raise NodeDataError(
+            found=Message("The folder {name} holds no folder of a patient.", name=dicom_dir.resolve().name),
+            needed=Message("One folder a patient, with the files of the PET/CT inside."),
+            advice=Message("Put the files of each patient into a folder of their own, or give the folder above these."),
+        )
+    return folders
 
 
 def _read(item: tuple[Path, str], *, key: bytes) -> StudyFolder:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fedpet.imaging.anatomy.body import BodySegmentation
     from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
     from fedpet.imaging.dicom.geometry import SliceGeometry
+    from fedpet.imaging.quality.centre_uptake import ScannerUptake
     from fedpet.imaging.study import PetFacts
     from fedpet.imaging.volume import Volume
 
@@ -44,6 +45,8 @@ def image_checks(
     ct_problem: Message | None = None,
     weight_kg: float | None = None,
     height_m: float | None = None,
+    uptake_min: float | None = None,
+    usual: ScannerUptake | None = None,
 ) -> list[QualityCheck]:
     """Checks of the images themselves: coverage, position, alignment, plausible SUV (where there is SUV).
 
@@ -56,7 +59,10 @@ def image_checks(
         ct_problem: why the CT of this PET cannot be used, where there is one.
         weight_kg: as used for the SUV; None where missing.
         height_m: as the headers state it; None where missing.
+        uptake_min: minutes from injection to the scan; None where not known.
+        usual: uptake of healthy tissue on the centre's scanner; None for the published one.
     """
+    ranges = None if anatomy is None or pet.unit != "g/ml" else measure_uptake_ranges(anatomy)
     body = None if anatomy is None else anatomy.body
     return [
         _ct_present(anatomy, assumed=ct_frame_assumed, problem=ct_problem),
@@ -65,6 +71,7 @@ def image_checks(
         *_position_checks(anatomy, height_m),
         _alignment(anatomy),
         *_suv_checks(pet, anatomy, weight_kg),
+        *([] if ranges is None else ranges.checks(usual, uptake_min)),
         *([] if anatomy is None else pitfall_checks(anatomy, weight_kg)),
     ]
 
@@ -84,8 +91,7 @@ def _suv_checks(pet: Volume, anatomy: PatientAnatomy | None, weight_kg: float | 
     checks = [weight] if weight else []
     if pet.unit != "g/ml":
         return checks
-    ranges = [] if anatomy is None else measure_uptake_ranges(anatomy).checks()
-    return [*checks, _suv_plausible(pet, anatomy), *ranges]
+    return [*checks, _suv_plausible(pet, anatomy)]
 
 
 def header_checks(

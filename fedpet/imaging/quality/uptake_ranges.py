@@ -2,7 +2,9 @@
 
 A wrong scale (units, dose, weight, SUL in the place of SUVbw) moves all tissues together, so that their mean deviation
 shows far less than the range of one of them does. What a fault does to one tissue is seen relative to others, on which
-the scale has no bearing. Usual values and spreads are those of synthetic patients, see docs/imaging.md.
+the scale has no bearing. Usual values and spreads are those of synthetic patients, see docs/imaging.md, unless a centre
+has measured its own (`fedpet.imaging.quality.centre_uptake`). Before they are compared, values are brought to one
+uptake time: blood pool, liver and spleen fall while other tissue hardly changes.
 """
 
 from __future__ import annotations
@@ -25,29 +27,41 @@ if TYPE_CHECKING:
     from fedpet.imaging.anatomy.aligned_images import AlignedImages
     from fedpet.imaging.anatomy.morphology import Mask
     from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
+    from fedpet.imaging.quality.centre_uptake import ScannerUptake
 
 SCALE, FASTING, MARROW = "suv_scale", "fasting", "marrow_stimulation"
-_USUAL: Final[Mapping[str, tuple[float, float]]] = {  # SUVmean, SD of its logarithm
+REFERENCE_MIN: Final = 65.0  # after injection, to which the usual values belong
+_PER_MINUTE: Final[Mapping[str, float]] = {  # change of the logarithm of the SUV
+    "blood_pool": -0.003,  # clear in 557 patients (Malladi et al. 2013, doi:10.1111/1754-9485.12015)
+    "liver": -0.001,  # within 5 % from 50 to 110 min (Laffon et al. 2011, doi:10.2967/jnmt.111.090027)
+    "spleen": -0.001,
+}
+_CORRECTED_MIN: Final = (30.0, 180.0)  # uptake times that the check of that name lets pass
+USUAL: Final[Mapping[str, tuple[float, float]]] = {  # SUVmean, SD of its logarithm
     "liver": (2.30, 0.15),
     "blood_pool": (1.62, 0.15),
     "muscle": (0.72, 0.17),
     "body": (0.83, 0.10),
     "lung": (0.43, 0.25),  # wider than in synthetic patients, whose lungs and fat hardly differ
     "fat": (0.29, 0.25),
+    "spleen": (2.00, 0.20),
+    "marrow": (1.50, 0.25),
 }
+_OF_SCALE: Final = ("liver", "blood_pool", "muscle", "body", "lung", "fat")
 _SURE: Final = frozenset({"liver", "blood_pool"})  # one of them must be known: a part of the body has no usual mean
 _LEAST_TISSUES = 2
 _WHOLE_BODY_MM = 600.0  # seen on PET and CT, for its mean to be usual
-_GOOD_SCALE, _FAIL_SCALE = 0.18, 0.21  # logarithm of the factor on all SUV
+GOOD_SCALE, FAIL_SCALE = 0.18, 0.21  # logarithm of the factor on all SUV
 _MUSCLE_SHARE = 0.375  # of the geometric mean of liver and blood pool
 _GOOD_FASTING, _FAIL_FASTING, _FAIL_WITH_HEART = 0.56, 0.66, 0.62  # the same share
 _HOT_HEART = 2.5  # uptake of the heart relative to the liver
-_MARROW_SHARE, _SPLEEN_SHARE, _MARROW_WEIGHT = 0.65, 0.87, 0.58  # usual, relative to the liver
+_MARROW_SHARE, _SPLEEN_SHARE, _MARROW_WEIGHT = 0.65, 0.87, 0.58  # usual, relative to the liver; as in `USUAL`
 _GOOD_MARROW, _FAIL_MARROW = 0.45, 0.56
 _FAIL_MARROW_ALONE = 0.75
 _MUSCLE_HU, _FAT_HU, _SOFT_HU = (15.0, 90.0), (-140.0, -70.0), 0.0
 _HOTTEST_SUV = 5.0
 _FEWEST = 100  # voxels
+_SDS: Final = 1.96  # of the range that is shown
 
 
 @dataclass(frozen=True)
@@ -80,26 +94,41 @@ class UptakeRanges:
         """The same body with every SUV `factor` times higher."""
         return replace(self, **{name: value * factor for name, value in vars(self).items() if value is not None})
 
+    def compared(self, usual: ScannerUptake | None = None, uptake_min: float | None = None) -> UptakeRanges:
+        """Every value as it would be at `REFERENCE_MIN`; with `usual`, on a scanner that measures what is published.
+
+        Args:
+            usual: of the centre's scanner.
+            uptake_min: minutes from injection to the scan; None where not known, which leaves the values as they are.
+        """
+        low, high = _CORRECTED_MIN
+        late = 0.0 if uptake_min is None else min(max(uptake_min, low), high) - REFERENCE_MIN
+        moved = {}
+        for name, value in vars(self).items():
+            deviation = usual.tissues[name].deviation if usual is not None and name in usual.tissues else 0.0
+            moved[name] = value and value * exp(-deviation - late * _PER_MINUTE.get(name, 0.0))
+        return UptakeRanges(**moved)
+
     @property
     def log_scale(self) -> float | None:
         """Logarithm of the factor by which all tissues together differ from the usual.
 
         None without liver and blood pool, or with one tissue alone.
         """
-        known = {name: getattr(self, name) for name in _USUAL if (getattr(self, name) or 0) > 0}
+        known = {name: getattr(self, name) for name in _OF_SCALE if (getattr(self, name) or 0) > 0}
         if len(known) < _LEAST_TISSUES or not known.keys() & _SURE:
             return None
-        weights = {name: 1 / _USUAL[name][1] ** 2 for name in known}
-        deviations = (weights[name] * log(value / _USUAL[name][0]) for name, value in known.items())
+        weights = {name: 1 / USUAL[name][1] ** 2 for name in known}
+        deviations = (weights[name] * log(value / USUAL[name][0]) for name, value in known.items())
         return sum(deviations) / sum(weights.values())
 
     @property
     def muscle_share(self) -> float | None:
         """Muscle relative to the geometric mean of liver and blood pool, or to one of them."""
-        others = [log(one / _USUAL[name][0]) for name in ("liver", "blood_pool") if (one := getattr(self, name))]
+        others = [log(one / USUAL[name][0]) for name in ("liver", "blood_pool") if (one := getattr(self, name))]
         if not others or not self.muscle:
             return None
-        return _MUSCLE_SHARE * exp(log(self.muscle / _USUAL["muscle"][0]) - sum(others) / len(others))
+        return _MUSCLE_SHARE * exp(log(self.muscle / USUAL["muscle"][0]) - sum(others) / len(others))
 
     @property
     def stimulation(self) -> float | None:
@@ -111,38 +140,20 @@ class UptakeRanges:
             return marrow * _FAIL_MARROW / _FAIL_MARROW_ALONE
         return _MARROW_WEIGHT * marrow + log(self.spleen / self.liver / _SPLEEN_SHARE)
 
-    def checks(self) -> list[QualityCheck]:
-        """Those of "fasting", "marrow_stimulation" and "suv_scale" that can be judged."""
-        return [one for one in (self._fasting_check(), self._marrow_check(), self._scale_check()) if one is not None]
+    def checks(self, usual: ScannerUptake | None = None, uptake_min: float | None = None) -> list[QualityCheck]:
+        """Those of "fasting", "marrow_stimulation" and "suv_scale" that can be judged; arguments as for `compared`."""
+        judged = self.compared(usual, uptake_min)
+        one = UptakeRanges(**dict.fromkeys(vars(self), 1.0)).compared(usual, uptake_min)
+        tissues = _listed(self, usual, {name: 1.0 / value for name, value in vars(one).items()})
+        found = (self._fasting_check(judged), self._marrow_check(judged), _scale_check(judged, usual, tissues))
+        return [one for one in found if one is not None]
 
-    def _scale_check(self) -> QualityCheck | None:
-        if self.log_scale is None:
-            return None
-        level = _level(abs(self.log_scale), _GOOD_SCALE, _FAIL_SCALE)
-        values = {"times": exp(self.log_scale), "tissues": _listed(self)}
-        if level is CheckStatus.PASS:
-            return QualityCheck(
-                SCALE,
-                level,
-                Message(
-                    "Healthy tissues together take up {times:.2f} times the usual ({tissues}); an error of less than "
-                    "about a third would not be seen.",
-                    **values,
-                ),
-            )
-        reason = Message(
-            "All healthy tissues together take up {times:.2f} times the usual ({tissues}): the SUV may be wrong. Check "
-            "dose, weight, times and units, and that the PET is not SUL.",
-            **values,
-        )
-        return QualityCheck(SCALE, level, reason)
-
-    def _fasting_check(self) -> QualityCheck | None:
-        if self.muscle_share is None or self.muscle is None:
+    def _fasting_check(self, judged: UptakeRanges) -> QualityCheck | None:
+        if judged.muscle_share is None or self.muscle is None:
             return None
         hot_heart = bool(self.heart and self.liver and self.heart > _HOT_HEART * self.liver)
-        level = _level(self.muscle_share, _GOOD_FASTING, _FAIL_WITH_HEART if hot_heart else _FAIL_FASTING)
-        values = {"muscle": self.muscle, "share": 100 * self.muscle_share, "usual": 100 * _MUSCLE_SHARE}
+        level = _level(judged.muscle_share, _GOOD_FASTING, _FAIL_WITH_HEART if hot_heart else _FAIL_FASTING)
+        values = {"muscle": self.muscle, "share": 100 * judged.muscle_share, "usual": 100 * _MUSCLE_SHARE}
         if level is CheckStatus.PASS:
             text = Message("Muscle takes up as little as in a fasting patient (SUV {muscle:.1f}).", **values)
         else:
@@ -153,10 +164,10 @@ class UptakeRanges:
             )
         return QualityCheck(FASTING, level, text)
 
-    def _marrow_check(self) -> QualityCheck | None:
-        if self.stimulation is None or not self.marrow or not self.liver:
+    def _marrow_check(self, judged: UptakeRanges) -> QualityCheck | None:
+        if judged.stimulation is None or not self.marrow or not self.liver:
             return None
-        level = _level(self.stimulation, _GOOD_MARROW, _FAIL_MARROW)
+        level = _level(judged.stimulation, _GOOD_MARROW, _FAIL_MARROW)
         values = {"marrow": self.marrow / self.liver, "spleen": (self.spleen or 0.0) / self.liver}
         if level is CheckStatus.PASS:
             text = Message("Marrow and spleen are not stimulated (marrow {marrow:.1f} times the liver).", **values)
@@ -168,6 +179,30 @@ class UptakeRanges:
                 **values,
             )
         return QualityCheck(MARROW, level, text)
+
+
+def _scale_check(judged: UptakeRanges, usual: ScannerUptake | None, tissues: Message) -> QualityCheck | None:
+    if judged.log_scale is None:
+        return None
+    good, fail = (GOOD_SCALE, FAIL_SCALE) if usual is None else usual.scale_limits
+    level = _level(abs(judged.log_scale), good, fail)
+    values = {"times": exp(judged.log_scale), "tissues": tissues, "whose": _whose(usual)}
+    if level is CheckStatus.PASS:
+        return QualityCheck(
+            SCALE,
+            level,
+            Message(
+                "Healthy tissues together take up {times:.2f} times {whose} ({tissues}); an error of less than "
+                "about a third would not be seen.",
+                **values,
+            ),
+        )
+    reason = Message(
+        "All healthy tissues together take up {times:.2f} times {whose} ({tissues}): the SUV may be wrong. Check "
+        "dose, weight, times and units, and that the PET is not SUL.",
+        **values,
+    )
+    return QualityCheck(SCALE, level, reason)
 
 
 def measure_uptake_ranges(anatomy: PatientAnatomy) -> UptakeRanges:
@@ -231,17 +266,31 @@ def _median(suv: NDArray[np.float32], mask: Mask) -> float | None:
     return float(np.median(suv[mask])) if mask.sum() >= _FEWEST else None
 
 
-def _listed(ranges: UptakeRanges) -> Message:
+def _whose(usual: ScannerUptake | None) -> Message:
+    """What the uptake is compared with."""
+    if usual is None:
+        return Message("the usual")
+    return Message("what is usual on this scanner ({n} studies of the centre)", n=usual.studies)
+
+
+def _listed(ranges: UptakeRanges, usual: ScannerUptake | None, factor: Mapping[str, float]) -> Message:
+    """Uptake of three tissues, each with the range of 95 % of patients; `factor` leads from the usual values to it."""
     return Message(
         "SUV of liver {liver}, blood pool {blood}, muscle {muscle}",
-        liver=_number(ranges.liver),
-        blood=_number(ranges.blood_pool),
-        muscle=_number(ranges.muscle),
+        liver=_number(ranges.liver, "liver", usual, factor),
+        blood=_number(ranges.blood_pool, "blood_pool", usual, factor),
+        muscle=_number(ranges.muscle, "muscle", usual, factor),
     )
 
 
-def _number(suv: float | None) -> Message | str:
-    return "–" if suv is None else Message("{suv:.2f}", suv=suv)
+def _number(suv: float | None, tissue: str, usual: ScannerUptake | None, factor: Mapping[str, float]) -> Message | str:
+    if suv is None:
+        return "–"
+    mean, spread = USUAL[tissue]
+    if usual is not None and tissue in usual.tissues:
+        spread = usual.tissues[tissue].spread
+    low, high = (mean * factor[tissue] * exp(sign * _SDS * spread) for sign in (-1, 1))
+    return Message("{suv:.2f} ({low:.1f} to {high:.1f})", suv=suv, low=low, high=high)
 
 
 def _level(value: float, good: float, fail: float) -> CheckStatus:

@@ -9,19 +9,24 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from app.cli.main import main
 from fedpet.clinical.reading import read_table
 from fedpet.core.errors import NodeDataError, UnreadableStudyError
 from fedpet.core.messages import LANGUAGES, Message
 from fedpet.core.pseudonyms import pseudonym
+from fedpet.core.settings import Settings
 from fedpet.imaging.lesions.lesion_table import QUANTITIES
 from fedpet.imaging.loading import load_study
 from fedpet.imaging.nifti import read_nifti, write_nifti
+from fedpet.imaging.quality import centre_uptake
 from inference.encoding import encode, encode_quantities
 from inference.input_contract import default_contract, table_contract
 from inference.predict import predict
 from inference.preprocessing import model_image
 from tests.support.table_bundle import table_bundle
+from training.data.centre_uptake import LearnedUptake
 from training.data.eligibility import ExcludedPatient
 from training.data.node_data import PreparationReport, read_node, read_rows, require_cases
 from training.data.plausibility import require_plausible
@@ -320,3 +325,22 @@ def test_node_data_of_the_table_is_small_and_plausible(tables):
     for node in tables.values():
         require_plausible(node)
         assert max(path.stat().st_size for path in (node.folder / "cases").iterdir()) < 4000
+
+
+def test_the_command_learns_the_uptake_of_the_centre_and_keeps_no_patient(centre, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDPET_HOME", str(tmp_path))
+    monkeypatch.setattr(centre_uptake, "LEAST_STUDIES", 3)
+    told = CliRunner().invoke(main, ["cohort", "uptake", str(centre / "dicom"), "--workers", "1"])
+    assert told.exit_code == 0, told.output
+    path = tmp_path / "centre-uptake.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    scanner = centre_uptake.own_uptake(Settings()).scanners[0]
+    assert (scanner.scanner, scanner.studies) == ("SIEMENS BIOGRAPH VISION 600", 3)
+    assert abs(scanner.scale) < 0.1
+    text = path.read_text()
+    assert not any(name in text or pseudonym(name, KEY) in text for name in names(centre))
+
+
+def test_too_few_studies_teach_nothing_and_the_command_says_so():
+    with pytest.raises(NodeDataError, match="could not be learned"):
+        LearnedUptake(centre_uptake.CentreUptake(), {"unreadable": 2}).require()

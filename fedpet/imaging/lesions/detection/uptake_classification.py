@@ -71,6 +71,9 @@ _BROWN_FAT_REGIONS: Final = frozenset(  # neck to diaphragm, along the spine and
 _LUNG_REGIONS: Final = frozenset(
     f"lung_{side}{part}" for side in ("right", "left") for part in ("", "_upper", "_lower")
 )
+_BELOW_DIAPHRAGM: Final = frozenset(
+    {"abdomen", "pelvis", "retroperitoneum", "adrenal_right", "adrenal_left", "kidney_right", "kidney_left"}
+)
 _MAP_CERTAIN = 0.9  # probability (median of the core) from which a lesion map overrules another rule
 _MAJORITY = 0.5  # share of a core in an organ from which a focus belongs to it
 _NO_HOTTER = 1.3  # ratio to the high uptake of a heart, up to which a focus at its border is its own
@@ -236,7 +239,9 @@ def _verdict(focus: Focus, uptakes: Mapping[str, OrganUptake | None], known: Col
         or _match_neighbour(focus, uptakes)
     )
     if physiological is None:
-        return Verdict("lesion", Message("No physiological uptake was recognised here."))
+        return Verdict(
+            "lesion", Message("No physiological uptake was recognised here."), doubtful=_may_be_urine_or_bowel(focus)
+        )
     place, cause = physiological
     uptake = uptakes.get("bone" if place == "marrow" else place)
     found = _reason_lesion(focus, place, uptake)
@@ -417,6 +422,11 @@ def _looks_like_lesion(focus: Focus, place: str, uptake: OrganUptake | None) -> 
     if place == "kidney":
         return _is_hot_mass(focus)
     return _is_solid(focus) and place == "bowel" and uptake is not None and focus.suv_max > _STANDS_OUT * uptake.high
+
+
+def _may_be_urine_or_bowel(focus: Focus) -> bool:
+    """Without the density of soft tissue where urine and the bowel are hot: none of them need have been recognised."""
+    return focus.region in _BELOW_DIAPHRAGM and not _in_bone(focus) and _is_fluid(focus)
 
 
 def _may_be_bowel(focus: Focus, place: str, bowel: OrganUptake | None) -> bool:

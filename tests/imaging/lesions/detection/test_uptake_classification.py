@@ -10,9 +10,9 @@ from scipy import ndimage
 
 from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
 from fedpet.imaging.lesions.delineation import delineate
-from fedpet.imaging.lesions.detection.foci import find_foci, organ_uptake
+from fedpet.imaging.lesions.detection.foci import _NEIGHBOURS, Focus, find_foci, organ_uptake
 from fedpet.imaging.lesions.detection.thresholds import threshold_for
-from fedpet.imaging.lesions.detection.uptake_classification import PHYSIOLOGICAL_SITES, classify_uptake
+from fedpet.imaging.lesions.detection.uptake_classification import PHYSIOLOGICAL_SITES, _verdict, classify_uptake
 from fedpet.imaging.lesions.detection.watershed import watershed_basins
 from fedpet.imaging.resampling import Grid, resample
 from fedpet.imaging.volume import Volume
@@ -272,3 +272,22 @@ def test_percist_takes_twice_the_blood_pool_where_the_liver_is_not_normal(hot_li
     pool = anatomy.references.blood_pool
     assert threshold.method == "percist_blood_pool"
     assert threshold.suv == pytest.approx(2.0 * pool.suv_mean + 2 * pool.suv_sd)
+
+
+@pytest.mark.parametrize(
+    ("region", "hu", "bone", "doubtful"),
+    [
+        ("abdomen", 0.0, 0.0, True),  # a calyx or bowel that was not recognised
+        ("adrenal_right", 150.0, 0.0, True),  # excreted contrast medium
+        ("pelvis", 35.0, 0.0, False),
+        ("abdomen", 0.0, 1.0, False),
+        ("lung_left", -20.0, 0.0, False),
+    ],
+)
+def test_uptake_without_the_density_of_soft_tissue_below_the_diaphragm_is_to_be_confirmed(region, hu, bone, doubtful):
+    shares = dict.fromkeys(_NEIGHBOURS, 0.0) | {"body": 1.0, "end": 0.0, "fat": 0.0, "bone": bone}
+    focus = Focus(17.0, 13.0, 5.0, 2.0, 25.0, 6.0, region, 60.0, 0.1, hu, None, shares)
+    uptakes = dict.fromkeys(("liver", "spleen", "bowel", "heart", "bone"))
+    verdict = _verdict(focus, uptakes, {"bowel", "heart"})
+    assert verdict.lesion
+    assert verdict.doubtful == doubtful
