@@ -1,11 +1,11 @@
 # `make demo`: a study becomes a prediction, an explanation and a PDF. `make rehearsal`: a federation of three hospitals on
-# this machine, from nothing to a promoted model. `make test`: all checks.
+# this machine, from nothing to a promoted model. `make test`: all checks. `make bench`: docs/results/benchmarks.md.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo rehearsal test app docs lint clean system
+.PHONY: demo rehearsal test app bench docs lint clean system
 
 demo: $(READY)
 	bash scripts/demo.sh
@@ -18,6 +18,11 @@ test: $(READY) system lint
 
 app: $(READY)
 	$(BIN)/fedpet app
+
+# BENCH=all runs the long ones, too; NAMES="start_up batch" some of them
+bench: $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/python -m benchmarks.run $(NAMES) $(if $(filter all,$(BENCH)),--all)
 
 docs: $(READY)
 	$(BIN)/pdoc --docformat google --output-directory build/api \

@@ -1,24 +1,23 @@
 """How much faster `fedpet batch` is on several processes than on one.
 
-    python benchmarks/batch.py OUT --studies 8 --workers 2 --repeats 3
+    python benchmarks/batch.py OUT --studies 8 --workers 2 --repeats 5
 
 Simulated studies (coarse) are predicted with explanation and report, by the command, one process against several, in
-turn; wall time includes the start of the processes. OUT/batch.json receives every time and the ratio of the medians.
+turn; wall time includes the start of the processes.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
-import platform
-import statistics
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from benchmarks.figures import Comparison, report
 from fedpet.clinical.tabular import read_cells
 
 
@@ -52,7 +51,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--studies", type=int, default=8)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     worklist = _worklist(given.out, given.studies)
@@ -61,18 +60,12 @@ def main() -> None:
         for workers, times in seconds.items():
             began = time.perf_counter()
             place = given.out / f"run-{repeat}-{workers}"
+            shutil.rmtree(place, ignore_errors=True)  # of an earlier measurement, which would be kept
             _fedpet("batch", worklist, "--out", place, "--workers", workers, home=given.out / "home")
             times.append(time.perf_counter() - began)
             print(f"{workers} processes: {times[-1]:.1f} s", flush=True)
-    one, several = (statistics.median(times) for times in seconds.values())
-    report = {
-        "studies": given.studies,
-        "seconds": seconds,
-        "ratio_of_medians": one / several,
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-    }
-    (given.out / "batch.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(f"{one / several:.2f} times as fast on {given.workers} processes")
+    ways = {f"{workers} process{'es' if workers > 1 else ''}": times for workers, times in seconds.items()}
+    report(Comparison(f"fedpet batch, {given.studies} studies", "s", "1 process", ways))
 
 
 if __name__ == "__main__":

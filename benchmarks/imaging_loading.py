@@ -13,17 +13,16 @@ and the ratios. The ways take turns, so that a busy machine slows them alike.
   `load_and_check` also looks at the quality checks (anatomy included), which are made when first looked at;
   `load_and_resample` also brings the CT onto the PET's grid.
 
-Run: `python benchmarks/imaging_loading.py [slices [way ...]]`. Compare ratios, not seconds.
+Run: `python benchmarks/imaging_loading.py [slices [way ...]]`, `ROUNDS` processes each in turn. Compare ratios, not
+seconds.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
-import platform
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -36,6 +35,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage, generate_uid
 
+from benchmarks.figures import Comparison, report
 from fedpet.imaging.analysis import StudyAnalysis
 from fedpet.imaging.loading import load_study
 from fedpet.imaging.resampling import Grid, resample
@@ -176,8 +176,8 @@ WAYS = {
 }
 
 
-def measure(way: str, folder: Path) -> dict[str, float]:
-    """Median CPU time and added peak memory (MB) of one way, in this process."""
+def measure(way: str, folder: Path) -> dict[str, Any]:
+    """CPU time of every run and added peak memory (MB) of one way, in this process."""
     if way in IMPORTS:
         importlib.import_module(IMPORTS[way])
     idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -187,14 +187,14 @@ def measure(way: str, folder: Path) -> dict[str, float]:
         WAYS[way](folder)
         seconds.append(time.process_time() - before)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"cpu": statistics.median(seconds[1:]), "peak_mb": (peak - idle) / 1024}
+    return {"cpu": seconds[1:], "peak_mb": (peak - idle) / 1024}
 
 
-def measured_apart(way: str, folder: Path) -> dict[str, float]:
+def measured_apart(way: str, folder: Path) -> dict[str, Any]:
     """`measure` in a fresh process."""
     command = [sys.executable, __file__, "--way", way, str(folder)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603  this script
-    result: dict[str, float] = json.loads(output.splitlines()[-1])
+    result: dict[str, Any] = json.loads(output.splitlines()[-1])
     return result
 
 
@@ -209,28 +209,17 @@ def main() -> None:
         folder = Path(scratch) / "study"
         write_study(folder, slices)
         shutil.make_archive(str(folder), "zip", folder)
-        rounds: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+        rounds: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
         for _ in range(ROUNDS):
             for way in ways:
                 rounds[way].append(measured_apart(way, folder))
-    cpu = {way: statistics.median(one["cpu"] for one in results) for way, results in rounds.items()}
-    peak = {way: max(one["peak_mb"] for one in results) for way, results in rounds.items()}
+    cpu = {way: [run for one in results for run in one["cpu"]] for way, results in rounds.items()}
+    peak = {way: [one["peak_mb"] for one in results] for way, results in rounds.items()}
     volumes_mb = slices * (512**2 + 200**2) * 4 / 2**20
-    print(
-        f"{processor()}, Python {platform.python_version()}, {slices} slices each; float32 volumes {volumes_mb:.0f} MB"
-    )
-    for way in ways:
-        ratio = f"{cpu[way] / cpu['bare_pydicom']:5.2f} x bare pydicom" if "bare_pydicom" in cpu else ""
-        print(f"{way:18s} {cpu[way]:6.2f} CPU s {ratio}  +{peak[way]:5.0f} MB ({peak[way] / volumes_mb:.2f} x volumes)")
-
-
-def processor() -> str:
-    """The processor's name where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+    memory = ", ".join(f"{way} {max(runs) / volumes_mb:.2f}" for way, runs in peak.items())
+    note = f"Memory beyond the imports over the {volumes_mb:.0f} MB of both volumes as float32: {memory}."
+    reference = "bare_pydicom" if "bare_pydicom" in ways else ways[0]
+    report(Comparison(f"reading {slices} slices of CT and of PET", "CPU s", reference, cpu, notes=(note,)))
 
 
 if __name__ == "__main__":

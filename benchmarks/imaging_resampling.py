@@ -1,7 +1,7 @@
 """CPU time of `fedpet.imaging.resampling.resample` against SimpleITK, SciPy and torch, linear interpolation.
 
 CT of 300 x 512 x 512, PET of 300 x 200 x 200: CT -> PET grid, CT -> cubic voxels of 2 mm, PET -> CT grid, and a tilted
-CT -> PET grid. Every way takes and gives a NumPy array, on one thread; medians of `REPEATS`, taking turns. The
+CT -> PET grid. Every way takes and gives a NumPy array, on one thread; `REPEATS` runs each, taking turns. The
 difference is the largest one between float32 images in the 16 middle slices, two voxels or more from the border of the
 source: at the border the four disagree on what is outside. Run: `python benchmarks/imaging_resampling.py [slices]`.
 Compare ratios, not seconds.
@@ -9,7 +9,6 @@ Compare ratios, not seconds.
 
 from __future__ import annotations
 
-import statistics
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import SimpleITK
 import torch
 from scipy import ndimage
 
+from benchmarks.figures import Comparison, report
 from fedpet.imaging.resampling import Grid, resample
 from fedpet.imaging.volume import Volume
 
@@ -83,15 +83,15 @@ def affine(spacing: tuple[float, float, float], origin: tuple[float, float, floa
     return matrix
 
 
-def medians(volume: Volume, grid: Grid, outside: float) -> dict[str, float]:
-    """CPU seconds of each way."""
+def timed(volume: Volume, grid: Grid, outside: float) -> dict[str, list[float]]:
+    """CPU seconds of each run of each way."""
     seconds: dict[str, list[float]] = {way.__name__: [] for way in WAYS}
     for _ in range(REPEATS):
         for way in WAYS:
             before = time.process_time()
             way(volume, grid, outside)
             seconds[way.__name__].append(time.process_time() - before)
-    return {name: statistics.median(taken) for name, taken in seconds.items()}
+    return seconds
 
 
 def differences(volume: Volume, grid: Grid, outside: float) -> dict[str, float]:
@@ -124,12 +124,12 @@ def main() -> None:
         "PET -> CT grid": (pet, Grid.of(ct), 0.0),
         "tilted CT -> PET grid": (tilted, Grid.of(pet), -1024.0),
     }
+    tables = []
     for name, (volume, grid, outside) in cases.items():
-        taken, apart = medians(volume, grid, outside), differences(volume, grid, outside)
-        fastest = min(seconds for way, seconds in taken.items() if way != "ours")
-        print(f"{name}: ours {taken['ours']:.3f} CPU s, {taken['ours'] / fastest:.2f} x the fastest of the others")
-        for way, difference in apart.items():
-            print(f"  {way:18s} {taken[way]:.3f} CPU s, differs by at most {difference:.2g} {volume.unit}")
+        taken, apart = timed(volume, grid, outside), differences(volume, grid, outside)
+        differing = ", ".join(f"{way} {difference:.2g} {volume.unit}" for way, difference in apart.items())
+        tables.append(Comparison(name, "CPU s", "ours", taken, notes=(f"Largest difference from ours: {differing}.",)))
+    report(*tables)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ Run: `python benchmarks/start_up.py`.
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
+
+from benchmarks.figures import Comparison, report
 
 REPEATS = 9
 STARTS = {
@@ -37,8 +38,7 @@ def main() -> None:
     for _ in range(REPEATS):
         for name, arguments in STARTS.items():
             seconds[name].append(cpu_seconds(arguments))
-    for name, runs in seconds.items():
-        print(f"{name:18s} {statistics.median(runs):6.3f} CPU s")
+    report(Comparison("starting", "CPU s", "an empty process", seconds))
 
 
 if __name__ == "__main__":
