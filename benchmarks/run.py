@@ -55,7 +55,9 @@ def read_manifest(*, everything: bool) -> tuple[list[Benchmark], dict[str, list[
         chosen = entry.get("all", entry.get("quick")) if everything else entry.get("quick")
         arguments = None if chosen is None else tuple(chosen)
         found.append(Benchmark(name, arguments, tuple(entry.get("needs", ()))))
-    return found, manifest["cohorts"]
+    named = {*manifest["benchmarks"], *manifest["not_measured"], "__init__"}
+    others = sorted({path.stem for path in (ROOT / "benchmarks").glob("*.py")} - named)
+    return [*found, *(Benchmark(name, () if everything else None) for name in others)], manifest["cohorts"]
 
 
 def machine() -> dict[str, Any]:
