@@ -1,5 +1,6 @@
 # `make demo`: a study becomes a prediction, an explanation and a PDF. `make rehearsal`: a federation of three hospitals on
 # this machine, from nothing to a promoted model. `make test`: all checks. `make bench`: docs/results/benchmarks.md.
+# `make docs`: the documentation site, build/site/index.html.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +14,7 @@ demo: $(READY)
 rehearsal: $(READY)
 	bash scripts/rehearsal.sh
 
-test: $(READY) system lint
+test: $(READY) system lint docs
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 app: $(READY)
@@ -25,8 +26,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.run $(NAMES) $(if $(filter all,$(BENCH)),--all)
 
 docs: $(READY)
-	$(BIN)/pdoc --docformat google --output-directory build/api \
-	  fedpet fedpet.core fedpet.clinical fedpet.imaging inference explain reports
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -45,4 +45,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) build/api demo rehearsal .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) build demo rehearsal .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
