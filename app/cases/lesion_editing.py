@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, get_args
 
 from app.cases.options import CaseOptions
 from fedpet.core.errors import ArgumentError
 from fedpet.core.messages import Message
 from fedpet.imaging.anatomy.regions import REGIONS
-from fedpet.imaging.lesions.interactive import GrownFocus, LesionEdits
+from fedpet.imaging.lesions.interactive import ERASED, BrushStroke, GrownFocus, LesionEdits, MergedLesions
 from fedpet.imaging.lesions.lesion import ThresholdMethod
 
 if TYPE_CHECKING:
@@ -17,9 +18,14 @@ if TYPE_CHECKING:
 
     from app.cases.reading import Reading
     from app.cases.stored_result import StoredPrediction
+    from fedpet.imaging.lesions.interactive import Step
+
+    Point = tuple[float, float, float]  # LPS, mm
 
 OF_THE_LESIONS = ("method", "include", "exclude", "edits")  # the choices that a step can change
 STEPS_KEPT = 50  # that can be undone
+_POINTS, _RADII_MM = 200, (1.0, 60.0)  # of a stroke
+_FAR_MM = 1e4
 
 
 def apply_step(options: CaseOptions, prediction: StoredPrediction, step: Mapping[str, Any]) -> CaseOptions:
@@ -28,8 +34,9 @@ def apply_step(options: CaseOptions, prediction: StoredPrediction, step: Mapping
     Args:
         options: in force.
         prediction: with them.
-        step: `do` is "switch" or "delete" (with `id`), "grow" (`point` in LPS mm, `threshold` in SUV), "region" (`id`,
-            `region`) or "method" (`method`).
+        step: `do` is "switch" or "delete" (with `id`), "grow" (`point` in LPS mm, `threshold` in SUV), "brush"
+            (`points`, `radius` in mm, `at_least` in SUV, `id` or None for a new lesion), "erase" (`points`, `radius`),
+            "merge" (`id`, `other`), "region" (`id`, `region`) or "method" (`method`).
 
     Raises:
         ArgumentError: no such step, lesion, region or method.
@@ -77,8 +84,8 @@ def with_choices(options: CaseOptions, choices: Mapping[str, Any]) -> CaseOption
 def _switch(options: CaseOptions, prediction: StoredPrediction, step: Mapping[str, Any]) -> CaseOptions:
     """Count a component as a lesion or not; one that a reader had switched goes back to what the rules say."""
     number = int(step["id"])
-    if any(one.id == number for one in options.edits.grown):
-        return _without(options, number)
+    if number in options.edits.numbers and number >= options.edits.first:
+        return replace(options, edits=options.edits.without(number))
     known = next((one for one in prediction.components if one.id == number), None)
     if known is None:
         raise _wrong(Message("There is no lesion {number}.", number=number))
@@ -97,17 +104,65 @@ def _delete(options: CaseOptions, prediction: StoredPrediction, step: Mapping[st
     return _switch(options, prediction, step) if counted else options
 
 
-def _without(options: CaseOptions, number: int) -> CaseOptions:
-    grown = tuple(one for one in options.edits.grown if one.id != number)
-    regions = {key: value for key, value in options.edits.regions.items() if key != number}
-    return replace(options, edits=LesionEdits(grown, regions))
-
-
 def _grow(options: CaseOptions, prediction: StoredPrediction, step: Mapping[str, Any]) -> CaseOptions:
-    x, y, z = (float(one) for one in step["point"])
-    numbers = [*(one.id for one in prediction.components), *(one.id for one in options.edits.grown)]
-    new = GrownFocus(max(numbers, default=0) + 1, (x, y, z), float(step["threshold"]))
-    return replace(options, edits=replace(options.edits, grown=(*options.edits.grown, new)))
+    return _with_step(
+        options, prediction, lambda number: GrownFocus(number, _point(step["point"]), float(step["threshold"]))
+    )
+
+
+def _brush(options: CaseOptions, prediction: StoredPrediction, step: Mapping[str, Any]) -> CaseOptions:
+    """Add what a stroke covers to a lesion that counts, or make a new one of it."""
+    number = None if step["id"] is None else _counted(prediction, step["id"])
+    at_least = float(step.get("at_least", 0.0))
+    points, radius = _stroke(step)
+    return _with_step(options, prediction, lambda new: BrushStroke(number or new, points, radius, at_least))
+
+
+def _erase(options: CaseOptions, prediction: StoredPrediction, step: Mapping[str, Any]) -> CaseOptions:
+    points, radius = _stroke(step)
+    return _with_step(options, prediction, lambda _: BrushStroke(ERASED, points, radius))
+
+
+def _merge(options: CaseOptions, prediction: StoredPrediction, step: Mapping[str, Any]) -> CaseOptions:
+    """Of two lesions that count one, with the lower of their numbers."""
+    kept, other = sorted(_counted(prediction, step[name]) for name in ("id", "other"))
+    if kept == other:
+        raise _wrong(Message("There is no lesion {number}.", number=other))
+    return _with_step(options, prediction, lambda _: MergedLesions(kept, other))
+
+
+def _with_step(options: CaseOptions, prediction: StoredPrediction, make: Callable[[int], Step]) -> CaseOptions:
+    """The choices with one step more, which is made with the number of a new lesion."""
+    edits = options.edits
+    first = edits.first or max((one.id for one in prediction.components), default=0) + 1
+    new = make(max(first, *(number + 1 for number in edits.numbers), 0))
+    return replace(options, edits=replace(edits, steps=(*edits.steps, new), first=first))
+
+
+def _counted(prediction: StoredPrediction, number: object) -> int:
+    """The number of a lesion that counts."""
+    if not isinstance(number, int) or prediction.quantities.lesion(number) is None:
+        raise _wrong(Message("There is no lesion {number}.", number=number))
+    return number
+
+
+def _stroke(step: Mapping[str, Any]) -> tuple[tuple[Point, ...], float]:
+    """The points of a stroke and its radius, mm."""
+    points, radius = tuple(_point(one) for one in step["points"]), float(step["radius"])
+    low, high = _RADII_MM
+    if not 0 < len(points) <= _POINTS or not low <= radius <= high or not all(map(_is_near, chain(*points))):
+        raise _wrong(Message("A stroke has 1 to {most} points and a radius of {low:g} to {high:g} mm.",
+                             most=_POINTS, low=low, high=high))  # fmt: skip
+    return points, radius
+
+
+def _point(value: Any) -> Point:  # noqa: ANN401  as a browser sent it
+    x, y, z = (float(one) for one in value)
+    return x, y, z
+
+
+def _is_near(value: float) -> bool:
+    return abs(value) < _FAR_MM  # also not for what is no number
 
 
 def _region(options: CaseOptions, prediction: StoredPrediction, step: Mapping[str, Any]) -> CaseOptions:
@@ -129,6 +184,9 @@ _STEPS: dict[str, Callable[[CaseOptions, StoredPrediction, Mapping[str, Any]], C
     "switch": _switch,
     "delete": _delete,
     "grow": _grow,
+    "brush": _brush,
+    "erase": _erase,
+    "merge": _merge,
     "region": _region,
     "method": _method,
 }

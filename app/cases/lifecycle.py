@@ -111,7 +111,7 @@ TRANSITIONS: Final[Mapping[CaseEvent, Mapping[Status, Status]]] = MappingProxyTy
         CaseEvent.MARK_READ: {Status.READY: Status.READ, **_unchanged(Status.READ, Status.SIGNING, Status.SIGNED)},
         CaseEvent.SAVE_VERDICT: _unchanged(Status.READY, Status.READ),
         CaseEvent.SAVE_READING: _unchanged(Status.CHECKED, Status.RUNNING, Status.READY, Status.READ),
-        CaseEvent.EDIT_LESIONS: dict.fromkeys((Status.READY, Status.READ), Status.READY),
+        CaseEvent.EDIT_LESIONS: dict.fromkeys((Status.RUNNING, Status.READY, Status.READ), Status.READY),
         CaseEvent.REFRESH: dict.fromkeys((Status.READY, Status.READ), Status.RUNNING),
         CaseEvent.START_SIGNING: dict.fromkeys((Status.READY, Status.READ), Status.SIGNING),
         CaseEvent.FINISH_SIGNING: {Status.SIGNING: Status.SIGNED},

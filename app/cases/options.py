@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from fedpet.imaging.dicom.files import InputLimits
-from fedpet.imaging.lesions.interactive import GrownFocus, LesionEdits
+from fedpet.imaging.lesions.interactive import BrushStroke, GrownFocus, LesionEdits, MergedLesions
 from fedpet.imaging.suv.overrides import ManualOverride, parse_override
 from inference.record_concordance import RecordConfirmation
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fedpet.core.settings import Settings
+    from fedpet.imaging.lesions.interactive import Step
     from fedpet.imaging.lesions.lesion import ThresholdMethod
 
 
@@ -27,7 +28,7 @@ class CaseOptions:
         pet_series, ct_series: number of the series in the list of those found; None lets fedpet choose.
         method: how hot components are found.
         include, exclude: components switched by the reader.
-        edits: lesions that the reader outlined or renamed.
+        edits: lesions that the reader outlined, merged or renamed.
         mask: lesions drawn by a reader (NIfTI, DICOM SEG or RTSTRUCT), used instead of a delineation.
         rois: names of the segments or contours of `mask` to use; () for those that are lesions.
         organs: segmentation of the organs (DICOM SEG, NIfTI or a folder of masks), used instead of the network.
@@ -70,8 +71,9 @@ class CaseOptions:
             "include": list(self.include),
             "exclude": list(self.exclude),
             "edits": {
-                "grown": [asdict(one) for one in self.edits.grown],
+                "steps": [{"do": _KIND_OF[type(one)], **asdict(one)} for one in self.edits.steps],
                 "regions": {str(number): region for number, region in self.edits.regions.items()},
+                "first": self.edits.first,
             },
             "mask": self.mask and str(self.mask),
             "rois": list(self.rois),
@@ -111,9 +113,23 @@ class CaseOptions:
         )
 
 
+_KINDS: Mapping[str, type[Step]] = {"grow": GrownFocus, "brush": BrushStroke, "merge": MergedLesions}
+_KIND_OF = {kind: name for name, kind in _KINDS.items()}
+
+
 def _edits(data: Mapping[str, Any]) -> LesionEdits:
-    grown = (GrownFocus(one["id"], tuple(one["point_mm"]), one["threshold"]) for one in data.get("grown", ()))
-    return LesionEdits(tuple(grown), {int(number): region for number, region in data.get("regions", {}).items()})
+    steps = tuple(_step(one) for one in data.get("steps", ()))
+    regions = {int(number): region for number, region in data.get("regions", {}).items()}
+    return LesionEdits(steps, regions, data.get("first", 0))
+
+
+def _step(data: Mapping[str, Any]) -> Step:
+    values = {name: value for name, value in data.items() if name != "do"}
+    if "point_mm" in values:
+        values["point_mm"] = tuple(values["point_mm"])
+    if "points_mm" in values:
+        values["points_mm"] = tuple(tuple(one) for one in values["points_mm"])
+    return _KINDS[data["do"]](**values)
 
 
 def input_limits(settings: Settings) -> InputLimits:

@@ -49,7 +49,7 @@ class Reading(BaseModel):
             None where none was given.
         answer: that of the model when the reader had confirmed the lesions, 0 to 1; None where it abstained.
         blind: whether the answer was kept back until then.
-        marks: distances, spheres and key images of the viewer, as it draws them.
+        marks: distances, angles, spheres and key images of the viewer, as it draws them.
         undo, redo: choices of lesions (`app.cases.lesion_editing.lesion_choices`) to go back to, the latest last.
     """
 
@@ -125,7 +125,7 @@ def changes(readings: Iterable[Reading]) -> Changes:
     )
 
 
-_MARKS = ("distances", "spheres", "keys")
+_MARKS = ("distances", "angles", "spheres", "keys")
 _MOST = 100  # of each kind
 
 
@@ -140,7 +140,7 @@ def checked_marks(marks: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
         if not isinstance(listed, list) or len(listed) > _MOST or not all(isinstance(one, dict) for one in listed):
             raise ArgumentError(
                 found=Message("The measurements could not be kept."),
-                needed=Message("At most {most} distances, spheres and key images each.", most=_MOST),
+                needed=Message("At most {most} distances, angles, spheres and key images each.", most=_MOST),
                 advice=Message("Remove some of them."),
             )
     return kept

@@ -345,9 +345,30 @@ class Store:
         self._update(case_id, finish)
         return self.require(case_id)
 
-    def finish_computation(self, case_id: str, *, result: Mapping[str, Any]) -> None:
-        """Store the answer (`app.cases.result_json`) of a running case."""
-        self._apply(case_id, CaseEvent.FINISH_COMPUTATION, fraction=1.0, message=None, result=dict(result))
+    def finish_computation(
+        self, case_id: str, *, result: Mapping[str, Any], options: Mapping[str, Any] | None = None
+    ) -> None:
+        """Store the answer (`app.cases.result_json`) of a running case.
+
+        Args:
+            case_id: the case.
+            result: the answer.
+            options: of the case when it was computed; None where they cannot have changed.
+
+        Raises:
+            TransitionError: the case has other options now, or does not run.
+        """
+
+        def finish(case: Case) -> tuple[CaseEvent, _Values]:
+            if options is not None and case.options != options:
+                raise TransitionError(
+                    found=Message("The lesions were corrected while this answer was computed."),
+                    needed=Message("An answer to the lesions as they are now."),
+                    advice=CHANGED_MEANWHILE,
+                )
+            return CaseEvent.FINISH_COMPUTATION, {"fraction": 1.0, "message": None, "result": dict(result)}
+
+        self._update(case_id, finish)
 
     def mark_read(self, case_id: str, *, shown: str | None = None) -> bool:
         """Record that a reader says to have read the answer; True the first time."""
@@ -394,6 +415,8 @@ class Store:
     ) -> None:
         """Store corrected lesions with the answer to them; what else hangs on them is pending.
 
+        Where that is being computed, the case goes back to its answer: it is computed anew once the reader goes on.
+
         Args:
             case_id: the case.
             options: with the correction.
@@ -403,8 +426,11 @@ class Store:
         """
 
         def edit(case: Case) -> tuple[CaseEvent, _Values]:
+            require_answered(case)
             stale: dict[str, Any] = {"explanation": None, "what_if": [], "pending": True}
             values = {
+                "fraction": 1.0,
+                "message": None,
                 "options": dict(options),
                 "result": {**(case.result or {}), "prediction": dict(prediction), **stale},
                 "reading": reading.to_json(),
@@ -628,6 +654,21 @@ def require_shown(shown: str | None, now: str) -> None:
             found=Message("What you decided on is no longer what the page showed."),
             needed=Message("A decision on the case as it is now; nothing was decided."),
             advice=Message("Read the page again as it is now, then decide."),
+        )
+
+
+def require_answered(case: Case) -> None:
+    """Require an answer whose lesions can be corrected, also while what hangs on them is computed behind it.
+
+    Raises:
+        TransitionError: there is none, or it is signed.
+    """
+    next_status(case.status, CaseEvent.EDIT_LESIONS)
+    if not case.is_answered:
+        raise TransitionError(
+            found=Message("The answer of this case is being computed."),
+            needed=Message("Its first answer."),
+            advice=CHANGED_MEANWHILE,
         )
 
 

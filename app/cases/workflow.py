@@ -15,9 +15,9 @@ from app.cases.lifecycle import CaseEvent, next_status
 from app.cases.model_choice import answering_model_digest
 from app.cases.options import CaseOptions
 from app.cases.reading import Reading, Stamp, checked_marks
-from app.cases.store import require_shown
+from app.cases.store import require_answered, require_shown
 from app.cases.tables import BUSY, Status
-from fedpet.core.errors import TransitionError
+from fedpet.core.errors import FedpetError, TransitionError
 from fedpet.core.messages import Message
 from fedpet.imaging.dicom.printed_identity import PrintedIdentity, read_printed_identity
 from inference.record_concordance import RecordConfirmation
@@ -43,6 +43,9 @@ class Queue(Protocol):
 
     def submit(self, case_id: str) -> None:
         """Fetch or compute a queued case."""
+
+    def cancel(self, case_id: str) -> None:
+        """End the process that works at a case, if there is one; nothing of what it computed is stored any more."""
 
     def send(self, case_id: str, version: int) -> None:
         """Send a signed version whose delivery is queued."""
@@ -234,17 +237,24 @@ class Workflow:
         """
         case = self.store.require(case_id)
         require_shown(shown, case.digest)
-        next_status(case.status, CaseEvent.EDIT_LESIONS)
+        require_answered(case)
         options, result = CaseOptions.from_json(case.options), case.stored_result
         if result is None:
             return
         changed, reading = take_step(options, result.prediction, Reading.of(case), step)
         if changed == options:
             return
-        prediction = measure(changed)
-        self.store.edit_lesions(
-            case_id, options=changed.to_json(), prediction=prediction, reading=reading, shown=case.digest
-        )
+        self.jobs.cancel(case_id)  # map and reports of the lesions as they were, and their files
+        try:
+            prediction = measure(changed)
+            self.store.edit_lesions(
+                case_id, options=changed.to_json(), prediction=prediction, reading=reading, shown=case.digest
+            )
+        except FedpetError:
+            if case.status is Status.RUNNING:
+                self.jobs.submit(case_id)
+            raise
+        self.jobs.cancel(case_id)  # one that was started meanwhile
         self._record_change(case, changed, actor, shown)
 
     def refresh(self, case_id: str) -> None:

@@ -144,7 +144,7 @@ def _answer(store: Store, audit: AuditTrail, case: Case, settings: Settings, ana
     if settings.pacs:
         progress(0.97, Message("Writing the DICOM objects"))
         _write_objects(store, content, case, settings, folder)
-    store.finish_computation(case.id, result=stored)
+    store.finish_computation(case.id, result=stored, options=case.options)
     audit.record("fedpet", "answer.computed", case=case.id, model=bundle.digest, detail={"version": case.version})
 
 

@@ -62,6 +62,8 @@ class JobScheduler:
         self._computations = ThreadPoolExecutor(max_workers=1, thread_name_prefix="case")
         self._transfers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="transfer")
         self._running: set[subprocess.Popen[bytes]] = set()
+        self._of_case: dict[str, subprocess.Popen[bytes]] = {}
+        self._cancelled: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._timers: set[threading.Timer] = set()
         self._stopped = False
@@ -76,6 +78,19 @@ class JobScheduler:
             self._transfers.submit(self._fetch, case_id)
         else:
             self._computations.submit(self._work, "case_process", case_id)
+
+    def cancel(self, case_id: str) -> None:
+        """End the process that works at a case, if there is one; nothing of what it computed is stored any more.
+
+        The case keeps its state: who cancels gives it another one, or submits it again.
+        """
+        with self._lock:
+            process = self._of_case.get(case_id)
+            if process is None:
+                return
+            self._cancelled.add(process)
+            process.kill()
+        process.wait()
 
     def send(self, case_id: str, version: int) -> None:
         """Send a signed version whose delivery is queued, after the transfers before it."""
@@ -191,15 +206,19 @@ class JobScheduler:
             held = () if lease is None else (lease,)
             process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0, pass_fds=held)  # noqa: S603  our own modules
             self._running.add(process)
+            self._of_case[task["case"]] = process
         line = json.dumps(task | {"settings": self._settings.model_dump(mode="json")}) + "\n"
+        code = None
         try:
             with process, suppress(BrokenPipeError):  # its exit code says that it died
                 if process.stdin is not None:
                     process.stdin.write(line.encode())
-                return self._wait(process)
+                code = self._wait(process)
         finally:
-            self._forget(process)
-        return process.returncode
+            cancelled = self._forget(process, task["case"])
+        if cancelled:
+            return 0
+        return process.returncode if code is None else code
 
     def _wait(self, process: subprocess.Popen[bytes]) -> int:
         """Wait for a process, for the longest time that one may take; returns its exit code."""
@@ -209,10 +228,16 @@ class JobScheduler:
             process.kill()
             return _TOO_LONG
 
-    def _forget(self, process: subprocess.Popen[bytes]) -> None:
+    def _forget(self, process: subprocess.Popen[bytes], case_id: str) -> bool:
+        """Forget a process that has ended; returns whether it was cancelled."""
         with self._lock:
             self._running.discard(process)
+            if self._of_case.get(case_id) is process:
+                del self._of_case[case_id]
+            cancelled = process in self._cancelled
+            self._cancelled.discard(process)
         sweep_scratch(self._settings.folder)  # a process that was killed leaves its temporary files
+        return cancelled
 
     def _give_up(self, case_id: str, reason: Message) -> None:
         with suppress(CaseError):  # the process had recorded how it ended

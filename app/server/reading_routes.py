@@ -11,8 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from app.cases.tables import Status
-from app.screens.case.lesions import table_data
+from app.screens.case.lesions import is_correctable, table_data
 from app.screens.layout.localization import Localization
 from app.services import FILES
 from app.viewer.description import read_description
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     _Act = Callable[[Services, User, Case, dict[str, Any]], dict[str, Any]]
 
 _NOT_NOW = 409
-_OPEN = frozenset({Status.READY, Status.READ})
 _AXES, _FAR_MM = 3, 1e4
 
 
@@ -92,7 +90,7 @@ def _confirm(services: Services, user: User, case: Case, content: dict[str, Any]
 def _correct(services: Services, user: User, case: Case, content: dict[str, Any]) -> dict[str, Any]:
     """Let lesions be corrected (`app.cases.lesion_editing`); "open" and "preview" change nothing yet."""
     if content.get("do") == "open":
-        if case.status in _OPEN and services.store.source(case.id).is_dir():
+        if is_correctable(case) and services.store.source(case.id).is_dir():
             services.editors.warm(case)
         return {}
     if not services.store.source(case.id).is_dir():

@@ -16,7 +16,20 @@ if TYPE_CHECKING:
 
 _folder = resources.files("app.viewer") / "frontend"
 _MODULES = (
-    *("dom", "volume", "colours", "windowing", "plane", "panel", "reading", "measures", "marks", "keys", "segment"),
+    *(
+        "dom",
+        "volume",
+        "colours",
+        "windowing",
+        "plane",
+        "brush",
+        "panel",
+        "reading",
+        "measures",
+        "marks",
+        "keys",
+        "segment",
+    ),
     *("projection", "loading", "controls", "lesions", "viewer"),
 )
 _LINKS = re.compile(r"^import .*\n|^export (?!default)", re.MULTILINE)
@@ -46,7 +59,7 @@ LABELS: Mapping[str, Message] = {
     "coronal": Message("Coronal"),
     "sagittal": Message("Sagittal"),
     "projection": Message("Maximum intensity projection"),
-    "angle": Message("Angle of the projection"),
+    "turned": Message("Angle of the projection"),
     "play": Message("Turn"),
     "pause": Message("Stop"),
     "window": Message("CT window"),
@@ -85,8 +98,18 @@ LABELS: Mapping[str, Message] = {
     "redo": Message("Redo the correction"),
     "region": Message("Region"),
     "reset": Message("Reset the view"),
-    "measure": Message("Distance"),
+    "distance": Message("Distance"),
     "distances": Message("Distances"),
+    "angle": Message("Angle"),
+    "angles": Message("Angles"),
+    "brush": Message("Brush"),
+    "erase": Message("Eraser"),
+    "new_lesion": Message("New lesion"),
+    "brush_from": Message("What the brush adds"),
+    "brush_all": Message("all that it covers"),
+    "brush_help": Message("drag draws, wheel or [ ] changes the size, Shift + wheel the slice"),
+    "close": Message("Close"),
+    "merge": Message("Merge with …"),
     "remove": Message("Remove"),
     "position": Message("Position"),
     "hu": Message("HU"),
@@ -115,12 +138,14 @@ LABELS: Mapping[str, Message] = {
     "help": Message("How to use the viewer"),
     "mouse": Message(
         "Mouse: click or drag to move the crosshair, wheel to change the slice, Ctrl + wheel to zoom, right button to "
-        "move the image, double click to reset. To measure a distance, press its button, then click twice."
+        "move the image, double click to reset. To measure a distance, press its button, then click twice; an angle "
+        "has its apex at the second of three clicks."
     ),
     "keys": Message(
         "Keyboard: arrows move the crosshair (Shift: five voxels), Page up and Page down change the slice, + and − "
-        "zoom, 0 resets, ? shows the keys. M twice measures a distance from one place of the crosshair to another, "
-        "Delete removes the last one."
+        "zoom, 0 resets, ? shows the keys. S segments at the crosshair, B draws and E erases there, U undoes; W "
+        "changes the window by drag. M twice measures a distance from one place of the crosshair to another, A three "
+        "times an angle, Delete removes the last distance; R puts a sphere, K keeps the view."
     ),
 }
 

@@ -161,7 +161,7 @@ def _step(page, name):
 
 
 def _correct_a_lesion(page):
-    """A lesion is left out, a focus outlined and kept, and both taken back; the images stay all the while."""
+    """A lesion is left out, a focus outlined, two strokes drawn at once, and all taken back; the images stay."""
     figures, listed = page.locator(".figures"), page.locator(".lesions")
     first = figures.text_content()
     _press(page, listed.get_by_role("checkbox").first, "Space")
@@ -175,6 +175,13 @@ def _correct_a_lesion(page):
     expect(page.locator(".viewer")).to_have_attribute("data-ready", "yes")
     page.keyboard.press("Escape")
     page.keyboard.press("u")
+    expect(figures).to_have_text(second, timeout=60 * _SECONDS)
+    for key in ("b", "b", "Shift+ArrowRight", "b"):  # the second stroke waits until the first is measured
+        page.keyboard.press(key)
+    expect(page.locator(".findings")).not_to_have_class(re.compile("computing"), timeout=60 * _SECONDS)
+    expect(figures).not_to_have_text(second)
+    for _ in range(2):
+        page.keyboard.press("u")
     expect(figures).to_have_text(second, timeout=60 * _SECONDS)
     page.keyboard.press("u")
     expect(figures).to_have_text(first, timeout=60 * _SECONDS)

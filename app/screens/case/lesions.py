@@ -27,7 +27,11 @@ METHODS: dict[ThresholdMethod, Message] = {
     "liver": Message("1.5 x liver"),
     "gradient": Message("Steepest gradient"),
 }
-_OPEN = (Status.READY, Status.READ)  # a signed version is changed by opening a new one
+
+
+def is_correctable(case: Case) -> bool:
+    """Whether lesions can be corrected, also while their map is computed; a signed version is changed by a new one."""
+    return case.is_answered and case.status not in {Status.SIGNING, Status.SIGNED}
 
 
 def table_data(case: Case, result: StoredResult | None, loc: Localization, settings: Settings) -> dict[str, Any]:
@@ -124,11 +128,9 @@ def _row(
 def _choices(case: Case, loc: Localization) -> dict[str, Any]:
     """The method in force and those to choose from, whether the case is open to changes, and a note."""
     _ = loc.text
-    is_open = case.status in _OPEN
+    is_open = is_correctable(case)
     if is_open:
         note = _("Measurements and answer follow what counts here. Every change is recorded with your name.")
-    elif case.status is Status.RUNNING:
-        note = _("Map and report of the corrected lesions are being computed; then they can be corrected again.")
     else:
         note = _("This version is signed: open a new one to change what counts.")
     return {

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.cases.lifecycle import STATUS_LABELS
 from app.cases.reading import Reading
-from app.cases.tables import Status
+from app.cases.tables import Status, digest_of
 from app.screens.case import comparison, concordance
 from app.screens.case import details as facts
 from app.screens.layout.decisions import decision_button
@@ -96,7 +96,9 @@ def _draw_identity(case: Case, compared: RecordConcordance | None, loc: Localiza
         return
     contradicts = compared is not None and bool(compared.contradictions) and not compared.confirmed
     label = _("Images and record are of one patient")
-    if decision_button(label, case.digest, key="identity", icon=":material/how_to_reg:", disabled=contradicts):
+    # not the lesions, which the reader may have corrected since the page was drawn
+    shown = digest_of([case.version, case.pseudonym, case.record, case.inspection])
+    if decision_button(label, shown, key="identity", icon=":material/how_to_reg:", disabled=contradicts):
         workflow.confirm_identity(case.id, actor=user(), shown=case.digest)
         st.rerun()
 

@@ -26,7 +26,7 @@ export class Controls {
       return button
     }
     return element('div', { className: 'tools', role: 'group', ariaLabel: labels.tools }, viewer.windowing.button,
-      ...(may ? [viewer.segment.button] : []), viewer.spheres.button, viewer.measures.button, viewer.keyImages.button,
+      ...(may ? [viewer.segment.button, ...viewer.brushes.map((brush) => brush.button)] : []), viewer.spheres.button, viewer.distances.button, viewer.angles.button, viewer.keyImages.button,
       ...(may ? [step('undo', '↶'), step('redo', '↷')] : []))
   }
 

@@ -5,15 +5,19 @@ import { element, write } from './dom.js'
 import { Reading, ask } from './reading.js'
 
 const MANY = 6 // foci that are not counted: more are folded
+const WORK = new Map() // of each case: the corrections that wait, and the list that is on the page now
 
 export class Lesions {
   // `done` tells the page that the reading is confirmed
   constructor (viewer, done) {
-    Object.assign(this, { viewer, busy: false, marked: null })
+    const { base } = viewer.data
+    if (!WORK.has(base)) WORK.set(base, { waiting: [], busy: false })
+    Object.assign(this, { viewer, work: Object.assign(WORK.get(base), { list: this }), marked: null })
     this.reading = new Reading(viewer, done)
     this.root = element('aside', { className: 'findings', ariaLabel: viewer.data.labels.lesions })
     this.said = element('p', { className: 'note', role: 'status' })
     this.renew()
+    this.showBusy()
     if (this.choices?.open) this.warm()
   }
 
@@ -37,19 +41,44 @@ export class Lesions {
     ask(`${data.base}/lesions`, { do: 'open', language: data.locale }, '')
   }
 
-  // A correction: the list is pale until the server has measured it.
+  // A correction, or what tells it once those before are measured. What comes while one is measured waits its turn, also
+  // where the page is drawn anew meanwhile, so that none is lost.
   async apply (step) {
-    const { data } = this.viewer
-    if (this.busy || !this.choices?.open) return
-    this.busy = true
-    this.root.classList.add('computing')
-    write(this.said, data.labels.computing)
+    const { work } = this
+    if (!this.choices?.open) return
+    work.waiting.push(step)
+    if (work.busy) return
+    work.busy = true
+    this.showBusy()
+    let message = ''
+    while (work.waiting.length && !message) message = await work.list.send(work.waiting.shift())
+    Object.assign(work, { waiting: [], busy: false })
+    work.list.finish(message)
+  }
+
+  // The list is pale until the server has measured it.
+  showBusy () {
+    this.root.classList.toggle('computing', this.work.busy)
+    if (this.work.busy) write(this.said, this.viewer.data.labels.computing)
+  }
+
+  finish (message) {
+    this.showBusy()
+    write(this.said, message)
+    this.viewer.forgetDrawn()
+    if (message) this.renew()
+  }
+
+  // Ask for one correction and show what follows; returns what went wrong.
+  async send (next) {
+    const { viewer, viewer: { data } } = this
+    const step = typeof next === 'function' ? next(viewer) : next
     const answer = await ask(`${data.base}/lesions`, { ...step, shown: data.lesions.shown, language: data.locale }, data.labels.unreachable)
-    this.busy = false
-    this.root.classList.remove('computing')
-    write(this.said, answer.message ?? '')
-    if (answer.message) this.renew()
-    else await this.viewer.takeLesions(answer)
+    if (answer.message) return answer.message
+    try {
+      await this.work.list.viewer.takeLesions(answer)
+    } catch { return data.labels.unreachable }
+    return ''
   }
 
   figures () {
@@ -138,8 +167,20 @@ export class Lesions {
       select.addEventListener('change', () => this.apply({ do: 'region', id, region: select.value }))
       const remove = element('button', { type: 'button' }, labels.remove)
       remove.addEventListener('click', () => this.apply({ do: 'delete', id }))
-      parts.push(element('span', { className: 'change' }, select, remove))
+      parts.push(element('span', { className: 'change' }, select, ...this.merging(row), remove))
     }
     this.detail.replaceChildren(...parts)
+  }
+
+  // The other lesions, the nearest first, to make one with this.
+  merging (row) {
+    const { labels, lesions } = this.viewer.data
+    const apart = ({ point }) => Math.hypot(...point.map((value, axis) => value - row.point[axis]))
+    const others = lesions.rows.filter((one) => one.included && one.id !== row.id).sort((a, b) => apart(a) - apart(b))
+    if (!others.length) return []
+    const select = element('select', { name: 'merge', ariaLabel: `${labels.merge} : ${row.name}` }, element('option', { value: '' }, labels.merge),
+      ...others.map((one) => element('option', { value: one.id }, `${one.name} · ${one.place} · ${this.viewer.number(apart(one) / 10, 0)} cm`)))
+    select.addEventListener('change', () => { if (select.value) this.apply({ do: 'merge', id: row.id, other: Number(select.value) }) })
+    return [select]
   }
 }

@@ -1,6 +1,7 @@
 // Sphere regions of interest: SUVmax, mean, peak, SUL and volume inside a sphere, which a click puts and the wheel resizes.
 
 import { element, write } from './dom.js'
+import { voxels } from './volume.js'
 
 const ROI = '#7fd6ff', ROI_RIM = 'rgba(0, 0, 0, 0.75)'
 const FIRST_MM = 15 // radius of a new sphere: a liver reference of 3 cm across
@@ -114,20 +115,4 @@ export function measure (pet, { centre, radius }) {
 
 const averageOf = (values) => values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : NaN
 
-function within (pet, centre, radius) {
-  const ranges = [0, 1, 2].map((axis) => {
-    const low = Math.ceil((centre[axis] - radius - pet.origin[axis]) / pet.spacing[axis])
-    const high = Math.floor((centre[axis] + radius - pet.origin[axis]) / pet.spacing[axis])
-    return [Math.max(0, low), Math.min(pet.size[axis] - 1, high)]
-  })
-  const found = []
-  for (let k = ranges[2][0]; k <= ranges[2][1]; k++) {
-    for (let j = ranges[1][0]; j <= ranges[1][1]; j++) {
-      for (let i = ranges[0][0]; i <= ranges[0][1]; i++) {
-        const place = [i, j, k].map((index, axis) => pet.origin[axis] + index * pet.spacing[axis])
-        if (apart(place, centre) <= radius) found.push({ place, value: pet.values[i + j * pet.stride[1] + k * pet.stride[2]] * pet.scale })
-      }
-    }
-  }
-  return found
-}
+const within = (pet, centre, radius) => Array.from(voxels(pet, centre, radius), ({ place, offset }) => ({ place, value: pet.values[offset] * pet.scale }))

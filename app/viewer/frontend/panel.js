@@ -1,9 +1,10 @@
 // One plane of one layer: its canvas, what is drawn on it, and what the mouse and the keyboard do there.
 
+import { inkOf } from './brush.js'
 import { GREYS, PALETTES, overlay } from './colours.js'
 import { element, write } from './dom.js'
 
-const RIM = 'rgba(0, 0, 0, 0.55)', NOT_COUNTED = '#9aa7b0', PREVIEW = '#5dffb0'
+const RIM = 'rgba(0, 0, 0, 0.55)', NOT_COUNTED = '#9aa7b0'
 const CROSSHAIR = 'rgba(80, 255, 140, 0.85)', GAP = 9
 
 export class Panel {
@@ -34,18 +35,19 @@ export class Panel {
       event.preventDefault()
       const pans = event.button !== 0 || event.shiftKey
       if (!pans && viewer.tool) {
-        if (viewer.tool.drag) drag = { tool: viewer.tool, x: event.clientX, y: event.clientY }
-        else viewer.tool.press(plane, this.pointAt(event))
+        if (viewer.tool.drag || viewer.tool.begin) drag = { tool: viewer.tool, x: event.clientX, y: event.clientY }
+        if (viewer.tool.begin) viewer.tool.begin(plane, this.pointAt(event))
+        else if (!viewer.tool.drag) viewer.tool.press(plane, this.pointAt(event))
         return
       }
       drag = { pans, x: event.clientX, y: event.clientY }
       if (!pans) viewer.moveTo(this.pointAt(event))
     })
     canvas.addEventListener('pointermove', (event) => {
-      if (viewer.measures.on) viewer.measures.follow(plane, this.pointAt(event))
+      viewer.tool?.follow?.(plane, this.pointAt(event))
       if (!drag) { this.hover(this.pointAt(event)); return }
       if (drag.tool) {
-        drag.tool.drag(layer, event.clientX - drag.x, event.clientY - drag.y)
+        drag.tool.drag?.(layer, event.clientX - drag.x, event.clientY - drag.y)
         Object.assign(drag, { x: event.clientX, y: event.clientY })
         return
       }
@@ -55,14 +57,15 @@ export class Panel {
       Object.assign(drag, { x: event.clientX, y: event.clientY })
       viewer.redraw()
     })
-    for (const end of ['pointerup', 'pointercancel']) canvas.addEventListener(end, () => { drag = null })
-    canvas.addEventListener('pointerleave', () => write(this.value, ''))
+    for (const end of ['pointerup', 'pointercancel']) canvas.addEventListener(end, () => { drag?.tool?.end?.(); drag = null })
+    canvas.addEventListener('pointerleave', () => { write(this.value, ''); viewer.tool?.leave?.() })
     canvas.addEventListener('dblclick', () => { if (!viewer.tool) viewer.resetView() })
     canvas.addEventListener('wheel', (event) => {
       event.preventDefault()
-      if (!event.ctrlKey && viewer.tool?.wheel?.(event.deltaY < 0 ? 1 : -1)) return
-      if (event.ctrlKey || event.metaKey) viewer.zoomBy(event.deltaY < 0 ? 1.2 : 1 / 1.2)
-      else viewer.step(plane.w, event.deltaY < 0 ? 1 : -1)
+      const up = (event.deltaY || event.deltaX) < 0 // with Shift a wheel may turn sideways
+      if (!event.ctrlKey && !event.shiftKey && viewer.tool?.wheel?.(up ? 1 : -1)) return
+      if (event.ctrlKey || event.metaKey) viewer.zoomBy(up ? 1.2 : 1 / 1.2)
+      else viewer.step(plane.w, up ? 1 : -1)
     }, { passive: false })
   }
 
@@ -79,9 +82,12 @@ export class Panel {
       '+': () => viewer.zoomBy(1.2),
       '-': () => viewer.zoomBy(1 / 1.2),
       0: () => viewer.resetView(),
-      m: () => viewer.measures.put(plane, viewer.point.slice()),
-      Delete: () => viewer.measures.removeLast(),
-      Escape: () => (viewer.tool ?? viewer.measures).cancel(),
+      m: () => viewer.distances.put(plane, viewer.point.slice()),
+      a: () => viewer.angles.put(plane, viewer.point.slice()),
+      b: () => this.brush(viewer.brushes[0]),
+      e: () => this.brush(viewer.brushes[1]),
+      Delete: () => viewer.distances.removeLast(),
+      Escape: () => { for (const one of [viewer.tool, viewer.distances, viewer.angles]) one?.cancel() },
       Enter: () => viewer.segment.keep(),
       s: () => { if (!viewer.segment.on) viewer.use(viewer.segment); if (viewer.segment.on) viewer.segment.press(plane, viewer.point.slice()) },
       r: () => { if (!viewer.spheres.on) viewer.use(viewer.spheres); viewer.spheres.press(plane, viewer.point.slice()) },
@@ -96,6 +102,14 @@ export class Panel {
     if (!action || event.ctrlKey || event.metaKey || event.altKey) return
     event.preventDefault()
     action()
+  }
+
+  // The key of a brush takes it up, then draws at the crosshair.
+  brush (tool) {
+    const { viewer, plane } = this
+    if (!tool.on) { viewer.use(tool); return }
+    tool.begin(plane, viewer.point.slice())
+    tool.end()
   }
 
   pointAt (event) {
@@ -120,6 +134,7 @@ export class Panel {
     if (data.sul && volumes.pet) parts.push(`SUL ${viewer.number(volumes.pet.at(point) * data.sul, 2)}`)
     if (volumes.ct) parts.push(`${viewer.number(volumes.ct.at(point), 0)} ${data.labels.hu}`)
     write(this.value, parts.join(' · '))
+    viewer.tool?.hover?.(point)
   }
 
   draw () {
@@ -133,14 +148,13 @@ export class Panel {
     }
     this.paint()
     const [x, y] = plane.pixel(viewer.point)
-    const drawn = [this.painted, x, y, viewer.marks].join()
+    const drawn = [this.painted, x, y, viewer.drawings].join()
     if (drawn === this.drawn) return
     this.drawn = drawn
     context.putImageData(this.image, 0, 0)
     this.outline()
     crosshair(context, x, y, width, height)
-    viewer.measures.draw(context, plane)
-    viewer.spheres.draw(context, plane)
+    for (const one of [viewer.distances, viewer.angles, viewer.spheres, ...viewer.brushes]) one.draw(context, plane)
     this.showRuler()
     this.root.classList.toggle('light', layer === 'pet' && viewer.settings.palette === 'grey')
     write(this.position, `${'xyz'[plane.w]} ${viewer.number(viewer.point[plane.w], 0)} mm`)
@@ -177,11 +191,12 @@ export class Panel {
       }
     }
     context.setLineDash([])
-    if (!viewer.segment.volume) return
-    for (const [, path] of plane.contours(viewer.segment.volume)) {
-      for (const [width, ink] of [[4, RIM], [2, PREVIEW]]) {
-        Object.assign(context, { lineWidth: width, strokeStyle: ink })
-        context.stroke(path)
+    for (const volume of [viewer.segment.volume, viewer.drawn.volume]) {
+      for (const [id, path] of volume ? plane.contours(volume) : []) {
+        for (const [width, ink] of [[4, RIM], [2, inkOf(id)]]) {
+          Object.assign(context, { lineWidth: width, strokeStyle: ink })
+          context.stroke(path)
+        }
       }
     }
   }

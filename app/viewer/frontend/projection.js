@@ -11,7 +11,7 @@ export class Projection {
     const { labels } = viewer.data
     this.canvas = element('canvas', { role: 'img', ariaLabel: labels.projection })
     this.context = this.canvas.getContext('2d', { alpha: false, willReadFrequently: true })
-    this.slider = element('input', { type: 'range', min: 0, max: this.frames - 1, value: 0, ariaLabel: labels.angle })
+    this.slider = element('input', { type: 'range', min: 0, max: this.frames - 1, value: 0, ariaLabel: labels.turned })
     this.button = element('button', { type: 'button' })
     this.root = element('div', { className: 'panel projection' }, this.canvas,
       element('span', { className: 'mark title' }, labels.projection),

@@ -2,6 +2,7 @@
 // a projection that turns, contours, the influence map and distances. No WebGL and no dependency, so that it runs on any
 // desk. Streamlit mounts it (components, version 2).
 
+import { Brush } from './brush.js'
 import { fusion } from './colours.js'
 import { Controls } from './controls.js'
 import { KeyImages } from './keys.js'
@@ -27,7 +28,7 @@ const MOVED = 'fedpet-viewer-moved' // sent to the viewers of one page when a li
 
 class Viewer {
   constructor (parent, data, kept, send) {
-    Object.assign(this, { data, volumes: kept ?? {}, pending: 0, aloud: 0, remembering: 0, zoom: 1, marks: 0, leaving: new AbortController() })
+    Object.assign(this, { data, volumes: kept ?? {}, pending: 0, aloud: 0, remembering: 0, zoom: 1, drawings: 0, leaving: new AbortController() })
     ;[this.low, this.high] = data.body
     this.point = data.focus.slice()
     this.modes = this.has('ct') ? ['mip', 'fused', 'pet', 'ct', 'grid'] : ['mip', 'pet']
@@ -41,7 +42,8 @@ class Viewer {
     if (earlier?.stamp === data.stamp) this.restore(earlier)
     const marks = MARKS.get(data.base) ?? data.marks
     if (data.marks) {
-      this.measures.restore(marks.distances ?? [])
+      this.distances.restore(marks.distances ?? [])
+      this.angles.restore(marks.angles ?? [])
       this.spheres.restore(marks.spheres ?? [])
       this.keyImages.restore(marks.keys ?? [])
     }
@@ -60,9 +62,12 @@ class Viewer {
     this.panels = layers.flatMap((layer) => this.planes.map((plane) => new Panel(this, plane, layer)))
     this.projection = new Projection(this)
     this.tool = null
-    this.measures = new Measures(this)
+    this.distances = new Measures(this, 'distance')
+    this.angles = new Measures(this, 'angle')
     this.spheres = new Spheres(this)
     this.segment = new Segment(this)
+    this.drawn = { volume: null } // by the brushes, until it is measured
+    this.brushes = ['brush', 'erase'].map((kind) => new Brush(this, kind, this.drawn))
     this.windowing = new Windowing(this)
     this.keyImages = new KeyImages(this)
     this.controls = new Controls(this)
@@ -73,7 +78,7 @@ class Viewer {
     this.loading = element('p', { className: 'loading' }, this.loadingText, this.loaded)
     this.screen = element('div', { className: 'screen' }, ...this.panels.map((panel) => panel.root), this.projection.root)
     const { panel, link } = this.data
-    const main = element('div', { className: 'main' }, this.controls.root, this.screen, this.loading, this.segment.root, this.buildReadout(), this.spheres.root, this.measures.root, this.keyImages.root, this.status)
+    const main = element('div', { className: 'main' }, this.controls.root, this.screen, this.loading, this.segment.root, ...this.brushes.map((brush) => brush.root), this.buildReadout(), this.spheres.root, this.distances.root, this.angles.root, this.keyImages.root, this.status)
     this.root = element('section', { className: `viewer${panel ? ' beside' : ''}${link ? ' linked' : ''}`, ariaLabel: labels.viewer },
       main, ...(panel ? [this.lesions.root] : []))
     parent.append(this.root)
@@ -93,11 +98,11 @@ class Viewer {
   }
 
   // What was seen before the page was reloaded or changed its language.
-  restore ({ point, zoom, pans, distances, frame, turns }) {
+  restore ({ point, zoom, pans, distances, angles, frame, turns }) {
     if (!this.data.link) this.point = point
     this.zoom = zoom
     this.planes.forEach((plane, i) => { plane.pan = pans[i] })
-    if (!this.data.marks) this.measures.restore(distances)
+    if (!this.data.marks) { this.distances.restore(distances); this.angles.restore(angles) }
     this.projection.begin(frame, turns)
   }
 
@@ -237,14 +242,18 @@ class Viewer {
   keepMarks () {
     if (!this.data.marks) return
     clearTimeout(this.keeping)
-    MARKS.set(this.data.base, { distances: this.measures.list, spheres: this.spheres.list, keys: this.keyImages.list })
+    MARKS.set(this.data.base, this.listed())
     this.keeping = setTimeout(() => this.sendMarks(), REMEMBER_MS)
+  }
+
+  listed () {
+    return { distances: this.distances.list, angles: this.angles.list, spheres: this.spheres.list, keys: this.keyImages.list }
   }
 
   async sendMarks () {
     clearTimeout(this.keeping)
     this.keeping = 0
-    const marks = { distances: this.measures.list, spheres: this.spheres.list, keys: this.keyImages.list }
+    const marks = this.listed()
     const { message } = await ask(`${this.data.base}/marks`, { marks, language: this.data.locale }, this.data.labels.unreachable)
     if (message) write(this.status, message)
     else this.data.marks = marks
@@ -252,9 +261,10 @@ class Viewer {
 
   // What the server says of the lesions after a correction: the list beside the images, and their outlines on them.
   async takeLesions ({ lesions, entry }) {
-    const volume = new Volume(entry)
-    volume.takeRuns(await loadFile(`${this.data.base}/lesions.bin`, { signal: this.leaving.signal, arrived: () => {} }))
     this.data.lesions = lesions
+    const volume = new Volume(entry)
+    const labels = await loadFile(`${this.data.base}/lesions.bin`, { arrived: () => {} })
+    volume.takeRuns(labels)
     this.data.volumes = this.data.volumes.filter(({ name }) => !['lesions', 'saliency'].includes(name)).concat(entry)
     delete this.volumes.saliency
     this.volumes.lesions = volume
@@ -263,9 +273,15 @@ class Viewer {
     this.marked()
   }
 
+  // Nothing that was drawn waits to be measured any more.
+  forgetDrawn () {
+    this.drawn.volume = null
+    this.marked()
+  }
+
   // Something drawn over the images changed.
   marked () {
-    this.marks++
+    this.drawings++
     this.redraw()
   }
 
@@ -319,10 +335,10 @@ class Viewer {
 const place = ({ data }) => `fedpet-view ${data.base} ${data.link?.name ?? ''}`
 
 function remember (viewer) {
-  const { data: { stamp, quantity }, settings, point, zoom, planes, measures, projection } = viewer
+  const { data: { stamp, quantity }, settings, point, zoom, planes, distances, angles, projection } = viewer
   if (!viewer.volumes.pet) return
   try {
-    sessionStorage.setItem(place(viewer), JSON.stringify({ stamp, quantity, settings, point, zoom, pans: planes.map((plane) => plane.pan), distances: measures.list, frame: projection.frame, turns: projection.turns }))
+    sessionStorage.setItem(place(viewer), JSON.stringify({ stamp, quantity, settings, point, zoom, pans: planes.map((plane) => plane.pan), distances: distances.list, angles: angles.list, frame: projection.frame, turns: projection.turns }))
   } catch {} // full or forbidden: the view is then not remembered
 }
 

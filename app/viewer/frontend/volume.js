@@ -146,3 +146,22 @@ function interpolate (line, { before, part, from, until }, out, start) {
     out[start + i] = left + (line[before[i] + 1] - left) * part[i]
   }
 }
+
+// The voxels of a volume whose centres lie in a sphere: where each is, mm, and its place in the array.
+export function * voxels ({ origin, spacing, size, stride }, centre, radius) {
+  const [xs, ys, zs] = [0, 1, 2].map((axis) => {
+    const low = Math.ceil((centre[axis] - radius - origin[axis]) / spacing[axis])
+    const high = Math.floor((centre[axis] + radius - origin[axis]) / spacing[axis])
+    return [Math.max(0, low), Math.min(size[axis] - 1, high)]
+  })
+  const mm = (axis, index) => origin[axis] + index * spacing[axis]
+  for (let k = zs[0]; k <= zs[1]; k++) {
+    for (let j = ys[0]; j <= ys[1]; j++) {
+      for (let i = xs[0]; i <= xs[1]; i++) {
+        const place = [mm(0, i), mm(1, j), mm(2, k)]
+        if (Math.hypot(place[0] - centre[0], place[1] - centre[1], place[2] - centre[2]) > radius) continue
+        yield { place, offset: i + j * stride[1] + k * stride[2] }
+      }
+    }
+  }
+}

@@ -1,4 +1,4 @@
-"""Lesions that a reader adds or outlines anew: each is a point and a threshold, from which its voxels follow.
+"""Lesions that a reader outlines: a point and a threshold, strokes of a sphere, and lesions that are one.
 
 What a reader does is kept as these few numbers and not as a mask, so that it can be read, undone, and computed again on
 the same images with the same result.
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fedpet.imaging.lesions.delineation import Delineation
     from fedpet.imaging.lesions.lesion import Quantities
 
+ERASED: Final = 0  # in the place of a number: what a stroke covers is of no lesion
 LOWEST_SHARE: Final = 0.3  # of the maximum: down to it a focus can be grown
 _SUV4, _FAINT = (
     4.0,
@@ -40,6 +41,7 @@ _REACH_MM = 20.0  # from the point to the maximum above it
 _BOXES_MM = (50.0, 110.0, np.inf)  # half sides, the next where a focus reaches the border of one
 _NEIGHBOURHOOD = np.ones((3, 3, 3), bool)
 _DRAWN = Message("Outlined by the reader.")
+_CHANGED = Message("Outline changed by the reader.")
 
 Box = tuple[slice, slice, slice]  # of slices, rows, columns
 
@@ -60,19 +62,70 @@ class GrownFocus:
 
 
 @dataclass(frozen=True)
+class BrushStroke:
+    """A sphere that a reader drew along a line.
+
+    Attributes:
+        id: the lesion that takes the voxels whose centres the sphere covers; `ERASED` where components that count lose
+            them.
+        points_mm: of its centre, LPS, joined by straight lines.
+        radius_mm: of the sphere.
+        at_least: SUVbw, g/ml; colder voxels are not taken. Without effect where voxels are lost.
+    """
+
+    id: int
+    points_mm: tuple[tuple[float, float, float], ...]
+    radius_mm: float
+    at_least: float = 0.0
+
+
+@dataclass(frozen=True)
+class MergedLesions:
+    """Two lesions that are one to a reader.
+
+    Attributes:
+        id: of the one that takes the voxels of both.
+        other: the number that goes.
+    """
+
+    id: int
+    other: int
+
+
+Step = GrownFocus | BrushStroke | MergedLesions
+
+
+@dataclass(frozen=True)
 class LesionEdits:
     """What a reader changed of the lesions, beside switching components.
 
     Attributes:
-        grown: in the order in which they were outlined; a later one takes voxels from those before.
+        steps: in the order in which they were taken; a later one takes voxels from those before.
         regions: keys of `fedpet.imaging.anatomy.regions.REGIONS` that a reader gave, by number of the lesion.
+        first: lowest number of a lesion that a reader drew; those below it are of the delineation. 0 without steps.
     """
 
-    grown: tuple[GrownFocus, ...] = ()
+    steps: tuple[Step, ...] = ()
     regions: Mapping[int, str] = field(default_factory=dict)
+    first: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.grown or self.regions)
+        return bool(self.steps or self.regions)
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """The numbers of the lesions that its steps name."""
+        return frozenset(one.id for one in self.steps) - {ERASED}
+
+    def without(self, number: int) -> LesionEdits:
+        """The edits without a lesion that a reader drew, and without those that were merged into it."""
+        gone = {number}
+        for one in self.steps:
+            if isinstance(one, MergedLesions) and one.id in gone:
+                gone.add(one.other)
+        steps = tuple(one for one in self.steps if one.id not in gone)
+        regions = {key: value for key, value in self.regions.items() if key not in gone}
+        return LesionEdits(steps, regions, self.first)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,10 +189,10 @@ def grow_focus(pet: Volume, point_mm: tuple[float, float, float], threshold: flo
 def apply_edits(
     found: Delineation, pet: Volume, edits: LesionEdits, anatomy: PatientAnatomy | None = None
 ) -> Delineation:
-    """The components of a study with the foci that a reader outlined.
+    """The components of a study with what a reader outlined.
 
-    A component whose hottest voxel lies in a new focus is replaced by it; another one loses the voxels that the focus
-    takes. Numbers stay.
+    A component whose hottest voxel lies in a new focus is replaced by it; another one loses the voxels that a focus or
+    a stroke takes. Numbers stay.
 
     Args:
         found: by the program, with the components that the reader switched.
@@ -150,25 +203,32 @@ def apply_edits(
     Raises:
         ArgumentError: two components of one number, or a point outside of the PET.
     """
-    if not edits.grown:
+    if not edits.steps:
         return found
-    numbers = [*(one.id for one in found.components), *(one.id for one in edits.grown)]
-    if len(set(numbers)) < len(numbers):
+    known = frozenset(one.id for one in found.components)
+    foci = [one.id for one in edits.steps if isinstance(one, GrownFocus)]
+    if len(known) + len(foci) > len(known.union(foci)):
         raise ArgumentError(
             found=Message("Two foci have the same number."),
             needed=Message("A number of its own for each focus that is outlined."),
             advice=Message("Number new foci above those of the delineation."),
         )
-    labels, touched = found.labels.array.copy(), set[int]()
-    for one in edits.grown:
-        focus = grow_focus(pet, one.point_mm, one.threshold)
-        touched |= _paint(labels, pet, focus, one.id)
-    drawn = {one.id: _DRAWN for one in edits.grown}
-    components = [_measured(one, labels, pet) if one.id in touched else one for one in found.components]
-    regions = locate_lesions(pet.like(np.where(np.isin(labels, list(drawn)), labels, 0), "label"), anatomy)
+    labels, touched, outlined = found.labels.array.copy(), set[int](), set[int]()
+    counted = frozenset(one.id for one in found.components if one.included) | edits.numbers
+    for one in edits.steps:
+        if isinstance(one, GrownFocus):
+            touched |= _paint(labels, pet, grow_focus(pet, one.point_mm, one.threshold), one.id)
+        else:
+            changed = _stroke(labels, pet, one, counted) if isinstance(one, BrushStroke) else _merge(labels, one)
+            touched |= changed
+            outlined |= {one.id} if one.id else changed
+    kept = [_outlined(one) if one.id in outlined else one for one in found.components]
+    components = [_measured(one, labels, pet) if one.id in touched else one for one in kept]
+    drawn = sorted(edits.numbers - known)
+    regions = locate_lesions(pet.like(np.where(np.isin(labels, drawn), labels, 0), "label"), anatomy)
     components += [_measured(_component(number, regions.get(number, "unknown")), labels, pet) for number in drawn]
-    kept = tuple(one for one in components if one is not None)
-    return replace(found, labels=found.labels.like(labels, "label"), components=kept)
+    left = tuple(one for one in components if one is not None)
+    return replace(found, labels=found.labels.like(labels, "label"), components=left)
 
 
 def rename_regions(quantities: Quantities, regions: Mapping[int, str]) -> Quantities:
@@ -278,6 +338,55 @@ def _paint(labels: NDArray[np.uint16], pet: Volume, focus: Focus, number: int) -
             labels[tuple(voxels.T)] = 0  # outlined anew
     part[focus.inside] = number
     return taken
+
+
+def _stroke(labels: NDArray[np.uint16], pet: Volume, stroke: BrushStroke, counted: frozenset[int]) -> set[int]:
+    """Draw a stroke into the labels; returns the numbers of the components that change."""
+    box, covered = _covered(pet, stroke)
+    part = labels[box]
+    if stroke.id == ERASED:
+        covered &= np.isin(part, list(counted))
+    else:
+        covered &= pet.array[box] >= stroke.at_least
+    changed = {int(one) for one in np.unique(part[covered])} | {stroke.id}
+    part[covered] = stroke.id
+    return changed - {0}
+
+
+def _covered(pet: Volume, stroke: BrushStroke) -> tuple[Box, NDArray[np.bool_]]:
+    """The voxels whose centres lie in a stroke, within a box around it; of one smaller than a voxel, the nearest."""
+    centres = pet.to_index(np.array(stroke.points_mm, float))  # slice, row, column
+    steps = np.array(pet.spacing[::-1])
+    if (np.rint(centres) < 0).any() or (np.rint(centres) >= pet.shape).any():
+        raise ArgumentError(
+            found=Message("The point lies outside of the PET."),
+            needed=Message("A point in the images."),
+            advice=Message("Draw on the images."),
+        )
+    reach = stroke.radius_mm / steps
+    low = np.maximum(np.floor(centres.min(axis=0) - reach), 0).astype(int)
+    high = np.minimum(np.ceil(centres.max(axis=0) + reach) + 1, pet.shape).astype(int)
+    box = (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
+    grid = np.stack(np.meshgrid(*map(np.arange, low, high), indexing="ij"), axis=-1)
+    radius = max(stroke.radius_mm, float(np.linalg.norm(steps)) / 2)
+    inside: NDArray[np.bool_] = np.zeros(grid.shape[:-1], bool)
+    for start, end in zip(centres, [*centres[1:], centres[-1]], strict=True):
+        along, away = (end - start) * steps, (grid - start) * steps
+        length = float(along @ along)
+        part = np.clip(away @ along / length, 0.0, 1.0) if length else np.zeros(away.shape[:-1])
+        inside |= np.linalg.norm(away - part[..., None] * along, axis=-1) <= radius
+    return box, inside
+
+
+def _merge(labels: NDArray[np.uint16], merged: MergedLesions) -> set[int]:
+    """Give the voxels of one component to another; returns the numbers of those that change."""
+    labels[labels == merged.other] = merged.id
+    return {merged.id, merged.other}
+
+
+def _outlined(one: HotComponent) -> HotComponent:
+    """A component whose outline the reader changed: it needs no confirmation."""
+    return replace(one, reason=_CHANGED, switched=one.switched or one.included, to_confirm=False)
 
 
 def _component(number: int, region: str) -> HotComponent:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from app.cases.lesion_editing import take_step
@@ -44,12 +46,36 @@ def test_lesions_are_switched_off_and_on_again(prediction):
 def test_a_focus_gets_a_number_of_its_own_and_is_removed_by_it(prediction):
     grow = {"do": "grow", "point": [1, 2.5, -3], "threshold": 4.2}
     options, _ = _after(prediction, grow, grow)
-    assert [(one.id, one.point_mm, one.threshold) for one in options.edits.grown] == [
+    assert [(one.id, one.point_mm, one.threshold) for one in options.edits.steps] == [
         (3, (1.0, 2.5, -3.0), 4.2), (4, (1.0, 2.5, -3.0), 4.2),
     ]  # fmt: skip
     assert CaseOptions.from_json(options.to_json()) == options
     left, _ = _after(prediction, grow, grow, {"do": "switch", "id": 3})
-    assert [one.id for one in left.edits.grown] == [4]
+    assert [one.id for one in left.edits.steps] == [4]
+
+
+def test_strokes_and_merged_lesions_are_kept_with_their_numbers(prediction):
+    stroke = {"do": "brush", "points": [[0, 0, 0], [9.5, 0, 0]], "radius": 6, "at_least": 2.5, "id": None}
+    options, _ = _after(prediction, stroke, {**stroke, "id": 1}, {"do": "erase", "points": [[1, 2, 3]], "radius": 2})
+    assert [(one.id, len(one.points_mm), one.radius_mm, one.at_least) for one in options.edits.steps] == [
+        (3, 2, 6.0, 2.5), (1, 2, 6.0, 2.5), (0, 1, 2.0, 0.0),
+    ]  # fmt: skip
+    assert CaseOptions.from_json(json.loads(json.dumps(options.to_json()))) == options
+    gone = prediction.model_copy(update={"components": prediction.components[:1]})  # the second was erased
+    again, _ = take_step(options, gone, Reading(), stroke)
+    assert again.edits.steps[-1].id == 4  # no number is given twice
+
+
+def test_a_drawn_lesion_goes_with_those_that_were_merged_into_it(prediction):
+    lesion = prediction.quantities.lesions[0]
+    lesions = tuple(lesion.model_copy(update={"id": number}) for number in (1, 3, 4))
+    shown = prediction.model_copy(update={"quantities": prediction.quantities.model_copy(update={"lesions": lesions})})
+    grow = {"do": "grow", "point": [1, 2.5, -3], "threshold": 4.2}
+    options, _ = _after(shown, grow, grow, {"do": "merge", "id": 4, "other": 3}, {"do": "merge", "id": 1, "other": 3})
+    assert [(one.id, one.other) for one in options.edits.steps[2:]] == [(3, 4), (1, 3)]
+    assert CaseOptions.from_json(options.to_json()) == options
+    left, _ = _after(shown, grow, grow, {"do": "merge", "id": 3, "other": 4}, {"do": "delete", "id": 3})
+    assert left.edits.steps == ()
 
 
 def test_steps_are_taken_back_and_again_and_a_new_one_ends_that(prediction):
@@ -82,6 +108,13 @@ def test_steps_are_taken_back_and_again_and_a_new_one_ends_that(prediction):
         {"do": "switch", "id": "x"},
         {"do": "grow", "point": [1, 2], "threshold": 4},
         {"do": "grow", "point": [1, 2, 3]},
+        {"do": "brush", "points": [[0, 0, 0]], "radius": 5, "id": 2},
+        {"do": "brush", "points": [], "radius": 5, "id": None},
+        {"do": "brush", "points": [[0, 0, float("nan")]], "radius": 5, "id": None},
+        {"do": "erase", "points": [[0, 0, 0]], "radius": 500},
+        {"do": "erase", "points": [[0, 0, 0]] * 201, "radius": 5},
+        {"do": "merge", "id": 1, "other": 1},
+        {"do": "merge", "id": 1, "other": 2},
         {"do": "region", "id": 1, "region": "tail"},
         {"do": "region", "id": 2, "region": "liver"},
         {"do": "method", "method": "guess"},
@@ -115,5 +148,5 @@ def test_marks_of_another_form_are_refused(marks):
     with pytest.raises(ArgumentError):
         checked_marks(marks)
     assert checked_marks({"spheres": [{"radius": 5}], "other": 1}) == {
-        "distances": [], "spheres": [{"radius": 5}], "keys": [],
+        "distances": [], "angles": [], "spheres": [{"radius": 5}], "keys": [],
     }  # fmt: skip

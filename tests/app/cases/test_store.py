@@ -10,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import insert
 
+from app.cases.reading import Reading
 from app.cases.store import INTERRUPTED, Search, Store
 from app.cases.tables import Case, Decision, SignedVersion, Status
 from app.database.base import Base
@@ -123,6 +124,23 @@ def test_an_answer_that_comes_after_the_case_was_given_up_is_dropped(store):
     with pytest.raises(TransitionError):
         _finish(store, case.id)
     assert store.get(case.id).result is None
+
+
+def test_lesions_corrected_while_their_map_is_computed_are_not_lost(store):
+    case = _running(store)
+    edit = {"prediction": {"abstained": None}, "reading": Reading()}
+    with pytest.raises(TransitionError):
+        store.edit_lesions(case.id, options={"exclude": [1]}, **edit)  # there is no answer yet
+    _finish(store, case.id)
+    store.edit_lesions(case.id, options={"exclude": [1]}, **edit)
+    store.start_refresh(case.id)
+    store.edit_lesions(case.id, options={"exclude": [1, 2]}, **edit)
+    assert (store.get(case.id).status, store.get(case.id).is_pending) == (Status.READY, True)
+    store.start_refresh(case.id)
+    with pytest.raises(TransitionError):  # the first process, which was slow
+        store.finish_computation(case.id, result={"old": True}, options={"exclude": [1]})
+    store.finish_computation(case.id, result={"new": True}, options={"exclude": [1, 2]})
+    assert store.get(case.id).result == {"new": True}
 
 
 def test_a_restart_finds_the_busy_cases_and_counts_the_attempts(store):

@@ -78,6 +78,20 @@ def test_what_ran_and_what_waited_is_taken_up_by_the_next_server(settings, store
     restarted.stop()
 
 
+def test_work_that_is_cancelled_ends_and_fails_nothing(store, jobs):
+    case = _received(store, b"no DICOM")
+    _submit(store, jobs, case)
+    while not jobs.processes():
+        time.sleep(0.01)
+    jobs.cancel(case.id)
+    while jobs.processes():
+        time.sleep(0.01)
+    assert store.get(case.id).status is Status.CHECKING
+    jobs.submit(case.id)
+    assert _wait(store, case.id).status is Status.REFUSED
+    jobs.cancel(case.id)  # nothing to cancel
+
+
 def test_a_case_that_stops_every_server_is_given_up(store, jobs):
     case = _received(store, b"no DICOM")
     store.start_check(case.id)

@@ -263,7 +263,7 @@ def test_a_distance_is_measured_with_two_clicks_drawn_on_its_slice_and_removed(s
     page.get_by_role("button", name="Distance", exact=True).click()
 
 
-def test_a_distance_is_measured_with_the_keyboard_alone(visit):
+def test_a_distance_and_an_angle_are_measured_with_the_keyboard_alone(visit):
     page = visit("plain")
     _mode(page, "fused")
     page.locator(".lesions button").first.click()
@@ -277,6 +277,11 @@ def test_a_distance_is_measured_with_the_keyboard_alone(visit):
     page.keyboard.press("m")
     page.keyboard.press("Escape")
     page.keyboard.press("Delete")
+    assert page.locator(".measures li").count() == 0
+    for key in ("a", "Shift+ArrowRight", "a", "Shift+ArrowUp", "Shift+ArrowRight", "a"):  # 45° off the way back
+        page.keyboard.press(key)
+    expect(page.locator(".angles li button").first).to_contain_text("135°")
+    page.locator(".angles li button").last.click()
     assert page.locator(".measures li").count() == 0
 
 

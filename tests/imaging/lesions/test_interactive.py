@@ -8,7 +8,16 @@ from scipy import ndimage
 
 from fedpet.core.errors import ArgumentError
 from fedpet.imaging.lesions.delineation import delineate
-from fedpet.imaging.lesions.interactive import GrownFocus, LesionEdits, apply_edits, grow_focus, rename_regions
+from fedpet.imaging.lesions.interactive import (
+    ERASED,
+    BrushStroke,
+    GrownFocus,
+    LesionEdits,
+    MergedLesions,
+    apply_edits,
+    grow_focus,
+    rename_regions,
+)
 from fedpet.imaging.lesions.quantities import quantify
 from fedpet.imaging.volume import Volume
 
@@ -113,6 +122,49 @@ def test_two_foci_that_were_found_as_one_are_split_by_outlining_one_of_them(pet)
     assert {one.id for one in edited.components} == {one.id for one in found.components} | {new}
     whole = sum(one.volume_ml for one in edited.components)
     assert whole == pytest.approx((edited.labels.array > 0).sum() * pet.voxel_ml)
+
+
+def test_a_stroke_adds_a_capsule_and_another_takes_it_away(pet):
+    found = delineate(pet, None)
+    new, ends = max(one.id for one in found.components) + 1, ((-60.0, -60.0, -60.0), (-30.0, -60.0, -60.0))
+    draw, erase = BrushStroke(new, ends, 9.0), BrushStroke(ERASED, ends[1:], 9.0)
+    drawn = apply_edits(found, pet, LesionEdits((draw,)))
+    volume = np.pi * 81 * (30 + 12) / 1000
+    assert drawn.components[-1].volume_ml == pytest.approx(volume, rel=0.05)
+    assert drawn.components[-1].centroid_mm == pytest.approx((-45.0, -60.0, -60.0), abs=0.1)
+    half = apply_edits(found, pet, LesionEdits((draw, erase)))
+    ball = 4 / 3 * np.pi * 9**3 / 1000
+    assert half.components[-1].volume_ml == pytest.approx(volume - ball, rel=0.08)
+    assert apply_edits(found, pet, LesionEdits((draw, BrushStroke(ERASED, ends, 12.0)))).components == found.components
+    warm = apply_edits(found, pet, LesionEdits((BrushStroke(new, (FAINT,), 25.0, at_least=2.6),)))
+    assert warm.labels.array[warm.labels.array == new].size == ((pet.array >= 2.6) & (warm.labels.array == new)).sum()
+
+
+def test_a_stroke_enlarges_a_lesion_takes_from_another_and_leaves_what_does_not_count(pet):
+    found = delineate(pet, None, exclude=(2,))
+    first, second = found.components[:2]
+    hot = apply_edits(found, pet, LesionEdits((BrushStroke(ERASED, (first.centroid_mm, second.centroid_mm), 40.0),)))
+    assert [one.id for one in hot.components] == [one.id for one in found.components if one.id != first.id]
+    assert hot.components[0] == second  # an excluded focus is not erased
+    wide = apply_edits(found, pet, LesionEdits((BrushStroke(first.id, (first.centroid_mm,), 16.0),)))
+    more = next(one for one in wide.components if one.id == first.id)
+    assert more.volume_ml > first.volume_ml
+    assert (more.reason, more.switched, more.place) == (more.reason, True, first.place)
+    assert more.reason != first.reason
+    with pytest.raises(ArgumentError, match="outside"):
+        apply_edits(found, pet, LesionEdits((BrushStroke(9, ((500.0, 0.0, 0.0),), 5.0),)))
+
+
+def test_two_lesions_become_one(pet):
+    found = delineate(pet, None)
+    one, other = found.components[:2]
+    merged = apply_edits(found, pet, LesionEdits((MergedLesions(one.id, other.id),)))
+    whole = merged.components[0]
+    assert other.id not in {each.id for each in merged.components}
+    assert whole.volume_ml == pytest.approx(one.volume_ml + other.volume_ml)
+    assert whole.suv_max == max(one.suv_max, other.suv_max)
+    measured = quantify(pet, merged.lesions, method="suv4")
+    assert len(measured.lesions) == len(found.components) - 1
 
 
 def test_numbers_that_are_taken_and_unknown_regions_are_refused(pet):
