@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from app.cases.tables import Case
     from inference.bundle.storage import Bundle
+    from inference.prediction import Prediction
     from inference.record_concordance import JoinedRecord
 
 
@@ -59,11 +60,13 @@ class EditorSession:
         joined = joined_record(analysis, case, options, settings)
         engine = Engine(bundle, provider=settings.provider, threads=settings.threads)
         session = cls(joined, bundle, engine, settings, store.folder(case.id))
-        session.measure(options)  # what is computed when it is first needed is then there
+        session.predict(options)  # what is computed when it is first needed is then there
         return session
 
     def respond(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a request: `{"grow": {"point", "threshold"}}` or `{"options": ...}`."""
+        """The answer to a request: `{"grow": {"point", "threshold"}}`, `{"options": ...}` or `{"warm": true}`."""
+        if "warm" in request:  # the images have been read
+            return {}
         if "grow" in request:
             return self.preview(request["grow"])
         options = CaseOptions.from_json(request["options"])
@@ -89,13 +92,15 @@ class EditorSession:
 
     def measure(self, options: CaseOptions) -> dict[str, Any]:
         """The prediction with the reader's lesions, as plain data; their labels are written for the viewer."""
-        joined = self.joined
-        prediction = answer(
-            joined.analysis, joined.record, self.bundle, self.settings, options=options, engine=self.engine
-        )
+        prediction = self.predict(options)
         store_labels(prediction, self.folder)
         result: dict[str, Any] = plain(prediction)
         return result
+
+    def predict(self, options: CaseOptions) -> Prediction:
+        """The prediction with the reader's lesions; nothing is written."""
+        joined = self.joined
+        return answer(joined.analysis, joined.record, self.bundle, self.settings, options=options, engine=self.engine)
 
 
 def _main() -> None:

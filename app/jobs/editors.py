@@ -87,11 +87,10 @@ class Editors:
         editor = self._editor(case)
         if editor.turn.locked():
             return
-        request = {"options": case.options}
 
         def read() -> None:
             with suppress(CaseError, ArgumentError):  # the first correction will say it
-                self.ask(case, request)
+                self.ask(case, {"warm": True})
 
         threading.Thread(target=read, daemon=True).start()
 

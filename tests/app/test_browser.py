@@ -247,6 +247,8 @@ def test_by_the_keyboard_a_study_becomes_an_answer_and_a_signed_report_though_th
     expect(page.locator(".viewer")).to_have_attribute("data-ready", "yes")
     expect(page.get_by_text("Points à 12 mois").first).to_be_visible(timeout=600 * _SECONDS)
     expect(page.get_by_text("sont en cours de calcul")).to_have_count(0, timeout=600 * _SECONDS)
+    expect(page.locator(".viewer")).to_have_attribute("data-ready", "yes")
+    expect(page.locator("input[name=saliency]")).to_have_count(1)  # its map is there, though the editor read the images
     seen(page, "answer")
     _step(page, "4 Signer")
     with page.expect_download() as download:

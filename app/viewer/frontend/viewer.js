@@ -357,11 +357,14 @@ function stillTrue ({ data: before, volumes, root }, data) {
   return Object.fromEntries([...kept, ['mip', volumes.mip]])
 }
 
+// What a viewer is drawn from: the marks are newer on this page than what the server knew when it drew it.
+const shownBy = ({ marks, ...data }) => JSON.stringify(data)
+
 const viewers = new WeakMap()
 
 export default function ({ parentElement, data, setTriggerValue }) {
   const open = viewers.get(parentElement)
-  if (open && JSON.stringify(open.data) === JSON.stringify(data)) return
+  if (open && shownBy(open.data) === shownBy(data)) return
   open?.destroy()
   const kept = open ? stillTrue(open, data) : null
   const viewer = new Viewer(parentElement, data, kept, (choice) => setTriggerValue('choice', choice))
