@@ -26,6 +26,7 @@ CHECKS: Mapping[str, Message] = {
     "ct_present": Message("CT present"),
     "chest_covered": Message("Chest covered"),
     "pet_extent": Message("Extent of the PET"),
+    "slice_levels": Message("One scale in all slices"),
     "uptake_time": Message("Uptake time"),
     "dose": Message("Injected activity"),
     "weight": Message("Body weight"),

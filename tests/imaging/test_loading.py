@@ -70,6 +70,7 @@ def test_every_named_check_is_there_once(tmp_path, dicom, suv):
             "ct_present",
             "chest_covered",
             "pet_extent",
+            "slice_levels",
             "uptake_time",
             "dose",
             "weight",

@@ -16,6 +16,7 @@ from fedpet.imaging.quality.body_position import measure_sides, measure_upright
 from fedpet.imaging.quality.ct_fit import measure_ct_fit
 from fedpet.imaging.quality.pitfalls import pitfall_checks
 from fedpet.imaging.quality.scanned_region import measure_scanned_region
+from fedpet.imaging.quality.slice_levels import slice_level_check
 from fedpet.imaging.quality.uptake_ranges import measure_uptake_ranges
 from fedpet.imaging.study import CheckStatus, QualityCheck
 from fedpet.imaging.suv.tracer import tracer_check
@@ -68,6 +69,7 @@ def image_checks(
         _ct_present(anatomy, assumed=ct_frame_assumed, problem=ct_problem),
         _chest_covered(body),
         _pet_extent(pet),
+        slice_level_check(pet),
         *_position_checks(anatomy, height_m),
         _alignment(anatomy),
         *_suv_checks(pet, anatomy, weight_kg),

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from fedpet.core.messages import Message
 from fedpet.imaging.dicom.headers.attributes import number, private_text, text, texts
+from fedpet.imaging.dicom.headers.readings import number_reading, shown
 from fedpet.imaging.dicom.headers.scanner_clock import DAY
 from fedpet.imaging.study import CheckStatus, PetFacts, QualityCheck
 from fedpet.imaging.suv.inputs import OVERRIDDEN, fill_missing, from_headers, with_overrides
@@ -211,18 +212,18 @@ def _require_corrected_images(headers: Sequence[Dataset]) -> None:
 def _slopes(headers: Sequence[Dataset]) -> tuple[float, ...]:
     slopes = []
     for header in headers:
-        slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept") or 0.0
-        if slope is None or not isfinite(slope) or slope <= 0 or intercept != 0:
+        slope, intercept = number_reading(header, "RescaleSlope"), number_reading(header, "RescaleIntercept")
+        if slope.value is None or slope.value <= 0 or intercept.value or intercept.unreadable:
             raise not_computable(
                 Message(
                     "A slice has rescale slope {slope} and intercept {intercept}.",
-                    slope=str(slope),
-                    intercept=intercept,
+                    slope=shown(slope.text) or Message("no value"),
+                    intercept=shown(intercept.text) or Message("no value"),
                 ),
                 Message("A positive slope and no intercept in every slice (PS3.3 C.8.9.4)."),
                 Message("Export the original PET series."),
             )
-        slopes.append(slope)
+        slopes.append(slope.value)
     return tuple(slopes)
 
 

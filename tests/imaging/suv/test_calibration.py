@@ -231,7 +231,7 @@ def test_what_the_tracer_lacks_is_refused_with_its_reason(headers, dicom, tags, 
         calibrate_suv(headers(drug=dicom.tracer(**tags)))
 
 
-@pytest.mark.parametrize("slope", [None, "0", "-1"])
+@pytest.mark.parametrize("slope", [None, "0", "-1", ["1", "2"]])
 def test_one_slice_without_positive_slope_is_refused(headers, slope):
     slices = headers()
     slices[3].RescaleSlope = slope
