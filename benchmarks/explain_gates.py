@@ -1,8 +1,12 @@
 """How often the gates of an explanation let a sound map pass, and how often they stop a wrong one.
 
+    python benchmarks/explain_gates.py model [PATIENTS]
     python benchmarks/explain_gates.py table [PATIENTS]
     python benchmarks/explain_gates.py images [PATIENTS] BUNDLE
 
+"model": the shipped model on simulated patients, each gate by itself; beside what is said below, a map of ablation,
+which leaves out how lesions interact, one whose lesions exchanged their credits, and one that lies on healthy tissue by
+10 %. "Permuted weights" is explained in the place of the model that answered.
 "table": drawn lesion tables under weights drawn for each patient, around those of published prognostic factors.
 "images": simulated patients, rendered at 4 mm, with the bundle of a network that reads images. Every map is judged
 against what was measured: as it is, moved by 5 cm, with the opposite sign, and made with permuted weights.
@@ -21,14 +25,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import binomtest
 
+from benchmarks.explain_truth import WithTable, drawn
 from explain.attribution import explain_prediction
 from explain.captum_methods import load_network, randomize_parameters
 from explain.image_explanation import explained_inputs, map_gates, network_gates, rims
-from explain.lesion_effects import TableScore, score_terms, shapley_credits
+from explain.lesion_effects import TableScore, ablation_credits, score_terms, shapley_credits
 from explain.map_sums import lesion_sums
-from explain.sanity_checks import SIGN_POINTS
-from explain.table_explanation import table_gates
+from explain.sanity_checks import SIGN_POINTS, check_completeness, check_score_agreement, relative_error
+from explain.table_explanation import table_gates, table_score, term_map
 from fedpet.imaging.analysis import StudyAnalysis
+from inference.answer import answer
 from inference.bundle.storage import load_model
 from inference.calibration import RiskCalibration
 from inference.engine import Engine
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
 
     from fedpet.clinical.record import ClinicalRecord
     from fedpet.imaging.study import PetCtStudy
+    from fedpet.imaging.volume import Volume
     from inference.bundle.storage import Bundle
     from inference.prediction import Prediction
 
@@ -83,6 +90,68 @@ def table_case(seed: int) -> Iterator[tuple[str, bool, int]]:
         sums = lesion_sums(one, labels)
         wrong = sum(abs(effect) > SIGN_POINTS and sums[number] * effect >= 0 for number, effect in effects.items())
         yield kind, all(gate.passed for gate in table_gates(one, labels, terms, {})), wrong
+
+
+def model_case(seed: int, model: tuple[Bundle, Engine]) -> Iterator[tuple[str, Mapping[str, bool]]]:
+    """Kind of map, and which gates pass, for the shipped model."""
+    bundle, engine = model
+    case, rng = drawn(seed), np.random.default_rng(seed)
+    if not case.table.lesions:
+        return
+    answered = answer(bundle, engine, case.patient.record, case.table, confirmed=True)
+    score = table_score(bundle, case.patient.record, WithTable(case.table))
+    raw, curve, slope = score(score.lesions), answered.survival, bundle.calibration.b
+    terms = score_terms(score, shapley_credits(score, score.lesions), curve, slope)
+    maps = good_and_spoiled_maps(score, terms, case.pet, case.labels, rng)
+    permuted = replace(score, weights=rng.permutation(score.weights))
+    other = permuted(permuted.lesions)
+    alone = score_terms(score, ablation_credits(score, score.lesions), curve, slope)
+    sound = maps["sound"]
+    told = {kind: (one, terms, raw) for kind, one in maps.items()}
+    told["permuted weights"] = (maps["permuted weights"], terms, other)
+    told["map of ablation"] = (term_map(score, alone, case.pet, case.labels, {}), alone, raw)
+    if len(score.lesions) > 1:
+        told["credits exchanged"] = (_exchanged(sound, case.labels, list(score.lesions)), terms, raw)
+    healthy = case.labels.array == 0
+    beside = sound.array + healthy * np.abs(sound.array).sum() / 9 / healthy.sum()
+    told["10 % on healthy tissue"] = (sound.like(beside, "1"), terms, raw)
+    for kind, (found, parts, explained) in told.items():
+        left = sum(term.score for term in parts if term.name == "remainder")
+        gates = (
+            check_score_agreement(bundle.calibration.score(explained), bundle.calibration.score(raw)),
+            check_completeness(relative_error(left, raw - score.reference())),
+            *table_gates(found, case.labels, parts, {}),
+        )
+        yield kind, {gate.name: gate.passed for gate in gates}
+
+
+def _exchanged(sound: Volume, labels: Volume, lesions: list[int]) -> Volume:
+    """Each lesion with the sum of the next one."""
+    sums, moved = lesion_sums(sound, labels), sound.array.copy()
+    for one, other in zip(lesions, [*lesions[1:], lesions[0]], strict=True):
+        inside = labels.array == one
+        moved[inside] = sums[other] / inside.sum()
+    return sound.like(moved, "1")
+
+
+def show_model(count: int) -> None:
+    """A row for each kind of map: how many pass, and which gate stops how many."""
+    bundle = load_model()
+    model, start = (bundle, Engine(bundle, provider="cpu", threads=1)), time.process_time()
+    total, passed, stopped = Counter[str](), Counter[str](), Counter[tuple[str, str]]()
+    names: dict[str, None] = {}
+    for seed in range(count):
+        for kind, gates in model_case(seed, model):
+            names |= dict.fromkeys(gates)
+            total[kind] += 1
+            passed[kind] += all(gates.values())
+            stopped.update((kind, name) for name, sound in gates.items() if not sound)
+    print(f"{bundle.card['name']} {bundle.card['version']}, {time.process_time() - start:.0f} CPU s")
+    print(f"{'':24}{'all gates pass':>34}" + "".join(f"{name:>15}" for name in names))
+    for kind, n in total.items():
+        interval = binomtest(passed[kind], n).proportion_ci(method="wilson")
+        words = f"{passed[kind]} of {n} ({interval.low:.1%} to {interval.high:.1%})"
+        print(f"{kind:24}{words:>34}" + "".join(f"{stopped[kind, name]:15d}" for name in names))
 
 
 def image_case(seed: int, bundle: Bundle) -> Iterator[tuple[str, bool, int]]:
@@ -133,6 +202,9 @@ def _simulated(seed: int) -> tuple[PetCtStudy, ClinicalRecord]:
 def main() -> None:
     """Measure every case, print the part that passes with its 95 % interval, and the seconds."""
     kind, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 200
+    if kind == "model":
+        show_model(count)
+        return
     case = table_case if kind == "table" else partial(image_case, bundle=load_model(Path(sys.argv[3])))
     passed, wrong, total = Counter[str](), Counter[str](), Counter[str]()
     start = time.process_time()

@@ -155,7 +155,7 @@ def table_case(number: int, scores: Scores, model: tuple) -> int:
     measured = {one: answered.survival.probability[at] - free({one}) for one in case.truth}
     _compare("measured effect", measured, case.truth, scores)
     orders = {"measured effect": measured}
-    score = table_score(bundle, record, _WithTable(case.table))
+    score = table_score(bundle, record, WithTable(case.table))
     rng = np.random.default_rng(number)
     for name, credits_of in _METHODS.items():
         start = time.perf_counter()
@@ -242,7 +242,9 @@ def _deletion(
             scores.add(method, name, 100 * (gain if not insert else -gain))
 
 
-class _WithTable:
+class WithTable:
+    """Of a prediction what `table_score` reads: the lesion table."""
+
     def __init__(self, table: LesionTable) -> None:
         self.table = table
 

@@ -108,6 +108,10 @@ class Registry:
         promoted = self._state()["promoted"]
         return self._load(promoted[-1]) if promoted and self.fixed is None else load_model(self.fixed)
 
+    def holds(self, digest: str) -> bool:
+        """Whether a bundle is here: the one of fedpet itself or of the setting, or one that was added."""
+        return digest in self._built_in() or (digest in self._digests() and (self.folder / digest).is_dir())
+
     def find(self, digest: str) -> Bundle:
         """The bundle whose digest begins with `digest`.
 
@@ -141,9 +145,13 @@ class Registry:
         promoted = self._state()["promoted"]
         return str(promoted[-1]) if promoted and self.fixed is None else load_model(self.fixed).digest
 
+    def _built_in(self) -> list[str]:
+        return [load_model().digest, *([Bundle.load(self.fixed).digest] if self.fixed else [])]
+
     def _digests(self) -> list[str]:
-        built_in = [load_model().digest, *([Bundle.load(self.fixed).digest] if self.fixed else [])]
-        return list(dict.fromkeys([*built_in, *(event.digest for event in self.history() if event.act == "added")]))
+        return list(
+            dict.fromkeys([*self._built_in(), *(event.digest for event in self.history() if event.act == "added")])
+        )
 
     def _load(self, digest: str) -> Bundle:
         if (self.folder / digest).is_dir():

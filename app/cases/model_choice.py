@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from app.cases.options import CaseOptions
 from app.cases.store import require_shown
-from app.cases.tables import digest_of
+from app.cases.tables import Status, digest_of
+from explain.methods import choose_method, fitting_method
+from fedpet.core.errors import ModelGoneError
+from fedpet.core.messages import Message
 from inference.registry import Registry
 
 if TYPE_CHECKING:
@@ -15,7 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from app.audit.trail import AuditTrail
+    from app.cases.store import Store
     from app.cases.tables import Case
+    from explain.methods import MethodName
     from fedpet.core.settings import Settings
     from inference.bundle.storage import Bundle
     from inference.registry import RegisteredModel
@@ -33,11 +39,51 @@ def bundle_for(case: Case, settings: Settings) -> Bundle:
     A promotion thus changes no case that has an answer.
 
     Raises:
-        BundleError: the bundle is no longer in the registry, or must not be used.
+        ModelGoneError: the bundle is not here any more.
+        BundleError: it must not be used.
     """
     registry = Registry.of(settings)
     digest = CaseOptions.from_json(case.options).model or answering_model_digest(case)
+    if digest and not registry.holds(digest):
+        raise _gone(case, digest)
     return (registry.find(digest) if digest else registry.in_force()).at(settings.model_centre)
+
+
+def _gone(case: Case, digest: str) -> ModelGoneError:
+    """What is kept of a case whose model is not here any more, and what can be done."""
+    result = case.stored_result
+    known = result is not None and result.prediction.model.digest == digest
+    name = f"{result.prediction.model.name} {result.prediction.model.version}" if result and known else "–"
+    return ModelGoneError(
+        found=Message(
+            "The model of this case is not on this machine any more: {name}, fingerprint {digest}. Images, record, "
+            "lesions, the stored answer and signed versions are kept.",
+            name=name,
+            digest=digest[:16],
+        ),
+        needed=Message("That model, to compute, correct or sign the case with it."),
+        advice=Message("Take it in again with fedpet model add, or compute the case with the model in force."),
+    )
+
+
+def without_model(store: Store, settings: Settings) -> int:
+    """Number of answered cases, not signed yet, whose model is not here any more."""
+    registry = Registry.of(settings)
+    waiting = [one for one in store.with_results() if one.status is not Status.SIGNED]
+    cases = Counter(digest for one in waiting if (digest := answering_model_digest(one)))
+    return sum(count for digest, count in cases.items() if not registry.holds(digest))
+
+
+def method_of(options: CaseOptions, bundle: Bundle, settings: Settings) -> MethodName:
+    """How the answer of a case is explained: as chosen for it, else by the setting, else as suits the model."""
+    reads = kind_of(bundle)
+    asked = fitting_method(options.explain_method, reads) or fitting_method(settings.explain_method, reads)
+    return choose_method(asked, reads)
+
+
+def kind_of(bundle: Bundle) -> Literal["table", "images"]:
+    """What a model reads, and so by which methods it is explained."""
+    return "images" if bundle.contract.reads_images else "table"
 
 
 def digest_of_models(held: Sequence[RegisteredModel]) -> str:

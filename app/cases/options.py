@@ -36,6 +36,7 @@ class CaseOptions:
         segmenter: what finds the organs; None for the network that is shipped.
         confirmation: of a record that contradicts the images.
         model: digest of the bundle that is to answer; "" for that of the answer there is, or the one in force.
+        explain_method: of `explain.methods.METHODS`; "" for that of the setting.
     """
 
     corrections: tuple[ManualOverride, ...] = ()
@@ -52,6 +53,7 @@ class CaseOptions:
     segmenter: Literal["learned", "totalsegmentator", "rules"] | None = None
     confirmation: RecordConfirmation | None = None
     model: str = ""
+    explain_method: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The choices as JSON-compatible data, for the database."""
@@ -82,6 +84,7 @@ class CaseOptions:
             "segmenter": self.segmenter,
             "confirmation": None if self.confirmation is None else asdict(self.confirmation),
             "model": self.model,
+            "explain_method": self.explain_method,
         }
 
     @classmethod
@@ -110,6 +113,7 @@ class CaseOptions:
             segmenter=data.get("segmenter"),
             confirmation=RecordConfirmation(**data["confirmation"]) if data.get("confirmation") else None,
             model=data.get("model", ""),
+            explain_method=data.get("explain_method", ""),
         )
 
 

@@ -518,7 +518,7 @@ class Store:
         self._apply(case_id, CaseEvent.RECORD_FAILURE, message=reason.to_json())
 
     def record_mismatch(self, case_id: str, reason: Message) -> None:
-        """Record that the clinical record contradicts the images: a reader corrects or confirms it.
+        """Record that the record contradicts the images, or that the model is gone: a reader decides how it goes on.
 
         A case that was being signed is to be read again.
         """

@@ -101,6 +101,7 @@ def _disk(settings: Settings) -> Iterator[tuple[bool, Message]]:
 
 def _database(settings: Settings) -> Iterator[tuple[bool, Message]]:
     from app.audit.trail import AuditTrail
+    from app.cases.model_choice import without_model
     from app.cases.store import Store
 
     store = Store.open(settings)
@@ -110,6 +111,8 @@ def _database(settings: Settings) -> Iterator[tuple[bool, Message]]:
         entries = Message("The audit trail is sound, with {n} entries.", n=verdict.entries)
         yield verdict.broken is None, verdict.broken or entries
         yield from _folders(store)
+        gone = without_model(store, settings)
+        yield True, Message("{n} answered cases wait for a signature whose model is not here any more.", n=gone)
     finally:
         store.close()
 

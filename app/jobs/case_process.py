@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.audit.trail import AuditTrail
 from app.cases.earlier_report import earlier_report
-from app.cases.model_choice import bundle_for
+from app.cases.model_choice import bundle_for, method_of
 from app.cases.options import CaseOptions, input_limits
 from app.cases.pipeline import CaseResult, analyse, answer, compute_case, read_study, write_objects, write_reports
 from app.cases.reading import Reading
@@ -24,9 +24,8 @@ from app.cases.tables import Decision, SignedVersion, Status
 from app.jobs.reporting import full_disk_told, limit_memory, progress_reporter, read_task, reason
 from app.viewer.description import read_description
 from app.viewer.volumes import store_images, store_prediction
-from explain.methods import fitting_method
 from fedpet.clinical.reading import record_from_mapping
-from fedpet.core.errors import CaseError, FedpetError, RecordError, RecordMismatchError, StudyError
+from fedpet.core.errors import CaseError, FedpetError, ModelGoneError, RecordError, RecordMismatchError, StudyError
 from fedpet.core.logs import discreet_logs
 from fedpet.core.messages import LANGUAGES, Message
 from fedpet.core.progress import sub_progress
@@ -66,6 +65,9 @@ def compute(store: Store, audit: AuditTrail, case: Case, settings: Settings) -> 
             raise
         except RecordMismatchError as error:
             store.record_mismatch(case.id, reason(error))
+        except ModelGoneError as error:  # a reader takes another model, or brings it back
+            record = store.record_failure if case.status is Status.SIGNING else store.record_mismatch
+            record(case.id, reason(error))
         except StudyError as error:
             store.record_refusal(case.id, reason(error), series=_series(store, case, settings))
         except RecordError as error:
@@ -131,7 +133,7 @@ def _answer(store: Store, audit: AuditTrail, case: Case, settings: Settings, ana
         settings=settings,
         language="en" if case.language == "en" else "fr",
         options=options,
-        method=fitting_method(settings.explain_method, "images" if bundle.contract.reads_images else "table"),
+        method=method_of(options, bundle, settings),
         progress=sub_progress(progress, 0.2, 0.8),
     )
     store_prediction(result, folder)

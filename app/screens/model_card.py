@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app.cases.model_choice import answering_model_digest
+from app.cases.model_choice import answering_model_digest, bundle_for
 from app.cases.options import CaseOptions
 from app.cases.tables import digest_of
 from app.screens.layout.decisions import decision_button
@@ -16,7 +16,7 @@ from app.screens.layout.frame import show_error, synthetic_banner, user
 from app.screens.layout.localization import localization
 from app.screens.layout.tables import table
 from app.services import services
-from fedpet.core.errors import FedpetError
+from fedpet.core.errors import FedpetError, ModelGoneError
 from fedpet.core.messages import Message
 from inference.bundle.model_card import evaluation_markdown
 from inference.registry import EVALUATION, evaluation_of
@@ -115,6 +115,17 @@ def _yes_or_no(answer: object, loc: Localization) -> str:
 
 def _interval(one: Metric, loc: Localization) -> str:
     return "–".join(loc.number(x, 3) for x in one.interval) if one.interval else "–"
+
+
+def draw_gone(case: Case, loc: Localization) -> None:
+    """Say where the model of a case is not here any more: what is kept, and what can be done."""
+    try:
+        bundle_for(case, services().settings)
+    except ModelGoneError as gone:
+        words = " ".join(loc.translate(one) for one in (gone.found, gone.advice))
+        st.warning(words, icon=":material/history_toggle_off:")
+    except FedpetError as error:
+        show_error(error, loc)
 
 
 def draw_other_in_force(case: Case, loc: Localization) -> None:

@@ -17,6 +17,7 @@
     ├── WarehouseError                a data warehouse that cannot be read or lacks what the rules name
     ├── BundleError                   a model bundle that must not be used
     │   ├── CorruptBundleError        a checksum, a file or a field does not fit
+    │   ├── ModelGoneError            the model that answered a case is not here any more
     │   └── IncompatibleBundleError   made for another contract, format or software
     ├── PredictionMismatchError       images, a record, a model or an explanation that are not the prediction's own
     ├── NothingToExplainError         an explanation of a prediction that abstained
@@ -136,6 +137,10 @@ class BundleError(FedpetError):
 
 class CorruptBundleError(BundleError):
     """A checksum, a file or a field of the bundle does not fit."""
+
+
+class ModelGoneError(BundleError):
+    """The model that answered a case is not here any more."""
 
 
 class IncompatibleBundleError(BundleError):

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from app.cases.model_choice import bundle_for, kind_of, method_of
+from app.cases.options import CaseOptions
+from app.cases.tables import Status, digest_of
 from app.screens.case.charts import waterfall_chart
+from app.screens.layout.decisions import decision_button
+from app.screens.layout.frame import errors_shown, user
 from app.screens.layout.tables import table, table_of
+from app.services import services
+from explain.methods import METHODS
+from fedpet.core.errors import FedpetError
 from fedpet.core.messages import Message
 from fedpet.imaging.anatomy.regions import REGIONS
 from reports.clinical_markers import markers
 
 if TYPE_CHECKING:
     from app.cases.stored_result import StoredCounterfactual, StoredResult, StoredTerm
+    from app.cases.tables import Case
     from app.screens.layout.localization import Localization
 
 _NO_CHANGE = 0.005  # of a probability: less is shown as no change
+_READS = {
+    "table": Message(
+        "This model answers from the lesion table and the record: its methods take lesions out of the table. Methods "
+        "for networks that read the images do not explain it."
+    ),
+    "images": Message("This model reads the images: its methods change the uptake of the lesions in the PET."),
+}
 
 
 def draw_contributions(result: StoredResult, loc: Localization) -> None:
@@ -108,6 +125,32 @@ def _change(change: float, loc: Localization) -> str:
     points = loc.signed(100 * change, 0)
     better, worse = Message("{points} points, better", points=points), Message("{points} points, worse", points=points)
     return loc.translate(better if change > 0 else worse)
+
+
+def draw_method_choice(case: Case, loc: Localization) -> None:
+    """Let a reader have the map of this case made by another method; the answer does not change by it."""
+    _ = loc.text
+    settings = services().settings
+    try:
+        bundle = bundle_for(case, settings)
+    except FedpetError:  # the model is gone, which the step "check" says with what can be done
+        return
+    options, kind = CaseOptions.from_json(case.options), kind_of(bundle)
+    used = method_of(options, bundle, settings)
+    fitting = [name for name, method in METHODS.items() if method.reads == kind]
+    chosen = st.selectbox(
+        _("How the map is made"), fitting, index=fitting.index(used),
+        format_func=lambda name: loc.translate(METHODS[name].label), key=f"{case.id}/explain_method",
+    )  # fmt: skip
+    st.caption(loc.translate(_READS[kind]))
+    if case.status not in {Status.READY, Status.READ} or chosen == used:
+        return
+    label, shown = _("Make the map with this method"), digest_of([case.digest, chosen])
+    if decision_button(label, shown, key="explain_method", icon=":material/refresh:"):
+        changed = replace(options, explain_method=chosen)
+        with errors_shown(loc):
+            services().workflow.change_lesions(case.id, changed, actor=user(), shown=case.digest)
+            st.rerun()
 
 
 def draw_comparators(result: StoredResult, loc: Localization) -> None:

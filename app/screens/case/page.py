@@ -9,6 +9,7 @@ import streamlit as st
 
 from app.cases.reading import is_locked
 from app.cases.tables import BUSY, Status
+from app.screens import model_card
 from app.screens.case import answer, checks, concordance, images, preparation, rail, record_form, steps
 from app.screens.case import details as facts
 from app.screens.case import explanation as reasons
@@ -153,11 +154,13 @@ def _draw_answered(
     elif step is not Step.READ and is_locked(case, services().settings):
         steps.draw_locked(loc)
         return
+    if step is not Step.READ:
+        model_card.draw_gone(case, loc)
     if step in {Step.ANSWER, Step.SIGN} and result.pending:
         st.info(loc.text("The lesions were corrected: map and report are being computed."), icon=":material/schedule:")
         follow_progress(case.id, Status.RUNNING, loc)
     if step is Step.ANSWER:
-        _draw_answer(result, loc, pages)
+        _draw_answer(case, result, loc, pages)
     elif step is Step.SIGN and not result.pending:
         verdict.draw(case, result, loc)
 
@@ -186,7 +189,7 @@ def _draw_checked(case: Case, result: StoredResult, inspection: StoredInspection
     facts.draw_provenance(result, loc)
 
 
-def _draw_answer(result: StoredResult, loc: Localization, pages: Mapping[str, StreamlitPage]) -> None:
+def _draw_answer(case: Case, result: StoredResult, loc: Localization, pages: Mapping[str, StreamlitPage]) -> None:
     """The answer, then what it rests on."""
     _ = loc.text
     if result.prediction.model.synthetic:
@@ -201,6 +204,7 @@ def _draw_answer(result: StoredResult, loc: Localization, pages: Mapping[str, St
         reasons.draw_what_if(result, loc)
         st.subheader(_("Influence map"), anchor=False)
         facts.draw_explanation(result.explanation, loc)
+        reasons.draw_method_choice(case, loc)
     st.subheader(_("Established markers, without the model"), anchor=False)
     reasons.draw_comparators(result, loc)
 

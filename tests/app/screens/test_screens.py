@@ -17,11 +17,13 @@ from streamlit.runtime.context import ContextProxy
 from streamlit.testing.v1 import AppTest
 
 import app
-from app.cases.model_choice import bundle_for
+from app.cases.model_choice import bundle_for, method_of, without_model
+from app.cases.options import CaseOptions
 from app.cases.result_json import inspection_json, plain
 from app.cases.store import INTERRUPTED
 from app.cases.tables import Case, Decision, Status
 from app.exchange.quarantine import keep_apart, quarantined
+from app.jobs.case_process import compute
 from app.jobs.scheduler import JobScheduler
 from app.pacs.object_store import ReceivedObject
 from app.screens import audit_table
@@ -901,6 +903,58 @@ def test_a_promotion_changes_no_answered_case_until_its_reader_asks(page, regist
     assert bundle_for(changed, registered.settings).digest == untrained_bundle.digest
     detail = registered.workflow.audit.entries(case=case.id)[0].detail
     assert detail["model"] == {"old": "", "new": untrained_bundle.digest}
+
+
+def test_a_case_is_explained_by_the_method_that_its_reader_chooses(page, services):
+    case = _ready(services)
+    result = services.store.get(case.id).result
+    result["prediction"]["model"]["digest"] = services.bundle.digest
+    cases.alter_case(services.store, case.id, result=result)
+    assert services.bundle.contract.reads_images
+    _open(page, "case", case, "answer")
+    choice = next(field for field in page.selectbox if field.key.endswith("/explain_method"))
+    assert choice.value == "integrated_gradients"
+    choice.set_value("lesion_occlusion").run()
+    _press(page, "Produire la carte par cette méthode")
+    services.jobs.stop()
+    changed = services.store.get(case.id)
+    assert changed.status is Status.RUNNING
+    options = CaseOptions.from_json(changed.options)
+    assert method_of(options, bundle_for(changed, services.settings), services.settings) == "lesion_occlusion"
+    asked = services.workflow.audit.entries(case=case.id)[0].detail["explain_method"]
+    assert asked == {"old": "", "new": "lesion_occlusion"}
+
+
+def test_a_case_whose_model_is_gone_keeps_its_answer_and_says_what_to_do(page, services):
+    case = _ready(services)
+    result = services.store.get(case.id).result
+    result["prediction"]["model"] |= {"digest": "f" * 64, "name": "older", "version": "0.1"}
+    cases.alter_case(services.store, case.id, result=result)
+    assert without_model(services.store, services.settings) == 1
+    said = _texts(_open(page, "case", case, "answer"))
+    assert "older 0.1" in said
+    assert "sont conservés" in said
+    assert "fedpet model add" in said
+    assert "42" in said  # the stored answer is there
+    services.workflow.sign(case.id, Decision.ACCEPT, "", actor="Dr A")
+    services.jobs.stop()
+    compute(services.store, services.workflow.audit, services.store.get(case.id), services.settings)
+    unsigned = services.store.get(case.id)
+    assert unsigned.status is Status.READ
+    assert unsigned.verdict["decision"] == "accept"
+    assert "older 0.1" in str(unsigned.sentence)
+    services.workflow.reopen_record(case.id, actor="Dr A")
+    services.store.confirm_record(case.id)
+    compute(services.store, services.workflow.audit, services.store.get(case.id), services.settings)
+    waiting = services.store.get(case.id)
+    assert waiting.status is Status.CHECKED  # not failed
+    assert waiting.result["prediction"]["model"]["name"] == "older"
+    said = _texts(_open(page, "case", waiting))
+    assert "older 0.1" in said
+    _press(page, "Calculer avec le modèle en vigueur")
+    services.jobs.stop()
+    assert services.store.get(case.id).status is Status.RUNNING
+    assert bundle_for(services.store.get(case.id), services.settings).digest == services.bundle.digest
 
 
 def test_what_is_in_quarantine_is_said_in_the_list_and_decided_by_an_administrator(page, services):
