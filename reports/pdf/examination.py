@@ -12,7 +12,7 @@ from fedpet.core.messages import Message
 from fedpet.imaging.study import CheckStatus
 from fedpet.imaging.suv.overrides import LABELS
 from reports.labels import CHECKS, FACTOR_RULES, LEVELS, REFERENCE_TIMES, radiopharmaceutical, without_remark
-from reports.pdf.style import VERMILION, WIDTH, Heading, clip, facts, grid, panel, paragraph
+from reports.pdf.style import VERMILION, WIDTH, Heading, clip, facts, grid, panel, paragraph, splitting
 
 if TYPE_CHECKING:
     from reportlab.platypus import Flowable
@@ -41,10 +41,10 @@ def checks(content: ReportContent, locale: Locale) -> list[Flowable]:
         elif found:
             count = locale.translate(without_remark(len(found))).rstrip(".")
             rows.append([paragraph(verdict, "small"), count, ", ".join(names)])
-    title = Heading(_("Quality checks of the images"))
+    title = _("Quality checks of the images")
     if len(rows) == 1:
-        return [title, paragraph(_("No check was recorded."), "small")]
-    return [title, grid(rows, [24 * mm, 34 * mm, 122 * mm])]
+        return [Heading(title), paragraph(_("No check was recorded."), "small")]
+    return splitting(title, grid(rows, [24 * mm, 34 * mm, 122 * mm]))
 
 
 def acquisition(content: ReportContent, locale: Locale) -> list[Flowable]:

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 from reportlab.lib.units import mm
 from reportlab.platypus import KeepTogether, Spacer
 
-from explain.figures.case_figures import saliency_figure
 from fedpet.core.messages import Message
 from fedpet.imaging.study import CheckStatus
 from inference.encoding import term_label
 from reports.clinical_markers import markers
 from reports.labels import LEVELS
+from reports.pdf.attribution import attribution_figure
 from reports.pdf.charts import bars
 from reports.pdf.first_page import effects, points
-from reports.pdf.images import embed_image
-from reports.pdf.style import VERMILION, WIDTH, Heading, columns, grid, panel, paragraph
+from reports.pdf.style import VERMILION, WIDTH, Heading, columns, grid, panel, paragraph, splitting
 from reports.pdf.tagging import Figure
 
 if TYPE_CHECKING:
@@ -77,15 +76,14 @@ def _map(content: ReportContent, found: Explanation, locale: Locale) -> list[Flo
         warning = _("Attribution map not reliable: at least one gate failed, so the map is not shown.")
         why = [paragraph(locale.translate(gate.reason), "small") for gate in found.gates if not gate.passed]
         return [panel([paragraph(f"✗ {warning}", "strong"), *why], WIDTH, edge=VERMILION)]
-    figure = saliency_figure(content.study, content.prediction.lesion_labels, found, language=locale.language)
     outside = Message(
-        "Influential areas, not causes. {outside} of the attribution lies outside the lesions. Method: {method}. "
-        "Printed in grey, the map shows strength, not direction.",
+        "Influential areas, not causes. Share of the attribution outside the lesions: {outside}. Method: {method}. From"
+        " the front, and in slices through the lesions with the largest shares.",
         outside=locale.percent(found.lesion_share.get(0, 0.0)),
         method=found.description or found.method,
     )
     caption = locale.translate(outside)
-    return [paragraph(caption, "strong"), embed_image(figure, caption, width=WIDTH, height=68 * mm)]
+    return [paragraph(caption, "strong"), attribution_figure(content, found, caption, locale)]
 
 
 def _gates(found: Explanation, locale: Locale) -> list[Flowable]:
@@ -132,4 +130,4 @@ def comparators(content: ReportContent, locale: Locale) -> list[Flowable]:
         for one in markers(content.record, content.prediction.quantities.tmtv_ml)
     ]  # fmt: skip
     table = grid(rows, [74 * mm, 68 * mm, 38 * mm])
-    return [Heading(_("Established markers, without the model")), table]
+    return splitting(_("Established markers, without the model"), table)

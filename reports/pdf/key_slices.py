@@ -16,7 +16,7 @@ from fedpet.core.messages import Message
 from fedpet.imaging.anatomy.regions import REGIONS
 from reports.lesion_numbers import letters
 from reports.pdf.outlines import outlines
-from reports.pdf.projections import doubtful_foci, draw_outlines, ink_of, jpeg
+from reports.pdf.projections import doubtful_foci, draw_outlines, hatch, ink_of, jpeg
 from reports.pdf.style import BOLD, WIDTH, Heading, cell_style, paragraph
 from reports.pdf.tagging import LAYOUT, Figure
 
@@ -53,6 +53,7 @@ class Tile:
         outlines: of what the slice cuts, by number or letter.
         sides: letters at the left and at the right edge.
         bar: length of 5 cm, pixels.
+        hatched: outlines of the area that is hatched.
     """
 
     picture: ImageReader
@@ -60,6 +61,7 @@ class Tile:
     outlines: Mapping[str, Sequence[Points]]
     sides: tuple[str, str]
     bar: float
+    hatched: Sequence[Points] = ()
 
 
 class TileDrawing(Flowable):
@@ -81,9 +83,9 @@ class TileDrawing(Flowable):
         clip.rect(0, 0, TILE, TILE)
         canvas.saveState()
         canvas.clipPath(clip, stroke=0, fill=0)
+        hatch(canvas, self._placed(tile.hatched))
         for name, lines in tile.outlines.items():
-            placed = [np.column_stack([line[:, 0] * factor, TILE - line[:, 1] * factor]) for line in lines]
-            draw_outlines(canvas, placed, ink_of(name), dashed=name != tile.name)
+            draw_outlines(canvas, self._placed(lines), ink_of(name), dashed=name != tile.name)
         canvas.restoreState()
         canvas.setStrokeColor(white)
         canvas.setLineWidth(1.2)
@@ -92,6 +94,10 @@ class TileDrawing(Flowable):
         self._write(3, TILE / 2, tile.sides[0])
         self._write(TILE - 3, TILE / 2, tile.sides[1], right=True)
         self._write(TILE - 4, 8, "5 cm", right=True)
+
+    def _placed(self, lines: Sequence[Points]) -> list[Points]:
+        factor = TILE / _PIXELS
+        return [np.column_stack([line[:, 0] * factor, TILE - line[:, 1] * factor]) for line in lines]
 
     def _write(self, x: float, y: float, text: str, *, size: float = _SIZE, right: bool = False) -> None:
         """White on black, so that it is read on anything."""
@@ -200,17 +206,17 @@ def tiles(lesion: Lesion, content: ReportContent, locale: Locale) -> list[Tile]:
     """The fused tile and that of the CT; without a CT, one of the PET."""
     labels = content.prediction.lesion_labels
     point = hottest_mm(content.study.pet, labels, lesion.id)
-    return _tiles(_frame(labels, lesion.id, point), point, str(lesion.id), content, locale)
+    return _tiles(square_around(labels, lesion.id, point), point, str(lesion.id), content, locale)
 
 
 def _tiles(frame: Frame, point: Point, name: str, content: ReportContent, locale: Locale) -> list[Tile]:
     """The plane of the frame through a point, fused and on the CT; without a CT, the PET."""
     _ = locale.text
     study, labels = content.study, content.prediction.lesion_labels
-    named = {str(number): mask for number, mask in _cut(frame, labels, point).items()}
+    named = {str(number): mask for number, mask in cut(frame, labels, point).items()}
     foci, lettered = doubtful_foci(content), letters(content.prediction.components)
     if foci is not None:
-        named |= {lettered[focus]: mask for focus, mask in _cut(frame, foci, point).items()}
+        named |= {lettered[focus]: mask for focus, mask in cut(frame, foci, point).items()}
     lines = {name: outlines(mask, max(study.pet.spacing[:2]) * frame.scale) for name, mask in named.items()}
     style = PanelStyle(_SUV_TOP, _WINDOW, None)
     suv = frame.slice(study.pet, point, outside=0.0)
@@ -230,7 +236,7 @@ def hottest_mm(pet: Volume, labels: Volume, number: int) -> Point:
     return pet.to_mm(np.array(np.unravel_index(hottest, pet.shape), float))
 
 
-def _frame(labels: Volume, number: int, point: Point) -> Frame:
+def square_around(labels: Volume, number: int, point: Point) -> Frame:
     """A square around the lesion in the plane of the point; at its edges a little empty where the scan ends."""
     where = np.argwhere(labels.array == number)
     corners = np.array([labels.to_mm(corner.astype(float)) for corner in (where.min(axis=0), where.max(axis=0))])
@@ -241,7 +247,7 @@ def _frame(labels: Volume, number: int, point: Point) -> Frame:
     return Frame(AXIAL, BoundingBox(low, high), _PIXELS / (2 * half))
 
 
-def _cut(frame: Frame, labels: Volume, point: Point) -> dict[int, Mask]:
+def cut(frame: Frame, labels: Volume, point: Point) -> dict[int, Mask]:
     """What the plane cuts of each label, (height, width)."""
-    cut = frame.slice(labels, point, outside=0.0, nearest=True)
-    return {int(number): cut == number for number in np.unique(cut) if number}
+    plane = frame.slice(labels, point, outside=0.0, nearest=True)
+    return {int(number): plane == number for number in np.unique(plane) if number}

@@ -31,14 +31,8 @@ def provenance(content: ReportContent, locale: Locale) -> list[Flowable]:
     _ = locale.text
     card, model = ModelCard(content.card), content.prediction.model
     told = columns([_sentences(card, locale), "", [_performance(card, locale)]], _WIDTHS)
-    return [
-        Heading(_("The model")),
-        _identity(card, model, locale),
-        Spacer(0, 1.5 * mm),
-        told,
-        Spacer(0, 1.5 * mm),
-        KeepTogether([_hashes(card, model, locale)]),
-    ]
+    parts = [_identity(card, model, locale), told, _hashes(card, model, locale)]
+    return [KeepTogether([Heading(_("The model")), *(one for part in parts for one in (part, Spacer(0, 1.5 * mm)))])]
 
 
 def _identity(card: ModelCard, model: ModelReference, locale: Locale) -> Flowable:

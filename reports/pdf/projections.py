@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from reportlab.lib.colors import Color, white
+from reportlab.lib.colors import Color, black, white
 from reportlab.lib.utils import ImageReader
 from reportlab.platypus import Flowable
 
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 SUV_BLACK = 10.0  # shown as black
 NAMED = 24  # lesions at most that are numbered on the projections
-_PIXELS_PER_MM = 0.9
+PIXELS_PER_MM = 0.9
 _QUALITY = 90
 _GREYS = 20
+_STRIPES = 3.0  # points between two lines of a hatching
 _SIZE = 9.0  # points, of the numbers
 _MARGIN = 13.0  # points beside a view, for the numbers
 _LEGEND = 13.0  # points below the views
@@ -47,6 +48,7 @@ class View:
         outlines: of each lesion by its number, and of each focus that was left out by its letter.
         named: the points that are named.
         sides: words at the left and at the right edge.
+        hatched: outlines of the area that is hatched.
     """
 
     frame: Frame
@@ -54,19 +56,23 @@ class View:
     outlines: Mapping[str, Sequence[Points]]
     named: Mapping[str, tuple[float, float]]
     sides: tuple[str, str]
+    hatched: Sequence[Points] = ()
 
 
 class Projections(Flowable):
     """The PET from the front and from the left, as large as fits: lesions outlined, foci that are left out dashed."""
 
-    def __init__(self, seen: Sequence[View], locale: Locale, *, width: float, height: float) -> None:
+    def __init__(
+        self, seen: Sequence[View], locale: Locale, *, width: float, height: float, grey_scale: bool = True
+    ) -> None:
         super().__init__()
-        self._views, self._locale = seen, locale
+        self._views, self._locale, self._grey_scale = seen, locale, grey_scale
         sizes = [view.frame.box.extent(view.frame.view) for view in seen]
         across, high = sum(one[0] for one in sizes), sizes[0][1]
-        self._scale = min((width - 4 * _MARGIN) / across, (height - _LEGEND) / high)  # points a mm
+        margins = 2 * len(seen)
+        self._scale = min((width - margins * _MARGIN) / across, (height - _LEGEND) / high)  # points a mm
         self.width, self.height = width, high * self._scale + _LEGEND
-        self._beside = (width - across * self._scale) / 4
+        self._beside = (width - across * self._scale) / margins
 
     def wrap(self, _available_width: float, _available_height: float) -> tuple[float, float]:
         """Its size."""
@@ -91,6 +97,7 @@ class Projections(Flowable):
         def place(x: float, y: float) -> tuple[float, float]:
             return left + x * factor, self.height - y * factor
 
+        hatch(canvas, [np.array([left, self.height]) + line * (factor, -factor) for line in view.hatched])
         for name, lines in view.outlines.items():
             placed = [np.array([left, self.height]) + line * (factor, -factor) for line in lines]
             draw_outlines(canvas, placed, ink_of(name), dashed=not name.isdigit())
@@ -130,6 +137,8 @@ class Projections(Flowable):
         start, bar = self._beside, 100 * self._scale
         canvas.line(start, base + 3, start + bar, base + 3)
         canvas.drawString(start + bar + 4, base, "10 cm")
+        if not self._grey_scale:
+            return
         start = self.width - self._beside - 40
         canvas.drawRightString(start - 3, base, "SUV 0")
         for i in range(_GREYS):
@@ -152,7 +161,7 @@ def views(content: ReportContent, locale: Locale) -> list[View]:
     largest = sorted(content.prediction.quantities.lesions, key=lambda one: -one.mtv_ml)[:NAMED]
     made = []
     for direction, sides in ((CORONAL, (_("R"), _("L"))), (SAGITTAL, (_("front"), _("back")))):
-        frame = Frame(direction, box, _PIXELS_PER_MM)
+        frame = Frame(direction, box, PIXELS_PER_MM)
         picture = inverted_grey(enlarge(project_maximum(suv, direction), frame.size) / SUV_BLACK)
         masks = {str(number): mask for number, mask in project_masks(lesions, frame).items()}
         doubtful = {lettered[focus]: mask for focus, mask in project_masks(left_out, frame).items()}
@@ -195,6 +204,28 @@ def draw_outlines(canvas: Any, lines: Sequence[Points], ink: Color, *, dashed: b
             path.close()
             canvas.drawPath(path, stroke=1, fill=0)
     canvas.setDash([])
+
+
+def hatch(canvas: Any, lines: Sequence[Points]) -> None:  # noqa: ANN401  ReportLab's canvas, which has no types
+    """Fill closed lines (points, y upwards) with stripes, black on white, legible on every ground."""
+    if not lines:
+        return
+    canvas.saveState()
+    path = canvas.beginPath()
+    for line in lines:
+        path.moveTo(*line[0])
+        for point in line[1:]:
+            path.lineTo(*point)
+        path.close()
+    canvas.clipPath(path, stroke=0, fill=0)
+    everything = np.concatenate(lines)
+    (left, low), (right, high) = everything.min(axis=0), everything.max(axis=0)
+    for colour, width in ((white, 1.1), (black, 0.5)):
+        canvas.setStrokeColor(colour)
+        canvas.setLineWidth(width)
+        for start in np.arange(left - (high - low), right, _STRIPES):
+            canvas.line(start, low, start + high - low, high)
+    canvas.restoreState()
 
 
 def ink_of(name: str) -> Color:

@@ -16,7 +16,7 @@ from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
-from reportlab.platypus import Flowable, Spacer, Table
+from reportlab.platypus import CondPageBreak, Flowable, Spacer, Table
 
 from reports.pdf.tagging import DATA, LAYOUT, Text
 
@@ -31,6 +31,7 @@ REGULAR, BOLD = "DejaVuSans", "DejaVuSans-Bold"
 REPLACEMENT = "\ufffd"  # drawn for a character that the fonts do not have
 _LONGEST_FACT = 160  # characters
 _ABOVE = 9  # points above a heading
+_BEGINS = 45 * mm  # of room that a heading and the first rows of a table take
 _ENDLESS = 1e6  # points: no page ends
 WIDTH = 180 * mm  # of the text on an A4 page
 INK, QUIET, RULE = HexColor("#1b2229"), HexColor("#56616b"), HexColor("#c4ccd3")
@@ -149,8 +150,8 @@ class Heading(Text):
 
     tag = "H2"
 
-    def __init__(self, text: str) -> None:
-        style = ParagraphStyle("section", STYLES["heading"], spaceBefore=_ABOVE, spaceAfter=4.5, keepWithNext=True)
+    def __init__(self, text: str, *, whole: bool = True) -> None:
+        style = ParagraphStyle("section", STYLES["heading"], spaceBefore=_ABOVE, spaceAfter=4.5, keepWithNext=whole)
         super().__init__(markup(text), style)
         self.title = text
 
@@ -164,6 +165,11 @@ class Heading(Text):
             self.canv.setStrokeColor(NAVY)
             self.canv.setLineWidth(0.7)
             self.canv.line(0, -2, WIDTH, -2)
+
+
+def splitting(title: str, table: Table) -> list[Flowable]:
+    """A section whose table may go on to the next page, and begins where a few of its rows have room."""
+    return [CondPageBreak(_BEGINS), Heading(title, whole=False), table]
 
 
 def grid(

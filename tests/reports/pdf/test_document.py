@@ -183,7 +183,7 @@ def test_inputs_terms_comparators_and_provenance(english, french):
         assert words in f"{english.rows} {english.text}"
     for words in (
         "64,5 ans", "fumeur sevré", "✗ Albuminémie manque", "+0,41", "1 point : pronostic intermédiaire",
-        "0,781 0,742–0,820", "Zones influentes, non causales. 8 %",
+        "0,781 0,742–0,820", "Zones influentes, non causales. Part de l’attribution hors des lésions : 8 %",
     ):  # fmt: skip
         assert words in plain(f"{french.rows} {french.text}")
 
@@ -264,8 +264,22 @@ def test_a_failed_gate_hides_the_map_and_a_real_model_has_no_watermark(content, 
     assert "MODÈLE SYNTHÉTIQUE : entraîné sur des patients simulés" in plain(french.text)
     assert "SYNTHÉTIQUE" not in report.text
     marks = 2 * 4 * len(french.pages)  # pictures of words, on both sides of each page
-    assert french.pictures - marks == 2 + 12 + 1  # two projections, two tiles for each of six lesions, the map
+    maps = 1 + 6  # from the front, and through each lesion
+    assert french.pictures - marks == 2 + 12 + maps  # two projections, two tiles for each of six lesions
     assert report.pictures == 2 + 12
+
+
+def test_what_lowers_the_risk_is_hatched_for_a_print_in_grey(content, french, folder):
+    signed = content.explanation.attribution
+    turned = replace(content.explanation, attribution=signed.like(-signed.array, "1"))
+    lowering = Rendered(replace(content, explanation=turned), folder / "lowering.pdf", "fr")
+    place = next(number for number, page in enumerate(french.pages) if "diminue le risque, hachuré" in plain(page))
+
+    def strokes(report):
+        with pypdfium2.PdfDocument(report.path) as document:
+            return sum(one.type == 2 for one in document[place].get_objects(max_depth=4))
+
+    assert strokes(lowering) > 3 * strokes(french) > 0  # there, only the key is hatched
 
 
 def test_a_bare_case_is_still_a_report(abstained, folder):
