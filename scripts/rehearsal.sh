@@ -2,8 +2,9 @@
 # A federation of three hospitals on this machine, from nothing to a promoted model: every command that the coordinating
 # centre and the data managers run, as docs/federation.md and docs/hospital_node.md give them.
 # Usage: scripts/rehearsal.sh [WORK_FOLDER]     (make rehearsal)
-#   FEDPET   the command (default: .venv/bin/fedpet)     ROUNDS   of the training (default 4)
-#   DATA     node data of three sites, contract.json and held-out/<site>, in place of simulated ones
+#   FEDPET   the command (default: .venv/bin/fedpet)
+#   DATA     node data of three sites, contract.json and held-out/<site>, in place of simulated lesion tables;
+#            then also NETWORK (default: table, fitted exactly) and ROUNDS of the training (default: 8)
 #   WAIT     not empty: at the end the nodes run on until Enter
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,7 +19,7 @@ fi
 mkdir -p "$work"
 cd "$work"
 
-step() { printf '\n== %s\n' "$*" >&2; }
+step() { printf '\n== %s (after %d s)\n' "$*" "$SECONDS" >&2; }
 
 nodes=()
 stop_nodes() {
@@ -31,9 +32,9 @@ step "Node data of three hospitals, and patients whom the training never sees"
 data=${DATA:-}
 if [ -z "$data" ]; then
   data=$work/data
-  simulate() { "$fedpet" cohort simulate --node-data --fidelity coarse --spacing 16 --sites 3 --workers 2 "$@"; }
-  simulate --patients 90 --seed 1 --out "$data"
-  FEDPET_HOME=$work/home-of-others simulate --patients 30 --seed 2 --out "$data/held-out" # pseudonyms of their own
+  simulate() { "$fedpet" cohort simulate --node-data --table --fidelity coarse --sites 3 --workers 2 "$@"; }
+  simulate --patients 40 --seed 1 --out "$data"
+  FEDPET_HOME=$work/home-of-others simulate --patients 20 --seed 2 --out "$data/held-out" # pseudonyms of their own
 fi
 mapfile -t sites < <(cd "$data" && for header in */node.json; do dirname "$header"; done)
 
@@ -56,9 +57,9 @@ expected = [$(printf '"%s", ' "${sites[@]}")]
 wait_seconds = 300
 
 [training]
-rounds = ${ROUNDS:-4}
+network = "${NETWORK:-table}"
+rounds = ${ROUNDS:-8}
 learning_rate = 1e-2
-minimum_patients = 8
 TOML
 "$fedpet" train identity run.toml | tee identity.json
 certificate=$(python3 -c 'import json; print(json.load(open("identity.json"))["certificate_sha256"])')
@@ -66,7 +67,6 @@ certificate=$(python3 -c 'import json; print(json.load(open("identity.json"))["c
 step "Each hospital: create a node, offer the data, read the plan, approve it, start the node"
 prepare_hospital() { # site
   "$fedpet" train node create "nodes/$1" --name "$1" --researcher "localhost:$port" --fingerprint "$certificate"
-  sed -i 's/^minimum_training = 10 /minimum_training = 8 /' "nodes/$1/policy.toml" # few simulated patients
   "$fedpet" train node policy "nodes/$1"
   "$fedpet" train node register "nodes/$1" "$data/$1" --contract "$data/contract.json"
   "$fedpet" train node register "nodes/$1" "$data/held-out/$1" --contract "$data/contract.json" --evaluation

@@ -10,7 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 from fedpet.core.messages import Message
 from fedpet.core.progress import sub_progress
 from training.task.pooled import pooled_loss
-from training.task.runs import BASELINE
+from training.task.runs import AGREEMENT, BASELINE
 from training.task.statistics import STATISTICS
 
 if TYPE_CHECKING:
@@ -132,6 +132,8 @@ def _shares(runs: Mapping[str, Run], progress: Progress) -> dict[str, Progress]:
 def _describe(name: str, values: Mapping[str, Any]) -> Message:
     if name == STATISTICS:
         return Message("Statistics of the clinical variables")
+    if name == AGREEMENT:
+        return Message("Comparing the sites' patients by an exact fit")
     if name == BASELINE:
         return Message("Clinical baseline: round {round} of {rounds}, validation loss {loss:.3f}", **values)
     _, _, number = name.partition("-")

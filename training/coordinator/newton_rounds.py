@@ -9,7 +9,7 @@ import numpy as np
 from fedpet.core.errors import FederationError
 from fedpet.core.messages import Message
 from training.coordinator import fedbiomed_researcher as internals
-from training.task.method import MASKED_SITES
+from training.task.agreement import CONTRADICTS, SiteDerivatives, contradicting
 from training.task.newton import Prior, is_definite
 from training.task.newton_fit import NewtonFit
 from training.task.newton_sums import SUMS
@@ -66,18 +66,72 @@ class NewtonRounds:
             FederationError: no single site explains it, or there are too few to leave one out.
         """
         rounds, sound = self._rounds, list[str]()
-        if len(nodes) <= max(rounds.config.minimum, MASKED_SITES):
+        if not rounds.can_leave_out(nodes):
             raise _unsound()
         for node in nodes:
-            network.load_state_dict(before)
-            internals.rewind(rounds.experiment, index)
-            rounds.new_masks = True
+            self._again(index, before, network)
             if self.is_sound(index, rounds.answered(index, without={node})):
                 sound.append(node)
-            internals.forget_parameters(rounds.experiment)
         if len(sound) != 1:
             raise _unsound()
         rounds.leave_out(sound, _UNSOUND, index, before, network)
+
+    def compare(self, network: nn.Module) -> bool:
+        """Before one of the rounds, leave out a site whose patients contradict the model of the others.
+
+        In clear the sums are known by site. Under masks the round is asked of all, and without each site in turn: the
+        difference is the site's sum. Without a site the fit begins anew.
+
+        Args:
+            network: of the experiment; left as it is, or as a fit begins.
+
+        Returns:
+            Whether this round is the one before which the sites are compared; False as well where a fit begins anew.
+        """
+        rounds, index = self._rounds, self._rounds.experiment.round_current()
+        if index != self._plan.compared:
+            return False
+        if not rounds.can_leave_out(rounds.sites.remaining):
+            return True
+        before = {key: value.clone() for key, value in network.state_dict().items()}
+        fit = NewtonFit(self._plan, rounds.progress.newton)
+        sites = self._derivatives(index, before, network)
+        node = contradicting(sites, fit.coefficients, fit.prior, rounds.task.contract.month_edges) if sites else None
+        if node is None:
+            self._again(index, before, network)
+            return True
+        first = {**before, **NewtonFit(self._plan).parameters()}
+        rounds.progress.newton, rounds.progress.rounds = {}, []
+        rounds.leave_out([node], CONTRADICTS, 0, first, network)
+        return False
+
+    def _derivatives(self, index: int, before: Mapping[str, Tensor], network: nn.Module) -> dict[str, SiteDerivatives]:
+        """By node id; empty where a site fails meanwhile, or too few would remain without one."""
+        self._again(index, before, network)
+        nodes = self._rounds.answered(index)
+        if not self._rounds.can_leave_out(nodes):
+            return {}
+        if not self._rounds.task.method.masked:
+            return {node: self._derivative(sums) for node, sums in self._by_node(index, nodes).items()}
+        whole, found = self._derivative(self._sums(index, nodes)), dict[str, SiteDerivatives]()
+        for node in nodes:
+            self._again(index, before, network)
+            there = self._rounds.answered(index, without={node})
+            if {*there, node} != set(nodes):
+                return {}
+            others = self._derivative(self._sums(index, there))
+            found[node] = SiteDerivatives(whole.gradient - others.gradient, whole.hessian - others.hessian)
+        return found
+
+    def _derivative(self, sums: Mapping[str, Floats]) -> SiteDerivatives:
+        return SiteDerivatives(sums["gradient"][0], self._plan.layout.symmetric(sums["hessian"][0]))
+
+    def _again(self, index: int, before: Mapping[str, Tensor], network: nn.Module) -> None:
+        """Let the next request be that of a round, under new masks."""
+        network.load_state_dict(before)
+        internals.forget_parameters(self._rounds.experiment)
+        internals.rewind(self._rounds.experiment, index)
+        self._rounds.new_masks = True
 
     def take(self, index: int, nodes: list[str], before: Mapping[str, Tensor], network: nn.Module) -> None:
         """Put the parameters of the next round in the place of the average, which holds none.

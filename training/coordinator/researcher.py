@@ -58,7 +58,7 @@ def _run(config: RunConfig, plan: type) -> None:
     sites = Sites({node: one["name"] for node, one in data.items()}, config)
     for name, task in tasks.items():
         history = Path(config.out, f"{name}.json")
-        if not (config.resume and is_complete(history, task.network)):
+        if not (config.resume and is_complete(history)):
             TrainingRun(name, task, config, sites, data, plan).run()
         emit_validation(name, task, json.loads(history.read_text(encoding="utf-8"))["final"])
 

@@ -10,6 +10,7 @@ from training.coordinator.events import emit
 from training.coordinator.run_progress import RunProgress
 from training.coordinator.sites import too_few
 from training.task.carried import ALL_SITES, CARRIED
+from training.task.method import MASKED_SITES
 from training.task.small_cells import merge_small_cells
 from training.task.statistics import STATISTICS
 
@@ -63,6 +64,10 @@ class SiteRounds:
             if len(nodes) - len(reasons) < self.config.minimum:
                 raise too_few(len(nodes) - len(reasons), self.config.minimum, reasons)
 
+    def can_leave_out(self, nodes: Collection[str]) -> bool:
+        """Whether enough sites remain without one of them."""
+        return len(nodes) > max(self.config.minimum, MASKED_SITES if self.task.method.masked else 1)
+
     def answered(self, index: int, without: Collection[str] = ()) -> list[str]:
         """Ask the sites for a round until all that were asked have answered; their node ids.
 
@@ -111,17 +116,19 @@ class SiteRounds:
         replies = self.experiment.training_replies()[index]
         patients = {self.sites.names[node]: int(replies[node]["sample_size"]) for node in nodes}
         carried, levels = self.task.carried, internals.masked_levels()
-        return {
+        cell, edges = self.task.minimum_cell, self.task.contract.month_edges
+        own = {
             site: carried.decode(levels[carried.size * place :], sum(patients.values()), masked=True)
             for place, site in enumerate(self.task.evaluated, start=1)
             if site in patients
-        }, patients
+        }
+        return {site: merge_small_cells(table, cell, edges, by_time=False) for site, table in own.items()}, patients
 
     def leave_out(
         self, nodes: list[str], reason: str, index: int, parameters: Mapping[str, torch.Tensor], network: nn.Module
     ) -> None:
         """Name sites, go on without them, and return to the model that a round started from."""
-        reasons = self.sites.record_failures(dict.fromkeys(nodes, reason))
+        reasons = self.sites.keep_out(nodes, reason)
         emit("repeated", run=self.name, round=index + 1, reasons=reasons)
         network.load_state_dict(parameters)
         internals.forget_parameters(self.experiment)

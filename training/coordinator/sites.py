@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fedpet
@@ -144,6 +146,9 @@ class Sites:
         self._config = config
         self._refused: dict[str, str] = {}  # node id -> why it cannot train in this run
         self._silent: dict[str, str] = {}  # node id -> why it is left out of this round
+        self._kept_out = Path(config.out, "left_out.json")  # by site, for a training that is resumed
+        known = json.loads(self._kept_out.read_text("utf-8")) if config.resume and self._kept_out.exists() else {}
+        self._refused |= {node: known[site] for node, site in names.items() if site in known}
 
     def select(self, experiment: Experiment, without: Collection[str] = ()) -> list[str]:
         """Node ids for the next attempt, at least the minimum, and none of those to do without.
@@ -165,6 +170,11 @@ class Sites:
                 raise too_few(len(there), self._config.minimum, self.by_name(reasons))
             time.sleep(_PAUSE_SECONDS)
 
+    @property
+    def remaining(self) -> list[str]:
+        """Ids of the nodes that were not left out of the run."""
+        return [node for node in self.names if node not in self._refused]
+
     def record_failures(self, failures: Mapping[str, str]) -> dict[str, str]:
         """Record which nodes failed; returns the reasons by site name."""
         for node, reason in failures.items():
@@ -172,6 +182,13 @@ class Sites:
                 passing = reason in {internals.SILENT, internals.LOST}
                 (self._silent if passing else self._refused)[node] = reason
         return self.by_name(failures)
+
+    def keep_out(self, nodes: Collection[str], reason: str) -> dict[str, str]:
+        """Go on without sites that spoil the model, also when the training is resumed; the reasons by site name."""
+        found = self.record_failures(dict.fromkeys(nodes, reason))
+        known = json.loads(self._kept_out.read_text("utf-8")) if self._kept_out.exists() else {}
+        self._kept_out.write_text(json.dumps({**known, **found}), encoding="utf-8")
+        return found
 
     def next_round(self) -> None:
         """Give slow sites another chance."""

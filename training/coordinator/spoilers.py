@@ -10,7 +10,6 @@ from training.coordinator import fedbiomed_researcher as internals
 from training.coordinator.choice import is_worse
 from training.coordinator.plausibility import IMPLAUSIBLE
 from training.task.carried import CARRIED
-from training.task.method import MASKED_SITES
 from training.task.pooled import loss_error, pooled_change, pooled_loss, vetoed, worsened
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ class Spoilers:
             return False
         far = is_worse(validation.values(), good.validation.values(), errors=_SPOILED_ERRORS)
         far = far or vetoed(validation.values())
-        if not ((far or worsened(validation.values())) and self._can_leave_out(nodes)):
+        if not ((far or worsened(validation.values())) and self._rounds.can_leave_out(nodes)):
             return False
         if found := self._explained(good, before, nodes, network):
             self._rounds.leave_out([found[0]], _SPOILS, good.index, found[1], network)
@@ -101,16 +100,12 @@ class Spoilers:
         """
         together = {key: value.clone() for key, value in network.state_dict().items()}
         finite = all(bool(value.isfinite().all()) for value in together.values())
-        if not (finite and good.validation and self._can_leave_out(nodes)):
+        if not (finite and good.validation and self._rounds.can_leave_out(nodes)):
             return False
         if found := self._explained(good, together, nodes, network):
             self._rounds.leave_out([found[0]], IMPLAUSIBLE, good.index, good.parameters, network)
             self.good = None
         return bool(found)
-
-    def _can_leave_out(self, nodes: list[str]) -> bool:
-        masked = self._rounds.task.method.masked
-        return len(nodes) > max(self._rounds.config.minimum, MASKED_SITES if masked else 1)
 
     def _explained(
         self, good: GoodModel, together: Mapping[str, torch.Tensor], nodes: list[str], network: nn.Module

@@ -19,7 +19,7 @@ from training.coordinator.monitoring import TrainingMonitor
 from training.task.initial_parameters import describe_initial_parameters, read_initial
 from training.task.method import Aggregation
 from training.task.registration import TAGS
-from training.task.runs import Run, is_complete, plan_runs, to_config
+from training.task.runs import Run, agreement_run, is_complete, plan_runs, to_config
 from training.task.statistics import STATISTICS, describe_statistics
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def train(
     """
     task = config.task()
     runs = plan_runs(task, config.training.local_epochs, config.training.seeds)
-    planned = {**runs, **_statistics_run(config, task)}
+    first = agreement_run(task, len(federation.sites), federation.minimum)
+    planned = {**first, **runs, **_statistics_run(config, task)}
     for run in planned.values():
         run.task.require_sound(federation.minimum)
     require_empty(config.out)
@@ -91,7 +92,7 @@ def train(
             rounds={name: run.task.rounds for name, run in planned.items()},
             synthetic=federation.synthetic,
         )
-    if not (resume and all(is_complete(results / f"{name}.json", run.task.network) for name, run in planned.items())):
+    if not (resume and all(is_complete(results / f"{name}.json") for name in planned)):
         progress(0.0, Message("Starting the federation of {count} sites", count=len(federation.sites)))
         monitor = TrainingMonitor(
             planned,

@@ -23,6 +23,7 @@ from training.coordinator.site_rounds import SiteRounds
 from training.coordinator.spoilers import GoodModel, Spoilers
 from training.task.carried import CARRIED
 from training.task.pooled import pooled_loss, vetoed
+from training.task.runs import AGREEMENT, WITHOUT_MODEL
 from training.task.statistics import STATISTICS
 from training.task.task import AUXILIARY
 
@@ -70,14 +71,20 @@ class TrainingRun:
                 self._rounds.ask_first()
         if self._newton is not None:
             self._newton.restore(network)
-        while self.experiment.round_current() < self.task.rounds and not self._stops_early():
-            self._round(network)
+        self._all_rounds(network)
         internals.rewind(self.experiment, self.task.rounds)  # the round in which the sites only validate
-        if self.task.network != STATISTICS and not self.progress.final:
+        if self.name not in WITHOUT_MODEL and not self.progress.final:
             self._validate(network)
         if not self.task.evaluated:
             self._write_weights(network)
         Path(self.config.out, f"{self.name}.json").write_text(json.dumps(asdict(self.progress)), encoding="utf-8")
+
+    def _all_rounds(self, network: nn.Module) -> None:
+        while self.experiment.round_current() < self.task.rounds and not self._stops_early():
+            compared = self._newton is not None and self._newton.compare(network)
+            if compared and self.name == AGREEMENT:
+                return
+            self._round(network)
 
     def _write_weights(self, network: nn.Module) -> None:
         last = network.state_dict() if self.task.trains else self._member_parameters()  # the sites sent them rounded

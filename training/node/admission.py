@@ -163,5 +163,7 @@ def admit(task: TrainingTask) -> NodePolicy:
     kind, limit = "rounds", policy.tasks.rounds
     if statistics:
         kind, limit = "statistics", policy.tasks.statistics_requests
+    elif task.evaluated:
+        kind, limit = "evaluations", policy.tasks.evaluations
     RequestLog(folder).enter(kind, task.network, request.masks, limit)
     return policy

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 def site_folds(dataset: NodeDataset, plan: NewtonPlan) -> NDArray[np.int64]:
-    """(n,) the fold of each patient; none counts fewer than the site's and the task's smallest cell."""
-    return folds_of(dataset.node.case_ids, dataset.node.site, plan.layout.folds, _smallest_cell(dataset))
+    """(n,) the fold of each patient, whatever the task's smallest cell is; none counts fewer than the site's."""
+    return folds_of(dataset.node.case_ids, dataset.node.site, plan.layout.folds, dataset.rules.minimum_cell)
 
 
 def _smallest_cell(dataset: NodeDataset) -> int:

@@ -15,7 +15,7 @@ from fedpet.core.errors import FederationError, SettingsError
 from fedpet.core.messages import Message
 from inference.network import ENSEMBLE
 from training.data.node_data import VALIDATION_FRACTION
-from training.task.method import MASKED_SITES
+from training.task.method import FOLDS, MASKED_SITES
 from training.task.registration import EVALUATION_TAGS
 from training.task.statistics import STATISTICS
 
@@ -44,6 +44,8 @@ class DataRules(_Table):
         minimum_losses: validation patients, below which the node adds nothing to the mean losses.
         minimum_cell: of a table that is shown; smaller ones are merged with their neighbours.
         minimum_centre: evaluated patients, from which on the site's own merged table is shown beside the sum.
+        folds: parts of the patients in the cross-validation of an exact fit, the only number for which one is accepted:
+            sums without each part, at many numbers of parts, are equations that single patients out. 0 for any.
     """
 
     validation_fraction: float = Field(default=VALIDATION_FRACTION, gt=0.0, lt=1.0)
@@ -53,6 +55,7 @@ class DataRules(_Table):
     minimum_losses: int = Field(default=5, ge=1)
     minimum_cell: int = Field(default=5, ge=1)
     minimum_centre: int = Field(default=20, ge=10)
+    folds: int = Field(default=FOLDS, ge=0)
 
 
 class PeerRules(_Table):
@@ -77,6 +80,8 @@ class TaskRules(_Table):
         statistics: whether means of the clinical inputs may be asked.
         rounds: requests that train or validate, over the life of the node, repeated ones included.
         statistics_requests: requests for statistics, over the life of the node.
+        evaluations: requests for evaluations of finished models, over the life of the node: the tables of two models
+            that differ for one patient tell of that patient.
         veto: standard errors by which an aggregate may worsen the loss of the site's validation patients; a worse one
             is not taken (`training.node.veto`).
         update_norm: largest norm of an update, in norms of the parameters that the node was sent; a larger one is
@@ -87,6 +92,7 @@ class TaskRules(_Table):
     statistics: bool = True
     rounds: int = Field(default=1000, ge=0)
     statistics_requests: int = Field(default=5, ge=0)
+    evaluations: int = Field(default=20, ge=0)
     update_norm: float = Field(default=1.0, gt=0.0)
     veto: float = Field(default=3.0, gt=0.0)
 
@@ -142,6 +148,12 @@ class NodePolicy(_Table):
                 Message("A validation split of {fraction:g}.", fraction=task.validation_fraction),
                 Message("That of the site: {fraction:g}.", fraction=data.validation_fraction),
             )
+        folds = task.method.aggregation.folds
+        if task.newton is not None and data.folds not in {0, folds}:
+            raise _outside(
+                Message("An exact fit with {count} folds.", count=folds),
+                Message("The site's number of folds: {count}.", count=data.folds),
+            )
         if network == STATISTICS and not tasks.statistics:
             raise _outside(
                 Message("A request for statistics of the clinical inputs."), Message("The site allows no statistics.")
@@ -179,7 +191,13 @@ class NodePolicy(_Table):
         percent = Message("{value:g} %", value=100 * data.validation_fraction)
         said = [
             Message("{share} of the patients validate, always the same ones; the others train.", share=percent),
-            Message("Newton's method takes all patients, and validates each by a fit without it."),
+            Message(
+                "Newton's method takes all patients, and validates each by a fit without it, always in the same"
+                " {count} parts.",
+                count=data.folds,
+            )
+            if data.folds
+            else Message("Newton's method takes all patients, and validates each by a fit without it."),
             Message("With fewer than {count} patients to train on, the node refuses.", count=data.minimum_training),
             Message(
                 "With fewer than {losses} validation patients it adds nothing to the losses, with fewer than {tables}"
@@ -202,7 +220,11 @@ class NodePolicy(_Table):
             Message("Means of the clinical variables may be asked {count} times.", count=tasks.statistics_requests)
             if tasks.statistics
             else Message("Means of the clinical variables are refused."),
-            Message("The node answers {count} rounds in its life.", count=tasks.rounds),
+            Message(
+                "The node answers {rounds} rounds and {evaluations} evaluations in its life.",
+                rounds=tasks.rounds,
+                evaluations=tasks.evaluations,
+            ),
             Message(
                 "A model that worsens the loss of the site's validation patients by more than {count:g} standard errors"
                 " is not taken: the node trains from the last one that it took.",
@@ -216,10 +238,13 @@ class NodePolicy(_Table):
 
 
 OPEN_POLICY: Final = NodePolicy(
-    data=DataRules(minimum_training=1, minimum_losses=1, minimum_cell=1),
+    data=DataRules(minimum_training=1, minimum_losses=1, minimum_cell=1, folds=0),
     peers=PeerRules(masked=False, minimum_sites=1),
     tasks=TaskRules(
-        networks=("evidence", "table", "clinical", "tmtv_clinical"), rounds=1_000_000, statistics_requests=1_000_000
+        networks=("evidence", "table", "clinical", "tmtv_clinical"),
+        rounds=1_000_000,
+        statistics_requests=1_000_000,
+        evaluations=1_000_000,
     ),
 )
 """Of the nodes of a simulation, whose patients lie on this machine anyway."""
@@ -271,6 +296,7 @@ _COMMENTS: Final = {
     ("data", "minimum_losses"): "patients; with fewer it adds nothing to the losses",
     ("data", "minimum_cell"): "patients in a cell of a table that is shown",
     ("data", "minimum_centre"): "evaluated patients; with fewer the site is in the sum only",
+    ("data", "folds"): "parts of the patients in an exact fit; another number is refused",
     ("peers", "masked"): "sums only (secure aggregation)",
     ("peers", "minimum_sites"): "in a sum, this one included",
     ("peers", "allowed"): "ids of the nodes that may take part; empty: all",
@@ -278,6 +304,7 @@ _COMMENTS: Final = {
     ("tasks", "statistics"): "whether means of the clinical inputs may be asked",
     ("tasks", "rounds"): "requests in the life of the node",
     ("tasks", "statistics_requests"): "requests for statistics in its life",
+    ("tasks", "evaluations"): "requests for evaluations of finished models in its life",
     ("tasks", "update_norm"): "largest update, in norms of the parameters; else scaled down",
     ("tasks", "veto"): "standard errors; a model that worsens the loss by more is not taken",
     ("privacy", "epsilon"): "for all trainings together; without it, no limit",

@@ -102,14 +102,16 @@ def patients_of(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Indices of the training and of the validation patients, by the site's split; Newton's method takes all for both.
 
-    So does an evaluation, in which everybody validates, and counts as the weight of the site.
+    So do statistics, whose difference to the sums of such a fit would else be that of the few who validate, and an
+    evaluation, in which everybody validates, and counts as the weight of the site.
 
     Raises:
         NodeDataError: fewer than two patients.
     """
     training, validation = split(case_ids, rules.validation_fraction, rules.validation_seed)
     everybody = tuple(range(len(case_ids)))
-    return (everybody, everybody) if task.newton is not None or task.evaluated else (training, validation)
+    takes_all = task.newton is not None or task.evaluated or task.network == STATISTICS
+    return (everybody, everybody) if takes_all else (training, validation)
 
 
 def _inputs(image: NDArray[np.float32], case: NodeCase) -> Batch:
@@ -357,8 +359,8 @@ class ValidationMetrics:
         if self.seen >= self.patients:
             self.result |= self._metrics()
             if self.task.evaluated and self.patients >= self.rules.minimum_centre:
-                cell = max(self.rules.minimum_cell, self.task.minimum_cell)
-                self.own = merge_small_cells(self.result, cell, self.task.contract.month_edges, by_time=False)
+                edges = self.task.contract.month_edges  # cells of two sizes would differ by single patients
+                self.own = merge_small_cells(self.result, self.rules.minimum_cell, edges, by_time=False)
 
     @property
     def seen(self) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+FOLDS = 5  # of the cross-validation of an exact fit
 MASKED_SITES = 3  # with two, each could subtract its own contribution from the sum
 MASKED_RANGE = 6  # secure aggregation clips parameters to +- this; Fed-BioMed's own 3 is below our first biases
 _MASKED_PARAMETERS = 2_000_000
@@ -43,7 +44,7 @@ class Aggregation(BaseModel):
     server_rate: float | None = Field(default=None, gt=0.0)
     personal: tuple[str, ...] = ()  # beginnings of the names of parameters that never leave a site
     ridges: tuple[Annotated[float, Field(gt=0.0)], ...] = Field(default=(3.0, 10.0, 30.0, 100.0, 300.0), min_length=1)
-    folds: int = Field(default=5, ge=2, le=20)
+    folds: int = Field(default=FOLDS, ge=2, le=20)
     centre_ridge: float = Field(default=35.0, ge=0.0)
 
 

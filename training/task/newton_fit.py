@@ -100,6 +100,11 @@ class NewtonPlan:
         }
         return {name for name, now in asked.items() if now}
 
+    @property
+    def compared(self) -> int:
+        """Index of the round before which the sites are compared (`training.task.agreement`): before the folds'."""
+        return self.rounds - _HELD_OUT - 2
+
     def require_rounds(self) -> None:
         """Refuse too few rounds.
 
@@ -302,6 +307,11 @@ class NewtonFit:
             state.objective = objective
         state.step = newton_step(gradient, hessian, coefficients, self._prior(state.ridge)).tolist()
         self._move(coefficients + np.array(state.step))
+
+    @property
+    def prior(self) -> Prior:
+        """That of the steps now; known after the first round."""
+        return self._prior(self.state.ridge)
 
     def _prior(self, ridge: float) -> Prior:
         return Prior.of(ridge, np.array(self.state.variance), self.plan.baseline)

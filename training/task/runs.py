@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from fedpet.core.errors import FederationError
 from fedpet.core.messages import Message
 from inference.network import ENSEMBLE
-from training.task.method import Aggregation, FederatedMethod
+from training.task.method import MASKED_SITES, Aggregation, FederatedMethod
+from training.task.newton_fit import MINIMUM_ROUNDS
 from training.task.statistics import STATISTICS
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 MODEL, BASELINE = "model", "clinical"
 EVALUATION = "evaluation"  # of a finished model; not among the trainings
+AGREEMENT = "agreement"  # before all others: whether a site's patients contradict the others' model
+WITHOUT_MODEL = frozenset({AGREEMENT, STATISTICS})  # runs that end without a model to validate
+_EXACT_BATCH = 64  # patients; only the validation has batches
 _BASELINE_EPOCHS = 2  # local epochs of the clinical baseline for each of the model's: its steps are cheap
 
 
@@ -65,6 +69,25 @@ def plan_runs(model: TrainingTask, local_epochs: int, seeds: Sequence[int]) -> d
     return _with_planned_epochs(runs)
 
 
+def agreement_run(model: TrainingTask, sites: int, minimum: int) -> dict[str, Run]:
+    """The run that compares the sites before the others (`training.task.agreement`): an exact fit of clinical inputs.
+
+    None where no site could be left out, with differential privacy, for its sums carry no noise, and where the model is
+    an exact fit itself, whose own rounds compare the sites.
+
+    Args:
+        model: the task of the model.
+        sites: that are expected.
+        minimum: of sites in a round.
+    """
+    method = model.method
+    if sites <= max(minimum, MASKED_SITES) or method.privacy.local or model.newton is not None:
+        return {}
+    exact = method.model_copy(update={"aggregation": Aggregation(method="newton")})
+    plain = replace(model, network="clinical", network_config={}, augment=False, frozen=(), method=exact)
+    return {AGREEMENT: Run(replace(plain, rounds=MINIMUM_ROUNDS, batch_size=_EXACT_BATCH), 1)}
+
+
 def _with_planned_epochs(runs: dict[str, Run]) -> dict[str, Run]:
     """Every training with the passes over a site's patients that it and those after it will take."""
     epochs = {name: run.task.rounds * run.local_epochs if run.task.trains else 0 for name, run in runs.items()}
@@ -75,16 +98,15 @@ def _with_planned_epochs(runs: dict[str, Run]) -> dict[str, Run]:
     return planned
 
 
-def is_complete(history: Path, network: str) -> bool:
+def is_complete(history: Path) -> bool:
     """Whether a run has ended with everything that a bundle needs: all rounds, and the validation of its model.
 
     Args:
-        history: the JSON file that the researcher writes when a run has ended.
-        network: of the run's task.
+        history: the JSON file that the researcher writes when a run has ended, named by the run.
     """
     if not history.exists():
         return False
-    return network == STATISTICS or bool(json.loads(history.read_text(encoding="utf-8"))["final"])
+    return history.stem in WITHOUT_MODEL or bool(json.loads(history.read_text(encoding="utf-8"))["final"])
 
 
 def to_config(runs: Mapping[str, Run], results: Path, initial: InitialParameters | None) -> dict[str, Any]:

@@ -17,8 +17,7 @@ from rich.text import Text
 from app.cli.console import messages
 from fedpet.core.messages import Message, translate_message
 from training.task.pooled import loss_error, pooled_loss
-from training.task.runs import BASELINE, EVALUATION, MODEL
-from training.task.statistics import STATISTICS
+from training.task.runs import BASELINE, EVALUATION, MODEL, WITHOUT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +69,7 @@ class TrainingProgressView:
         elif event["event"] == "repeated":
             for site, reason in event["reasons"].items():
                 self._rows.setdefault(site, {})["note"] = reason
-        elif event["event"] == "round" and event["run"] not in {BASELINE, STATISTICS}:
+        elif event["event"] == "round" and event["run"] not in {BASELINE, *WITHOUT_MODEL}:
             self._last = event
             for site, row in self._rows.items():
                 if site in event["patients"]:

@@ -56,6 +56,7 @@ def rehearsal(tmp_path_factory, training_nodes):
     environment = {
         **os.environ,
         "DATA": str(root / "data"),
+        "NETWORK": "evidence",
         "ROUNDS": "2",
         "FEDPET": str(command),
         "WAIT": "yes",

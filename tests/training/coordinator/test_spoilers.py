@@ -23,10 +23,12 @@ from training.coordinator.choice import stops_early
 from training.coordinator.processes import FederationProcesses
 from training.node.fedbiomed_node import start_command
 from training.node.process import PARENT_VARIABLE
+from training.task.agreement import CONTRADICTS
 from training.task.code_digest import code_digest
 from training.task.method import UNPROTECTED_METHOD, Aggregation, FederatedMethod
 from training.task.newton_fit import MINIMUM_ROUNDS
 from training.task.registration import TAGS
+from training.task.runs import AGREEMENT, Run, agreement_run, to_config
 from training.task.task import TrainingTask
 
 pytestmark = [pytest.mark.federation, pytest.mark.timeout(1800)]
@@ -39,10 +41,31 @@ ROUNDS = {
     "newton clear": MINIMUM_ROUNDS,
 }
 # By the seed of the task: what caen does in the second round. The others are honest.
-REVERSED, HUGE, NO_NUMBER = 1, 2, 4
+REVERSED, HUGE, NO_NUMBER, FLIPPED = 1, 2, 4, 5
 _SPOIL = '''
 
-_honest = shared_parameters
+from dataclasses import replace as _replaced
+from types import SimpleNamespace as _Namespace
+
+from training.node import newton as _newton
+
+_honest, _read = shared_parameters, NodeDataset.read
+
+
+def _with_flipped_labels(self):
+    """Who progressed early is said to be free of it for long, and the reverse."""
+    _read(self)
+    _newton.HONEST = self.task.seed == 5
+    if self.task.seed == 5:
+        months = [case.months for case in self.node.cases]
+        flipped = [
+            _replaced(case, months=min(months) + max(months) - case.months, event=not case.event)
+            for case in self.node.cases
+        ]
+        self.node = _Namespace(case_ids=self.node.case_ids, site=self.node.site, cases=flipped)
+
+
+NodeDataset.read = _with_flipped_labels
 
 
 def _huge_or_no_number(value):
@@ -63,15 +86,15 @@ def shared_parameters(dataset, parameters, round_index, validation):
     return {name: value if name == CARRIED else change(value) for name, value in sent.items()}
 '''
 
-# Under Newton's method it sends a Hessian of the wrong sign, from the first round on.
+# Under Newton's method it sends a Hessian of the wrong sign, from the first round on, unless its labels are flipped.
 _WRONG_SIGN = """
 
-_right = answer
+_right, HONEST = answer, False
 
 
 def answer(*asked):
     sums = _right(*asked)
-    return {**sums, "hessian": -sums["hessian"]}
+    return sums if HONEST else {**sums, "hessian": -sums["hessian"]}
 """
 
 
@@ -143,6 +166,7 @@ def _run_all(federation, contract, out):
     for name, method in {"newton masked": FederatedMethod(), "newton clear": UNPROTECTED_METHOD}.items():
         newton = method.model_copy(update={"aggregation": Aggregation(method="newton")})
         tasks[name] = replace(masked, method=newton, **exact)
+    flipped = replace(masked, rounds=1, seed=FLIPPED)
     config = {"tags": TAGS, "sites": list(SITES), "minimum": 3, "out": str(out), "round_seconds": 300.0, "retries": 2}
     config["wait_seconds"] = 900.0  # until four nodes have started on a busy machine
     config["each"] = [
@@ -153,6 +177,8 @@ def _run_all(federation, contract, out):
         }
         for name, task in tasks.items()
     ]
+    trainings = {**agreement_run(flipped, len(SITES), 3), "flipped": Run(flipped, 1)}
+    config["each"].append(to_config(trainings, out, None))
     events = []
     federation.run_researcher(config, events.append, module="tests.support.several_trainings")
     return events
@@ -177,6 +203,16 @@ def test_the_site_is_named_and_the_round_repeated_without_it(spoiled, run, reaso
     assert set(rounds[-1]["patients"]) == set(SITES) - {"caen"}
     (final,) = [event for event in spoiled.events if event["event"] == "validated" and event["run"] == run]
     assert "caen" not in final["validation"]
+
+
+def test_flipped_labels_are_found_before_the_training(spoiled):
+    """Half of all patients have them; an exact fit of the clinical inputs tells, and the training goes on without."""
+    told = [event for event in spoiled.events if event.get("run") in {AGREEMENT, "flipped"}]
+    named = [event["reasons"] for event in told if event["event"] == "repeated"]
+    assert named == [{"caen": CONTRADICTS}]
+    rounds = [event for event in told if event["event"] == "round"]
+    assert {event["run"] for event in rounds} == {AGREEMENT, "flipped"}
+    assert set(rounds[-1]["patients"]) == set(SITES) - {"caen"}
 
 
 def test_a_training_ends_early_when_the_loss_gets_no_smaller(spoiled):

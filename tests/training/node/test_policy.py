@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from fedpet.core.messages import translate_message
 from tests.support import ROOT
 from training.node import admission, steps
 from training.node.admission import CurrentRequest, RequestLog, RoundRequest, admit
+from training.node.newton import site_folds
 from training.node.policy import (
     OPEN_POLICY,
     POLICY,
@@ -27,6 +30,8 @@ from training.node.policy import (
 )
 from training.node.privacy_budget import EpsilonLimit, PrivacyLedger
 from training.task.method import FederatedMethod
+from training.task.newton_fit import folds_of
+from training.task.registration import EVALUATION_TAGS
 from training.task.statistics import STATISTICS
 from training.task.task import TrainingTask
 
@@ -92,6 +97,26 @@ def test_networks_statistics_and_cells_are_those_that_the_site_allows(task):
     assert "cells of 1" in refused(few, replace(task, network="clinical", minimum_cell=1))
 
 
+def test_sums_without_each_fold_at_many_numbers_of_folds_would_single_patients_out(task):
+    """At 2 to 20 folds the sums over 100 patients are equations that have a solution for every one of them."""
+    names = [f"p{number:03d}" for number in range(100)]
+    known = [folds_of(names, "nice", count, 5) == fold for count in range(2, 21) for fold in range(count)]
+    values, singular, _ = np.linalg.svd(np.array(known, float).T, full_matrices=False)
+    assert np.square(values[:, singular > 1e-8]).sum(1) == pytest.approx(1.0)
+    for count in (2, 4, 6, 20):
+        exact = FederatedMethod(aggregation={"method": "newton", "folds": count})
+        assert f"An exact fit with {count} folds" in refused(NodePolicy(), replace(task, network="table", method=exact))
+
+
+def test_the_folds_of_a_site_do_not_depend_on_what_the_centre_shows(task):
+    cases = tuple(f"p{number}" for number in range(60))
+    dataset = SimpleNamespace(node=SimpleNamespace(case_ids=cases, site="nice"), rules=NodePolicy().data)
+    method, drawn = FederatedMethod(aggregation={"method": "newton"}), []
+    for dataset.task in (replace(task, network="table", method=method, minimum_cell=cell) for cell in (5, 6, 20)):
+        drawn.append(site_folds(dataset, dataset.task.newton).tolist())
+    assert drawn[0] == drawn[1] == drawn[2]
+
+
 def test_sums_have_enough_sites_and_only_known_ones(task):
     two = RoundRequest("NODE_a", ("NODE_a", "NODE_b"), "secrets:0")
     assert "A sum of 2 sites" in refused(NodePolicy(), task, two)
@@ -112,7 +137,7 @@ def node(tmp_path, monkeypatch):
 
 
 def test_a_node_answers_as_often_as_its_policy_says(node, task):
-    write_policy(node, NodePolicy(tasks=TaskRules(rounds=3, statistics_requests=1)))
+    write_policy(node, NodePolicy(tasks=TaskRules(rounds=3, statistics_requests=1, evaluations=1)))
     for number in range(3):
         CurrentRequest.set(replace(THREE, masks=f"secrets:{number}"))
         admit(task)
@@ -123,7 +148,12 @@ def test_a_node_answers_as_often_as_its_policy_says(node, task):
     CurrentRequest.set(replace(THREE, masks="secrets:4"))
     with pytest.raises(FederationError, match="has answered 1 requests"):
         admit(replace(task, network=STATISTICS))
-    assert RequestLog(node).counts() == {"rounds": 3, "statistics": 1}
+    CurrentRequest.set(replace(THREE, masks="secrets:5", tags=EVALUATION_TAGS))
+    admit(replace(task, evaluated=("nice",)))
+    CurrentRequest.set(replace(THREE, masks="secrets:6", tags=EVALUATION_TAGS))
+    with pytest.raises(FederationError, match="has answered 1 requests"):
+        admit(replace(task, evaluated=("nice",)))
+    assert RequestLog(node).counts() == {"evaluations": 1, "rounds": 3, "statistics": 1}
 
 
 @pytest.mark.usefixtures("node")
@@ -188,6 +218,8 @@ def test_an_exact_fit_takes_all_patients_and_none_of_a_site_of_one(task):
     names, rules = tuple(f"p{i}" for i in range(10)), NodePolicy().data
     exact = replace(task, network="table", method=FederatedMethod(aggregation={"method": "newton"}))
     assert steps.patients_of(exact, names, rules) == (tuple(range(10)), tuple(range(10)))
+    means = replace(task, network=STATISTICS)  # the difference to a fit would be that of two patients
+    assert steps.patients_of(means, names, rules) == steps.patients_of(exact, names, rules)
     training, validation = steps.patients_of(task, names, rules)
     assert (len(training), len(validation)) == (8, 2)
     with pytest.raises(NodeDataError, match="holds 1 case"):
