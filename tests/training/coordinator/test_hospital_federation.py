@@ -30,6 +30,7 @@ from training.data.node_data import read_node
 from training.task.carried import ALL_SITES
 from training.task.egress import EGRESS, RECEIVED
 from training.task.method import UNPROTECTED_METHOD, FederatedMethod
+from training.task.newton_fit import MINIMUM_ROUNDS
 from training.task.registration import TAGS
 from training.task.task import TrainingTask
 
@@ -40,7 +41,7 @@ HELD_OUT = {"nice": 24, "lyon": 12, "dijon": 8}  # only nice has enough for a ta
 
 @pytest.fixture(scope="module")
 def rehearsal(tmp_path_factory, training_nodes):
-    """`make rehearsal` on small node data."""
+    """`make rehearsal` on small node data, whose coordinating centre is killed in a round and resumes."""
     root = tmp_path_factory.mktemp("rehearsal")
     contract = training_nodes.small_contract()
     for number, (site, cases) in enumerate(SITES.items()):
@@ -51,7 +52,8 @@ def rehearsal(tmp_path_factory, training_nodes):
     contract.write(root / "data" / "contract.json")
     command = root / "fedpet"
     said = root / "commands.log"
-    command.write_text(f'#!/bin/sh\necho "$*" >>"{said}"\nexec "{sys.executable}" -m app.cli "$@"\n')
+    program = f'[ "$*" = "train run run.toml" ] && program="tests.support.killed_coordinator {said}" || program=app.cli'
+    command.write_text(f'#!/bin/sh\necho "$*" >>"{said}"\n{program}\nexec "{sys.executable}" -m $program "$@"\n')
     command.chmod(command.stat().st_mode | stat.S_IXUSR)
     environment = {
         **os.environ,
@@ -112,6 +114,15 @@ def test_nodes_that_require_masks_yield_a_calibrated_bundle(rehearsal):
     }
 
 
+def test_a_killed_coordinating_centre_resumes_after_the_last_finished_round(rehearsal):
+    """SIGKILL in the second round, then `--resume` with the same nodes, which were not touched."""
+    assert {"train run run.toml", "train run run.toml --resume"} <= set(rehearsal.said.read_text().splitlines())
+    progress = json.loads((rehearsal.work / "federation" / "results" / "model.progress.json").read_text())
+    assert [one["round"] for one in progress["rounds"]] == [1, 2]
+    assert progress["asked"] == dict.fromkeys(SITES, 3)  # the second round twice
+    assert set(progress["rounds"][-1]["patients"]) == set(SITES)
+
+
 def test_the_plan_was_there_to_be_read_before_its_approval(rehearsal):
     for site in SITES:
         listed = json.loads((rehearsal.work / f"plans-{site}.json").read_text())
@@ -157,6 +168,7 @@ def attacked(rehearsal, tmp_path_factory):
     masked = TrainingTask(contract=contract, network="clinical", rounds=1, augment=False, method=FederatedMethod())
     means = statistics_task(masked)
     clear = replace(masked, method=UNPROTECTED_METHOD)
+    exact = FederatedMethod(aggregation={"method": "newton", "folds": 6})
 
     def ask(task, **more):
         return {"args": {"asked": task.to_args()}, "local_epochs": {"asked": 1}, **more}
@@ -174,6 +186,7 @@ def attacked(rehearsal, tmp_path_factory):
             "loss at 0.03": ask(replace(masked, validation_fraction=0.03)),
             "two parties": ask(masked, sites=["nice", "lyon"], minimum=2),
             "clear": ask(clear),
+            "other folds": ask(replace(masked, rounds=MINIMUM_ROUNDS, method=exact)),
             "small cells": ask(replace(masked, minimum_cell=1)),
             "one step": ask(masked, tricks=["step"]),
             "masks twice": ask(masked, tricks=["masks"]),
@@ -262,6 +275,7 @@ def test_everything_that_leaves_a_site_is_in_the_documented_table(attacked):
         ("loss at 0.03", "A validation split of 0.03"),
         ("two parties", "A sum of 2 sites"),
         ("clear", "Could not configure secure aggregation"),
+        ("other folds", "An exact fit with 6 folds"),
         ("small cells", "Tables with cells of 1 patients"),
         ("one step", "part of the training patients"),
         ("masks twice", "masks that were used before"),
