@@ -21,6 +21,9 @@ _LABELS: Final = {
     "suv25": Message("SUV ≥ 2.5, physiological uptake excluded by rules"),
     "liver": Message("SUV ≥ 1.5 x liver, physiological uptake excluded by rules"),
     "gradient": Message("steepest gradient of each lesion, physiological uptake excluded by rules"),
+    "adaptive": Message(
+        "threshold between each lesion and its background, by its size; physiological uptake excluded by rules"
+    ),
     "percist_liver": Message("SUV ≥ 1.5 x liver + 2 SD (PERCIST), physiological uptake excluded by rules"),
     "percist_blood_pool": Message("SUV ≥ 2 x blood pool + 2 SD (PERCIST), physiological uptake excluded by rules"),
 }

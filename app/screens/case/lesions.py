@@ -26,6 +26,7 @@ METHODS: dict[ThresholdMethod, Message] = {
     "percist": Message("PERCIST (liver or blood pool)"),
     "liver": Message("1.5 x liver"),
     "gradient": Message("Steepest gradient"),
+    "adaptive": Message("Between lesion and background"),
 }
 
 

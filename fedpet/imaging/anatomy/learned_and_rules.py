@@ -4,7 +4,8 @@ The network knows shapes that vary, but calls a hot tumour after a hot organ; ru
 expect, but know what air, bone and the course of a ureter are. An organ of which there is one is one piece: a second
 piece is a tumour or chance, and is left to the rules. Of a kidney only what lies near the kidney of the rules counts,
 where they found one: the gland above it, often a metastasis, is as hot as it is. A brain, heart or liver below
-a least volume is none: a focus may be taken for it, and the rules decide.
+a least volume is none: a focus may be taken for it, and the rules decide. What is named wall of the heart, lies farther
+from its cavity than a wall is thick and is much hotter than the wall beside the cavity is a tumour that touches it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from scipy import ndimage
 
 from fedpet.imaging.anatomy.body import LEFT, RIGHT
-from fedpet.imaging.anatomy.morphology import VOXEL_ML, bounding_box, dilate, largest_component
+from fedpet.imaging.anatomy.morphology import GRID_MM, VOXEL_ML, bounding_box, components, dilate, largest_component
 from fedpet.imaging.anatomy.rules.abdomen import find_ureter
 from fedpet.imaging.anatomy.structures import GROUPS, STRUCTURES
 
@@ -32,6 +34,9 @@ _ONE_PIECE: Final = ("brain", "heart", "liver", "spleen", "kidney_right", "kidne
 _LEAST_ML: Final = {"brain": 300.0, "heart": 150.0, "liver": 300.0}  # less is a hot focus, or is cut off
 _YIELDING: Final = ("muscle", "great_vessels", "pancreas", "oesophagus", "trachea", "spinal_cord")
 _KIDNEY_ML: Final = 40.0  # least volume of a kidney of the rules that can trim one of the network
+_WALL_MM, _INNER_MM = 20.0, 10.0  # from the cavity: beyond the wall of a heart; its inner part
+_MASS_ML, _MASS_TIMES = 3.0, 2.0  # of a tumour beside a heart: least volume; heat, relative to the inner wall
+_MASS_SHARE: Final = 0.5  # of the heat of a tumour, down to which the wall around it belongs to it
 _NEAR: Final = 5  # voxels: cube by which a kidney of the rules is widened
 
 
@@ -52,6 +57,7 @@ def combine(learned: OrganSegmentation, rules: OrganSegmentation, images: Aligne
         box = bounding_box(mask, margin=1)
         part = labels[box]
         part[mask[box] & ~largest_component(mask[box])] = 0
+    _leave_out_tumours_at_heart(labels, images)
     dropped: set[str] = set()
     for name, least in _LEAST_ML.items():
         mask = replace(learned, labels=learned.labels.like(labels, "label")).mask(name)
@@ -84,6 +90,26 @@ def _near_kidney(kidney: Mask) -> Mask:
     near = np.zeros_like(kidney)
     near[box] = dilate(kidney[box], _NEAR)
     return near
+
+
+def _leave_out_tumours_at_heart(labels: NDArray[np.uint8], images: AlignedImages) -> None:
+    """Remove from the wall of the heart in `labels` what is too far from the cavity and much hotter than the rest."""
+    part = labels[images.box]
+    cavity, wall = (part == STRUCTURES[name].number for name in ("heart_cavity", "heart_wall"))
+    if not cavity.any() or not wall.any():
+        return
+    box = bounding_box(cavity | wall, margin=1)
+    suv, wall = images.suv[box], wall[box]
+    depth = ndimage.distance_transform_edt(~cavity[box], sampling=GRID_MM)
+    inner = wall & (depth <= _INNER_MM)
+    if not inner.any():
+        return
+    bound = _MASS_TIMES * float(np.nanmedian(suv[inner]))
+    far, sizes = components(wall & (depth > _WALL_MM) & (suv >= bound))
+    for number in np.flatnonzero(sizes * VOXEL_ML >= _MASS_ML):
+        heat = float(np.median(suv[far == number]))
+        hot = components(wall & (depth > _INNER_MM) & (suv >= max(bound, _MASS_SHARE * heat)))[0]
+        part[box][np.isin(hot, np.unique(hot[far == number]))] = 0
 
 
 def _trace_ureters(organs: OrganSegmentation, labels: NDArray[np.uint8], images: AlignedImages) -> None:

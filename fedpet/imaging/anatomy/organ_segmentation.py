@@ -142,6 +142,11 @@ class OrganSegmentation:
 class OrganSegmenter(Protocol):
     """What segments organs: the contract between the analysis of a study and a network or an external program."""
 
+    @property
+    def source(self) -> OrganSource:
+        """What its results name."""
+        ...
+
     def segment(self, ct: Volume, pet: Volume) -> OrganSegmentation:
         """Segment the organs of one patient.
 
@@ -163,6 +168,11 @@ class GivenOrgans:
     """A segmentation that exists already, as a segmenter."""
 
     segmentation: OrganSegmentation
+
+    @property
+    def source(self) -> OrganSource:
+        """Of the segmentation."""
+        return self.segmentation.source
 
     def segment(self, ct: Volume, pet: Volume) -> OrganSegmentation:  # noqa: ARG002  nothing is computed from the images
         """The segmentation, as it was given."""

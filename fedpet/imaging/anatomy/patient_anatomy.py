@@ -88,10 +88,11 @@ class PatientAnatomy:
         by_rules = segment_by_rules(self.body, self.images, self.landmarks)
         if self.segmenter is None:
             return by_rules
+        learned = self.segmenter.source is OrganSource.LEARNED
+        if learned and not self._is_scan_of_a_body():  # before a second is spent on what is not believed
+            return by_rules
         found = self.segmenter.segment(self.ct, self.pet).on(Grid.of(self.body.ct))
-        if found.source is OrganSource.LEARNED:
-            return combine(found, by_rules, self.images) if self._is_scan_of_a_body() else by_rules
-        return found.completed_by(by_rules)
+        return combine(found, by_rules, self.images) if learned else found.completed_by(by_rules)
 
     def _is_scan_of_a_body(self) -> bool:
         """Whether the CT shows lungs, by which a network that knows organs by their place in a body finds its way."""

@@ -9,32 +9,35 @@ delineation names its method.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from scipy import ndimage
 
 from fedpet.core.errors import UnknownComponentError
 from fedpet.core.messages import Message
-from fedpet.imaging.lesions.detection.isocontour import THRESHOLD_FRACTIONS, isocontour
+from fedpet.imaging.lesions.detection.isocontour import isocontour
 from fedpet.imaging.lesions.detection.lesion_score import PHYSIOLOGICAL
+from fedpet.imaging.lesions.detection.levels import MAXIMUM_SHARE
 from fedpet.imaging.lesions.detection.organ_borders import cut_at_organs
 from fedpet.imaging.lesions.detection.seeds import candidate_voxels
 from fedpet.imaging.lesions.detection.thresholds import threshold_for
-from fedpet.imaging.lesions.detection.uptake_classification import UptakeClassification, classify_uptake
+from fedpet.imaging.lesions.detection.uptake_classification import UNCLEAR, UptakeClassification, classify_uptake
 from fedpet.imaging.lesions.detection.watershed import watershed_basins
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
+    from fedpet.imaging.lesions.detection.levels import Level
     from fedpet.imaging.lesions.lesion import ThresholdMethod
     from fedpet.imaging.volume import Volume
 
 SMALLEST_ML = 0.15  # smaller components are left out
-Outline = Literal["threshold", "41pct", "gradient"]
+Outline = Literal["threshold", "41pct", "gradient", "adaptive"]
+_OWN_LEVEL: Final[Mapping[str, Level]] = {"suv41pct": "41pct", "gradient": "gradient", "adaptive": "adaptive"}
 _FAINT = 2.0  # times the threshold: a lesion below is outlined at its steepest gradient
 _MAX_LABELS = np.iinfo(np.uint16).max
 _NEIGHBOURHOOD = np.ones((3, 3, 3), bool)
@@ -56,8 +59,8 @@ class HotComponent:
         centroid_mm: LPS.
         score: probability of a lesion, 0 to 1, by `fedpet.imaging.lesions.detection.lesion_score`; None without a CT.
         evidence: what was measured of it, in words.
-        outline: "threshold", "41pct" (of its own maximum) or "gradient": how it is outlined. A lesion whose maximum is
-            below twice the threshold is outlined by its gradient, since the threshold would leave only its peak.
+        outline: "threshold", "41pct" (of its own maximum), "gradient" or "adaptive": how it is outlined. A lesion whose
+            maximum is below twice the threshold is outlined by its gradient: the threshold would leave only its peak.
         to_confirm: whether a reader has to say what it is, since the score and the decision are far apart.
         cold_core_ml: what it encloses that is colder than its outline, such as necrosis; not part of `volume_ml`.
     """
@@ -87,8 +90,8 @@ class Delineation:
     """All hot components of a PET.
 
     Attributes:
-        method: "suv4", "suv41pct", "suv25", "percist_liver", "percist_blood_pool", "liver" or "gradient", with
-            "_model_map" where a model's lesion map contributed to the decisions.
+        method: "suv4", "suv41pct", "suv25", "percist_liver", "percist_blood_pool", "liver", "gradient" or
+            "adaptive", with "_model_map" where a model's lesion map contributed to the decisions.
         threshold: SUV that outlines, or from which physiological uptake is listed.
         labels: uint16 on the PET grid, the id of every component; 0 is background.
         components: in the order of their ids.
@@ -124,7 +127,7 @@ def delineate(
         anatomy: of the same PET and its CT; None without a CT: then only brain and bladder are recognised.
         method: how lesions are outlined. "suv4", "suv25": SUV >= 4 or 2.5; "percist": a threshold from the liver or the
             blood pool; "liver": 1.5 x mean of the liver; "suv41pct": 41 % of each lesion's own maximum; "gradient":
-            where its uptake falls most steeply.
+            where its uptake falls most steeply; "adaptive": between its uptake and its background, by its size.
         lesion_map: a model's probability of lesion, 0 to 1, any grid.
         include: ids of components that a reader counts as lesions, whatever the rules say.
         exclude: ids of components that a reader does not count as lesions.
@@ -144,7 +147,8 @@ def delineate(
     outlines = _outlines(pet, basins, classifications, threshold.suv, method)
     labels = _merge_basins(pet, np.where(pet.array >= threshold.suv, basins, 0), classifications)
     if any(one != "threshold" for one in outlines):
-        labels = _outline_lesions(pet, basins, outlines, labels)
+        faint = np.array([one.place == UNCLEAR for one in classifications])
+        labels = _outline_lesions(pet, basins, outlines, labels, faint)
     components = _describe_components(pet, labels, basins, classifications, outlines)
     name = threshold.method if lesion_map is None else f"{threshold.method}_model_map"
     return switch_components(Delineation(name, threshold.suv, labels, components), include, exclude)
@@ -176,7 +180,7 @@ def _outlines(
         return []
     maxima, hot = np.zeros(len(classifications) + 1), basins > 0
     np.maximum.at(maxima, basins[hot], pet.array[hot])
-    own: Outline = {"suv41pct": "41pct", "gradient": "gradient"}.get(method, "threshold")  # type: ignore[assignment]  # mypy widens the literals of a dict
+    own: Outline = _OWN_LEVEL.get(method, "threshold")
     outlines: list[Outline] = []
     for one, maximum in zip(classifications, maxima[1:], strict=True):
         doubtful = one.score is not None and one.score > PHYSIOLOGICAL
@@ -190,7 +194,7 @@ def restrict_to_roi(labels: Volume, pet: Volume, anatomy: PatientAnatomy | None,
     """Restrict roughly outlined lesions to their hot voxels.
 
     Those are the voxels above the threshold of the method, of at least 41 % of the maximum of their lesion, or within
-    its steepest fall.
+    the edge that the method finds.
 
     Args:
         labels: on the PET grid, 0 is background.
@@ -204,13 +208,14 @@ def restrict_to_roi(labels: Volume, pet: Volume, anatomy: PatientAnatomy | None,
     Raises:
         ReferenceUptakeError: "percist" or "liver" without healthy tissue to compare with.
     """
-    if method == "gradient":
+    if method in ("gradient", "adaptive"):
         numbers = labels.array.astype(np.int32)
-        inside = isocontour(pet, numbers, np.ones(int(numbers.max(initial=0)), bool), steepest=True) == numbers
+        lesions = np.ones(int(numbers.max(initial=0)), bool)
+        inside = isocontour(pet, numbers, lesions, level=_OWN_LEVEL[method]) == numbers
         return labels.like(np.where(inside, labels.array, 0), "label")
     index: NDArray[np.intp] = np.arange(int(labels.array.max(initial=0)) + 1)
     if method == "suv41pct":
-        bounds = THRESHOLD_FRACTIONS[0] * np.atleast_1d(ndimage.maximum(pet.array, labels.array, index))
+        bounds = MAXIMUM_SHARE * np.atleast_1d(ndimage.maximum(pet.array, labels.array, index))
     else:
         bounds = np.full(len(index), threshold_for(method, anatomy).suv)
     return labels.like(np.where(pet.array >= bounds[labels.array], labels.array, 0).astype(labels.array.dtype), "label")
@@ -228,19 +233,25 @@ def _merge_basins(pet: Volume, basins: NDArray[np.int32], classifications: Seque
     return relabel(pet.like(parts, "label"), minimum_ml=SMALLEST_ML)
 
 
-def _outline_lesions(pet: Volume, basins: NDArray[np.int32], outlines: Sequence[Outline], labels: Volume) -> Volume:
-    """Outline some lesions at a fraction of their own maximum; voxels of other components stay with them."""
+def _outline_lesions(
+    pet: Volume, basins: NDArray[np.int32], outlines: Sequence[Outline], labels: Volume, faint: NDArray[np.bool_]
+) -> Volume:
+    """Outline some lesions at a fraction of their own maximum; voxels of other components stay with them.
+
+    Specks of a faint lesion that stand out of it by noise (`faint`) are no bar to its contour.
+    """
     kind = np.array(["", *outlines])
     own = kind != "threshold"
     own[0] = False
     others = np.where(own[basins], 0, labels.array).astype(np.int32)
     contours = np.zeros_like(basins)
-    for name in ("41pct", "gradient"):
-        chosen = kind[1:] == name
+    for level in _OWN_LEVEL.values():
+        chosen = kind[1:] == level
         if chosen.any():
-            found = isocontour(pet, basins, chosen, steepest=name == "gradient")
+            found = isocontour(pet, basins, chosen, level=level, faint=faint)
             contours[found > 0] = found[found > 0]
-    parts = np.where((others == 0) & (contours > 0), contours + others.max(), others)
+    free = (others == 0) | np.append(False, faint)[basins]
+    parts = np.where(free & (contours > 0), contours + others.max(), others)
     return relabel(pet.like(parts, "label"), minimum_ml=SMALLEST_ML)
 
 
@@ -251,12 +262,15 @@ def _describe_components(
     classifications: Sequence[UptakeClassification],
     outlines: Sequence[Outline],
 ) -> tuple[HotComponent, ...]:
-    """Describe each label; its classification is that of the basin with which it shares most voxels."""
+    """Describe each label; its classification is that of the basin with which it shares most voxels.
+
+    One that extends over unclear specks is not unclear.
+    """
+    weight = np.array([0.0, *(1e-6 if one.place == UNCLEAR else 1.0 for one in classifications)])
     described = []
     for number, box in enumerate(ndimage.find_objects(labels.array), start=1):
         inside = labels.array[box] == number
-        shared = np.bincount(basins[box][inside])
-        shared[0] = 0
+        shared = np.bincount(basins[box][inside], minlength=len(weight)) * weight
         basin = int(shared.argmax()) - 1
         classification = classifications[basin]
         centre = np.argwhere(inside).mean(axis=0) + [side.start for side in box]

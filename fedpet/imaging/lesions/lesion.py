@@ -7,7 +7,8 @@ from typing import Final, Literal
 
 from fedpet.core.notebook import html_table
 
-ThresholdMethod = Literal["suv4", "suv41pct", "suv25", "percist", "liver", "gradient"]  # how lesions are outlined
+# How lesions are outlined.
+ThresholdMethod = Literal["suv4", "suv41pct", "suv25", "percist", "liver", "gradient", "adaptive"]
 GIVEN_MASK: Final = "given_mask"  # the method of lesions that a reader drew
 
 

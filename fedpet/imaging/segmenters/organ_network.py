@@ -85,6 +85,11 @@ class LearnedOrgans:
         return cls(onnx, card, threads)
 
     @property
+    def source(self) -> OrganSource:
+        """A learned network."""
+        return OrganSource.LEARNED
+
+    @property
     def grid_mm(self) -> float:
         """Side of the voxels, mm."""
         return float(self.card["grid_mm"])
@@ -120,7 +125,7 @@ class LearnedOrgans:
         labels = self._with_sides(_refined(classes, probability, fine.shape, GRID_MM / self.grid_mm))
         return OrganSegmentation(
             labels=Volume(labels, fine.affine, "label"),
-            source=OrganSource.LEARNED,
+            source=self.source,
             detail=f"{self.card['trained_on']}, {self.card['sha256'][:8]}",
             known=self.known,
         )

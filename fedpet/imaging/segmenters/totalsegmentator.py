@@ -33,6 +33,11 @@ class TotalSegmentatorOrgans:
 
     fast: bool = True
 
+    @property
+    def source(self) -> OrganSource:
+        """TotalSegmentator."""
+        return OrganSource.TOTALSEGMENTATOR
+
     def segment(self, ct: Volume, pet: Volume) -> OrganSegmentation:  # noqa: ARG002  it works on the CT alone
         """Segment the organs of a CT; see `fedpet.imaging.anatomy.organ_segmentation.OrganSegmenter`.
 
@@ -52,5 +57,5 @@ class TotalSegmentatorOrgans:
             run(image, labels, task="total", ml=True, fast=self.fast, quiet=True)
             found = read_organs(labels, ct).segmentation
         return OrganSegmentation(
-            found.labels, OrganSource.TOTALSEGMENTATOR, "total, 3 mm" if self.fast else "total, 1.5 mm", found.known
+            found.labels, self.source, "total, 3 mm" if self.fast else "total, 1.5 mm", found.known
         )

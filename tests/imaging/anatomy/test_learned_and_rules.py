@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from benchmarks.anatomy import Case
 from fedpet.imaging.anatomy.learned_and_rules import combine
@@ -32,9 +33,10 @@ def learned(anatomy):
     return labels
 
 
-def combined(anatomy, labels):
+def combined(anatomy, labels, suv=None):
     organs = OrganSegmentation(anatomy.organs.labels.like(labels, "label"), OrganSource.LEARNED, known=KNOWN)
-    return combine(organs, anatomy.organs, anatomy.images)
+    images = anatomy.images if suv is None else replace(anatomy.images, suv=suv[anatomy.images.box])
+    return combine(organs, anatomy.organs, images)
 
 
 def plant(labels, name, mask):
@@ -83,6 +85,25 @@ def test_a_focus_alone_is_no_brain_heart_or_liver(anatomy, learned, name):
     assert found.mask(group).sum() > 0.9 * organ.sum()
 
 
+@pytest.mark.parametrize(("mass", "inner", "kept"), [(12.0, 3.0, False), (12.0, 10.0, True), (4.0, 3.0, True)])
+def test_a_hot_mass_named_wall_of_a_cold_heart_is_no_heart(anatomy, learned, mass, inner, kept):
+    """A hot heart keeps what is as hot and as far from its cavity; a mass no hotter than the heart stays its own."""
+    heart = anatomy.organs.mask("heart")
+    depth = ndimage.distance_transform_edt(heart)
+    plant(learned, "heart_cavity", depth >= 0.6 * depth.max())
+    plant(learned, "heart_wall", heart & (depth < 0.6 * depth.max()))
+    to_left = np.arange(heart.shape[2]) > np.argwhere(heart)[:, 2].mean()
+    beside = ndimage.binary_dilation(heart, iterations=8) & ~heart & to_left
+    plant(learned, "heart_wall", beside)
+    far = beside & (ndimage.distance_transform_edt(learned != STRUCTURES["heart_cavity"].number) > 7)
+    suv = np.where(heart, inner, np.where(beside, mass, 1.0))
+    found = combined(anatomy, learned, suv)
+    assert far.sum() > 100
+    share = found.mask("heart")[far].mean()
+    assert share > 0.95 if kept else share < 0.05
+    assert found.mask("heart")[heart].mean() > 0.95
+
+
 def test_rules_fill_in_what_the_network_does_not_know(anatomy, learned):
     found = combined(anatomy, learned)
     assert found.source is OrganSource.LEARNED
@@ -94,16 +115,22 @@ def test_rules_fill_in_what_the_network_does_not_know(anatomy, learned):
 
 
 class EverythingIsBladder:
+    source = OrganSource.LEARNED
+    asked = False
+
     def segment(self, ct, pet):  # noqa: ARG002  the contract of a segmenter
+        self.asked = True
         labels = np.full(ct.shape, STRUCTURES["bladder"].number, np.uint8)
         return OrganSegmentation(ct.like(labels, "label"), OrganSource.LEARNED, known=KNOWN)
 
 
 @pytest.mark.parametrize(("lungs", "source"), [(False, OrganSource.RULES), (True, OrganSource.LEARNED)])
-def test_where_no_lungs_are_seen_the_network_is_not_believed(anatomy, lungs, source):
+def test_where_no_lungs_are_seen_the_network_is_not_asked(anatomy, lungs, source):
     """A slab of the trunk, on the 4 mm grid of the body: below the lungs, or with them."""
     lowest = int(np.flatnonzero(anatomy.body.lungs.any(axis=(1, 2)))[0])
     z = slice(lowest - 60, lowest + 60 if lungs else lowest)
     ct = replace(anatomy.body.ct, array=anatomy.body.ct.array[z])
     pet = ct.like(np.nan_to_num(anatomy.suv[z]), anatomy.pet.unit)
-    assert PatientAnatomy(pet, ct, EverythingIsBladder()).organs.source is source
+    network = EverythingIsBladder()
+    assert PatientAnatomy(pet, ct, network).organs.source is source
+    assert network.asked == lungs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -89,13 +91,30 @@ def test_41_percent_of_the_maximum_has_the_volume_computed_by_hand(anatomy):
         assert one.volume_ml == pytest.approx(expected_ml(diameter, 0.41 * one.suv_max), rel=0.12), diameter
 
 
-def test_the_steepest_fall_is_the_true_edge(anatomy):
-    for diameter, (volume, _) in zip(DIAMETERS_MM, measured(anatomy, "gradient"), strict=True):
-        assert volume == pytest.approx(true_ml(diameter), rel=0.2), diameter
+@pytest.mark.parametrize(("method", "within"), [("gradient", 0.2), ("adaptive", 0.12)])
+def test_the_edge_that_is_looked_for_is_the_true_edge(anatomy, method, within):
+    for diameter, (volume, outline) in zip(DIAMETERS_MM, measured(anatomy, method), strict=True):
+        assert outline == method
+        assert volume == pytest.approx(true_ml(diameter), rel=within), diameter
+
+
+def test_a_hot_sphere_keeps_its_volume_by_the_adaptive_threshold_and_grows_by_a_fixed_one(anatomy):
+    """SUV 24: SUV 4 lies where blur has carried a sixth of the uptake."""
+    hot = replace(anatomy, pet=anatomy.pet.like(3 * anatomy.pet.array, "g/ml"))
+    vars(hot)["references"] = anatomy.references
+    largest = {method: measured(hot, method)[-1][0] for method in ("suv4", "adaptive")}
+    assert largest["adaptive"] == pytest.approx(true_ml(37.0), rel=0.12)
+    assert largest["suv4"] > 1.25 * true_ml(37.0)
 
 
 def test_each_method_names_itself_and_its_threshold(anatomy):
-    names = {"suv4": ("suv4", 4.0), "suv25": ("suv25", 2.5), "liver": ("liver", 3.0), "gradient": ("gradient", 4.0)}
+    names = {
+        "adaptive": ("adaptive", 4.0),
+        "suv4": ("suv4", 4.0),
+        "suv25": ("suv25", 2.5),
+        "liver": ("liver", 3.0),
+        "gradient": ("gradient", 4.0),
+    }
     for method, expected in names.items():
         found = delineate(anatomy.pet, anatomy, method=method)
         assert (found.method, found.threshold) == expected

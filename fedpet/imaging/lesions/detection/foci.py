@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from fedpet.imaging.anatomy.morphology import bounding_box, dilate, erode, voxels
 from fedpet.imaging.anatomy.regions import locate_lesions
+from fedpet.imaging.lesions.detection.levels import surroundings
 from fedpet.imaging.lesions.suv_peak import binary_sphere_kernel, sphere_means
 from fedpet.imaging.resampling import Grid, resample, sample_nearest
 
@@ -55,7 +56,7 @@ _NEIGHBOURS: Final[dict[str, tuple[tuple[str, ...], float]]] = {
 }
 _CORE_SHARE = 0.7  # of the maximum of a focus
 _BODY_SHARE = 0.41  # of the maximum: the part of a focus whose size and shape are measured
-_SHELL_MM = 10.0  # beyond the radius of a focus, where its surroundings are measured
+_COLDEST = 0.25  # SUV of surroundings, so that the contrast to air is no accident of noise
 _FAT_HU = -190.0, -30.0
 _MIRROR_MM, _END_MM = 12.0, 10.0  # half-width of the box searched on the other side; length of an end of the scan
 
@@ -180,7 +181,7 @@ def find_foci(anatomy: PatientAnatomy, basins: NDArray[np.int32], lesion_map: Vo
     hottest = np.array([voxels_in[own.argmax()] for voxels_in, own in zip(voxels_of_foci, suv, strict=True)])
     lateral, mirror_ratio = _mirror_symmetry(anatomy, hottest)
     volume = np.array([len(body) for body in bodies]) * pet.voxel_ml
-    contrast = _contrast(pet, hottest, volume)
+    contrast = pet.array[tuple(hottest.T)] / np.maximum(surroundings(pet, hottest, volume), _COLDEST)
     sphere = binary_sphere_kernel(pet.affine)
     return [
         Focus(
@@ -199,17 +200,6 @@ def find_foci(anatomy: PatientAnatomy, basins: NDArray[np.int32], lesion_map: Vo
         )
         for i, core in enumerate(cores)
     ]
-
-
-def _contrast(pet: Volume, hottest: Index, volume_ml: Floats) -> Floats:
-    """`Focus.contrast` of foci with their hottest voxels (n, 3) and volumes (n,)."""
-    directions = np.array([d for d in np.ndindex(3, 3, 3) if d != (1, 1, 1)], float) - 1.0
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    radius = np.cbrt(3000.0 * volume_ml / (4.0 * np.pi)) + _SHELL_MM
-    centre = pet.to_mm(hottest.astype(float))
-    points = centre[:, None] + radius[:, None, None] * directions
-    around = sample_nearest(pet, points.reshape(-1, 3), outside=0.0).reshape(len(hottest), -1)
-    return np.asarray(pet.array[tuple(hottest.T)] / np.maximum(np.median(around, axis=1), 0.25))
 
 
 def _organs_at(anatomy: PatientAnatomy, points: Floats) -> dict[str, Mask]:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
     from fedpet.imaging.lesions.lesion import ThresholdMethod
 
-FIXED_SUV: Final[Mapping[str, float]] = MappingProxyType({"suv4": 4.0, "suv41pct": 4.0, "gradient": 4.0, "suv25": 2.5})
+FIXED_SUV: Final[Mapping[str, float]] = MappingProxyType(
+    {**dict.fromkeys(("suv4", "suv41pct", "gradient", "adaptive"), 4.0), "suv25": 2.5}
+)
 _LIVER_TIMES = 1.5
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fedpet.imaging.lesions.detection.foci import Focus, OrganUptake
     from fedpet.imaging.volume import Volume
 
+UNCLEAR: Final = "unclear"
 PHYSIOLOGICAL_SITES: Final[Mapping[str, Message]] = MappingProxyType(
     {
         "brain": Message("brain"),
@@ -52,7 +53,7 @@ PHYSIOLOGICAL_SITES: Final[Mapping[str, Message]] = MappingProxyType(
         "testes": Message("testes"),
         "muscle": Message("muscle"),
         "marrow": Message("bone marrow"),
-        "unclear": Message("unclear uptake"),
+        UNCLEAR: Message("unclear uptake"),
         "brown_fat": Message("brown fat"),
         "outside": Message("outside the body"),
         "end": Message("end of the scan"),
@@ -79,6 +80,7 @@ _MAJORITY = 0.5  # share of a core in an organ from which a focus belongs to it
 _NO_HOTTER = 1.3  # ratio to the high uptake of a heart, up to which a focus at its border is its own
 _STANDS_OUT = 2.0  # ratio to the high uptake (95th percentile) of an organ
 _SOFT_HU = 20.0, 100.0  # between urine or fat and excreted contrast medium
+_MUSCLE_TIMES = 1.5  # of the high uptake of muscle, up to which uptake in muscle is that of exercise
 _MARROW_TIMES = 1.5  # of the high uptake of vertebral marrow, up to which uptake in bone is that of marrow
 _URETER_CM2 = 3.0  # largest section of a ureter
 _SLENDER = 3.0  # length relative to the width
@@ -150,7 +152,7 @@ def judge_foci(
     anatomy: PatientAnatomy, basins: NDArray[np.int32], lesion_map: Volume | None = None
 ) -> list[tuple[Focus, Verdict]]:
     """Each focus and what the rules say of it, before the score; arguments as for `classify_uptake`."""
-    uptakes = {name: organ_uptake(anatomy, name) for name in ("liver", "spleen", "bowel", "heart")}
+    uptakes = {name: organ_uptake(anatomy, name) for name in ("liver", "spleen", "bowel", "heart", "muscle")}
     uptakes["bone"] = bone_uptake(anatomy)
     foci = find_foci(anatomy, basins, lesion_map)
     known = anatomy.organs.segmented
@@ -206,7 +208,7 @@ def _weigh(focus: Focus, verdict: Verdict) -> UptakeClassification:
         )
     if verdict.lesion:
         reason = Message("No physiological uptake was recognised here, but it is faint or not shaped like a lesion.")
-        return UptakeClassification(lesion=False, place="unclear", reason=reason, score=score, evidence=words)
+        return UptakeClassification(lesion=False, place=UNCLEAR, reason=reason, score=score, evidence=words)
     classified = physiological(verdict.site, verdict.reason)
     return replace(classified, score=score, evidence=words, doubtful=verdict.doubtful)
 
@@ -243,7 +245,7 @@ def _verdict(focus: Focus, uptakes: Mapping[str, OrganUptake | None], known: Col
             "lesion", Message("No physiological uptake was recognised here."), doubtful=_may_be_urine_or_bowel(focus)
         )
     place, cause = physiological
-    uptake = uptakes.get("bone" if place == "marrow" else place)
+    uptake = None if place == "muscle" else uptakes.get("bone" if place == "marrow" else place)
     found = _reason_lesion(focus, place, uptake)
     if found is None:
         doubtful = _looks_like_lesion(focus, place, uptake)
@@ -408,6 +410,10 @@ def _match_neighbour(focus: Focus, uptakes: Mapping[str, OrganUptake | None]) ->
     marrow = uptakes["bone"]
     if marrow is not None and _in_bone(focus) and focus.suv_max <= _MARROW_TIMES * marrow.high:
         return "marrow", Message("no hotter than bone marrow elsewhere ({high:.1f}).", high=marrow.high)
+    muscle = uptakes["muscle"]
+    in_muscle = focus.shares["muscle"] >= _MAJORITY and not _in_bone(focus)
+    if muscle is not None and in_muscle and focus.suv_max <= _MUSCLE_TIMES * muscle.high:
+        return "muscle", Message("no hotter than muscle elsewhere ({high:.1f}).", high=muscle.high)
     for organ in ("heart", "bowel"):
         uptake = uptakes[organ]
         adjacent = focus.shares[f"beside_{organ}"] >= _MAJORITY and not _in_bone(focus)

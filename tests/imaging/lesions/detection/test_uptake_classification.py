@@ -9,6 +9,7 @@ import pytest
 from scipy import ndimage
 
 from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
+from fedpet.imaging.anatomy.structures import STRUCTURES
 from fedpet.imaging.lesions.delineation import delineate
 from fedpet.imaging.lesions.detection.foci import _NEIGHBOURS, Focus, find_foci, organ_uptake
 from fedpet.imaging.lesions.detection.thresholds import threshold_for
@@ -106,6 +107,29 @@ def judged(planted):
     anatomy, foci = planted
     result = delineate(anatomy.pet, anatomy)
     return {name: component_of(result, focus) for name, focus in foci.items()}
+
+
+def test_exercised_muscle_is_no_lesion_and_a_hotter_focus_in_muscle_is_one(healthy):
+    """All muscle of the left side at SUV 5, so that no symmetry helps; a focus of SUV 14 on the right."""
+    pet, organs, images = healthy.pet, healthy.organs, healthy.images
+    soft = np.zeros(organs.labels.shape, bool)
+    soft[images.box] = (images.smooth_hu > 20) & (images.smooth_hu < 90) & images.body
+    labels = organs.labels.array.copy()
+    labels[soft & (labels == 0)] = STRUCTURES["muscle"].number
+    named = replace(organs, labels=organs.labels.like(labels, "label"))
+    to_left = np.arange(labels.shape[2]) > labels.shape[2] // 2
+    left = ndimage.binary_erosion(named.mask("muscle") & to_left).astype(np.uint8)
+    inside = resample(organs.labels.like(left, "label"), Grid.of(pet), interpolation="nearest", outside=0).array > 0
+    right = replace(organs, labels=organs.labels.like(np.where(to_left, 0, labels).astype(np.uint8), "label"))
+    focus = ball(pet, middle(right, "muscle"), 9.0)
+    suv = np.where(focus, 14.0, np.where(inside, 5.0, pet.array)).astype(np.float32)
+    anatomy = replace(healthy, pet=pet.like(suv, "g/ml"))
+    vars(anatomy)["organs"] = named
+    result = delineate(anatomy.pet, anatomy)
+    counted = result.lesions.array > 0
+    assert inside.sum() * pet.voxel_ml > 1000
+    assert (counted & inside).sum() * pet.voxel_ml < 10
+    assert component_of(result, focus).included
 
 
 def component_of(delineation, voxels):
