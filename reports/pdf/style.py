@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING, cast
+from unicodedata import bidirectional, category, normalize
 from xml.sax.saxutils import escape
 
 from reportlab.lib.colors import HexColor, white
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 REGULAR, BOLD = "DejaVuSans", "DejaVuSans-Bold"
 REPLACEMENT = "\ufffd"  # drawn for a character that the fonts do not have
+_FROM_THE_RIGHT = frozenset({"R", "AL", "AN"})  # classes of the Unicode bidirectional algorithm
 _LONGEST_FACT = 160  # characters
 _ABOVE = 9  # points above a heading
 _BEGINS = 45 * mm  # of room that a heading and the first rows of a table take
@@ -78,21 +80,30 @@ def register_fonts() -> None:
 
 @lru_cache
 def _glyphs() -> frozenset[int]:
-    """The characters that both embedded fonts can draw."""
+    """The characters that both embedded fonts can draw and that are read when drawn one by one from the left.
+
+    Arabic and Hebrew would stand in the wrong order, Arabic unjoined; invisible controls would turn or hide others.
+    """
     fonts = (cast("TTFont", pdfmetrics.getFont(name)) for name in (REGULAR, BOLD))
-    return frozenset.intersection(*(frozenset(font.face.charToGlyph) for font in fonts))
+    both = frozenset.intersection(*(frozenset(font.face.charToGlyph) for font in fonts))
+    return frozenset(c for c in both if bidirectional(chr(c)) not in _FROM_THE_RIGHT and category(chr(c)) != "Cf")
 
 
 def replace_unprintable(text: str) -> str:
     """The text with `REPLACEMENT` for characters that the fonts lack; lines end with a line feed."""
-    lines = ("".join(c if ord(c) in _glyphs() else REPLACEMENT for c in line) for line in text.splitlines())
+    lines = ("".join(c if ord(c) in _glyphs() else REPLACEMENT for c in line) for line in _composed(text))
     return "\n".join(lines)
 
 
 def unprintable(text: str) -> tuple[str, ...]:
     """The characters of a text that the fonts of the report cannot draw, each once, in order."""
     register_fonts()
-    return tuple(dict.fromkeys(c for line in text.splitlines() for c in line if ord(c) not in _glyphs()))
+    return tuple(dict.fromkeys(c for line in _composed(text) for c in line if ord(c) not in _glyphs()))
+
+
+def _composed(text: str) -> list[str]:
+    """The lines, letters and their accents as one character."""
+    return normalize("NFC", text).splitlines()
 
 
 def markup(text: str) -> str:

@@ -83,6 +83,13 @@ def test_a_long_name_is_never_cut_off_and_odd_characters_show(document, tmp_path
     name = "MONTMORENCY-BOUTEVILLE DE LA ROCHEFOUCAULD Marie-Élisabeth Françoise Anne-Sophie 王"
     path.write_bytes(identified_edition(document, replace(ZOE, name=name)))
     assert name.replace("王", "\ufffd") in pages(path)[0]
+    scripts = {
+        "Иванов Пётр": "Иванов Пётр", "Nguyễn Thị Ánh": "Nguyễn Thị Ánh", "Zoe\u0301": "Zoé", "王小明": 3 * "\ufffd",
+        "راضي": 4 * "\ufffd", "דוד": 3 * "\ufffd", "राम": 3 * "\ufffd", "Zoé 🙂": "Zoé \ufffd",
+        "A\u202eBC": "A\ufffdBC",
+    }  # fmt: skip
+    path.write_bytes(identified_edition(document, replace(ZOE, name=" | ".join(scripts))))
+    assert " | ".join(scripts.values()) in pages(path)[0]
 
 
 @pytest.fixture(scope="module")
