@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fedpet.imaging.dicom.printed_identity import PrintedIdentity
 
 _SIZE, _SMALLEST = 9.0, 5.0  # points
+_FIRST, _LINE = 3.4 * mm, 3.6 * mm  # of the first baseline below the banner, and to the next one
 
 
 def report_subject(document: bytes) -> tuple[str, str]:
@@ -102,13 +103,13 @@ def _strip(identity: PrintedIdentity, locale: Locale) -> bytes:
     fonts: Any = {"initialFontName": REGULAR}  # else the file names one that is not embedded; ReportLab's type is wrong
     canvas = Canvas(out, pagesize=A4, invariant=1, **fonts)
     canvas.setFillColor(INK)
-    top = A4[1] - BANNER - 4 * mm
+    top = A4[1] - BANNER - _FIRST
     for line, (text, font) in enumerate(zip(identity_lines(identity, locale), (BOLD, REGULAR), strict=True)):
         said, size = replace_unprintable(text), _SIZE
         while canvas.stringWidth(said, font, size) > WIDTH and size > _SMALLEST:
             size -= 0.25  # never cut off: a shortened name is another name
         canvas.setFont(font, size)
-        canvas.drawString(MARGIN, top - line * 4 * mm, f"{said} ")  # a space: the two lines are not glued
+        canvas.drawString(MARGIN, top - line * _LINE, f"{said} ")  # a space: the two lines are not glued
     canvas.showPage()
     canvas.save()
     return out.getvalue()

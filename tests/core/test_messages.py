@@ -56,6 +56,16 @@ def test_catalogue_is_complete_and_has_nothing_stale(name):
             assert _placeholders(text) == _placeholders(msgid), msgid
 
 
+def test_a_sentence_has_one_french_in_all_catalogues():
+    """The catalogues are merged: of two, the last would be said everywhere."""
+    said = {}
+    for name in CATALOGUES:
+        with (ROOT / f"fedpet/core/locale/fr/LC_MESSAGES/{name}.po").open("rb") as file:
+            for entry in read_po(file, locale="fr"):
+                said.setdefault(entry.id, set()).add(entry.string)
+    assert {sentence: french for sentence, french in said.items() if len(french) > 1 and sentence} == {}
+
+
 def test_a_message_is_said_in_both_languages_with_its_values():
     message = Message("The file {name} is missing.", name="model.onnx")
     assert str(message) == "The file model.onnx is missing."

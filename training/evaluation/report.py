@@ -55,7 +55,7 @@ _DESIGNS = {
     "leave_one_centre_out": Message("Leave one centre out"),
 }
 _TERMS = {
-    "none": Message("none"),
+    "none": Message("no optional term"),
     "spline": Message("spline of TMTV"),
     "tmtv_by_pdl1": Message("TMTV by PD-L1"),
 }

@@ -57,6 +57,7 @@ def test_the_content_that_was_hashed_is_attached_as_an_associated_file(content, 
 
 
 def test_the_archival_claim_and_what_it_asks_for(pdf, file):
+    assert pdf.check_pdf_syntax() == []
     metadata = pdf.open_metadata()
     assert (metadata["pdfaid:part"], metadata["pdfaid:conformance"]) == ("3", "U")
     assert metadata["dc:title"] == str(pdf.docinfo["/Title"])
