@@ -4,6 +4,8 @@
 # How to run them: docs/deployment.md.
 FROM python:3.11-slim-bookworm AS wheel
 WORKDIR /build
+COPY requirements/build.txt requirements/
+RUN pip install --no-cache-dir --require-hashes --requirement requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
 COPY explain explain
@@ -11,13 +13,19 @@ COPY fedpet fedpet
 COPY inference inference
 COPY reports reports
 COPY training training
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
+RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel .
 
 FROM wheel AS app-packages
-RUN python -m venv /opt/fedpet && /opt/fedpet/bin/pip install --no-cache-dir "$(ls /wheel/*.whl)[app,sign]"
+COPY requirements/app.txt requirements/
+RUN python -m venv /opt/fedpet \
+ && /opt/fedpet/bin/pip install --no-cache-dir --require-hashes --requirement requirements/app.txt \
+ && /opt/fedpet/bin/pip install --no-cache-dir --no-deps /wheel/*.whl
 
 FROM wheel AS training-packages
-RUN python -m venv /opt/fedpet && /opt/fedpet/bin/pip install --no-cache-dir "$(ls /wheel/*.whl)[training,warehouse]"
+COPY requirements/training.txt requirements/
+RUN python -m venv /opt/fedpet \
+ && /opt/fedpet/bin/pip install --no-cache-dir --require-hashes --requirement requirements/training.txt \
+ && /opt/fedpet/bin/pip install --no-cache-dir --no-deps /wheel/*.whl
 
 FROM python:3.11-slim-bookworm AS base
 RUN useradd --home-dir /data --no-create-home --uid 10001 fedpet && install --directory --owner fedpet --mode 700 /data

@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo rehearsal test app bench docs lint clean system
+.PHONY: demo rehearsal test app bench docs lint clean system sbom package lock
 
 demo: $(READY)
 	bash scripts/demo.sh
@@ -14,7 +14,7 @@ demo: $(READY)
 rehearsal: $(READY)
 	bash scripts/rehearsal.sh
 
-test: $(READY) system lint docs
+test: $(READY) system lint docs package sbom
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 app: $(READY)
@@ -22,7 +22,7 @@ app: $(READY)
 
 # BENCH=all runs the long ones, too; NAMES="start_up batch" some of them
 bench: $(READY)
-	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/bench.txt
 	$(BIN)/python -m benchmarks.run $(NAMES) $(if $(filter all,$(BENCH)),--all)
 
 docs: $(READY)
@@ -38,10 +38,24 @@ lint: $(READY)
 system:
 	bash scripts/system_packages.sh
 
-$(READY): pyproject.toml
+# what is installed, as CycloneDX and as a list of licences
+sbom: $(READY)
+	mkdir -p build
+	$(BIN)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible --no-validate --output-file build/sbom.json
+	$(BIN)/pip-licenses --python $(BIN)/python --format markdown --order license --output-file build/licences.md
+
+package: $(READY)
+	bash scripts/package.sh
+
+# after a change of the dependencies in pyproject.toml; UPGRADE=--upgrade takes newer versions of all
+lock: $(READY)
+	$(BIN)/python -m pip install --quiet uv
+	bash scripts/lock.sh $(UPGRADE)
+
+$(READY): pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(READY)
 
 clean:

@@ -82,8 +82,11 @@ def test_no_secret_is_written_in_the_files():
 
 def test_the_application_is_installed_without_fed_biomed():
     dockerfile = (ROOT / "Dockerfile").read_text()
-    extras = dict(re.findall(r"AS (\w+)-packages\nRUN .*\[([\w,]+)\]", dockerfile))
-    assert extras == {"app": "app,sign", "training": "training,warehouse"}
+    locks = re.findall(
+        r"AS (\w+)-packages\nCOPY requirements/(\w+).txt .*\nRUN .*\n.*--require-hashes .*/(\w+).txt", dockerfile
+    )
+    assert locks == [("app", "app", "app"), ("training", "training", "training")]
+    assert "fedbiomed" not in (ROOT / "requirements" / "app.txt").read_text()
     assert "USER 10001" in dockerfile
     assert "HEALTHCHECK" in dockerfile.split("AS app\n")[1]
 
