@@ -1,5 +1,6 @@
 # Two images from one file:
-#   docker build --target app -t fedpet:app .            cases in a browser; no Fed-BioMed, whose pins are old
+#   docker build --target app -t fedpet:app .            cases in a browser; no Fed-BioMed, whose pins are old. With
+#       --build-arg LOCK=app-gpu also CUDA, PyTorch and Captum
 #   docker build --target training -t fedpet:training .  a node or the researcher of a federation
 # How to run them: docs/deployment.md.
 FROM python:3.11-slim-bookworm AS wheel
@@ -16,9 +17,10 @@ COPY training training
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel .
 
 FROM wheel AS app-packages
-COPY requirements/app.txt requirements/
+ARG LOCK=app
+COPY requirements/${LOCK}.txt requirements/
 RUN python -m venv /opt/fedpet \
- && /opt/fedpet/bin/pip install --no-cache-dir --require-hashes --requirement requirements/app.txt \
+ && /opt/fedpet/bin/pip install --no-cache-dir --require-hashes --requirement "requirements/${LOCK}.txt" \
  && /opt/fedpet/bin/pip install --no-cache-dir --no-deps /wheel/*.whl
 
 FROM wheel AS training-packages

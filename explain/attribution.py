@@ -10,7 +10,7 @@ from explain.table_explanation import explain_table
 from fedpet.clinical.reading import ReadRecord
 from fedpet.clinical.record import ClinicalRecord
 from fedpet.core.arguments import require_choice, require_type
-from fedpet.core.errors import NothingToExplainError
+from fedpet.core.errors import NothingToExplainError, SettingsError
 from fedpet.core.messages import Message
 from fedpet.core.profile import Stage, stage
 from fedpet.core.progress import no_progress
@@ -61,6 +61,7 @@ def explain_prediction(
         NothingToExplainError: the model abstained, so there is no score to explain.
         PredictionMismatchError: it was made from other images, another record or by another model.
         CorruptBundleError: the bundle's weights do not fit its network.
+        SettingsError: torch or Captum is needed and not installed.
     """
     require_type("study", study, PetCtStudy, StudyAnalysis)
     require_type("record", record, ClinicalRecord, ReadRecord)
@@ -84,10 +85,11 @@ def explain_prediction(
     try:
         from explain.image_explanation import explain_images  # noqa: PLC0415  brings torch, which a table does not need
     except ModuleNotFoundError as error:
-        error.add_note(
-            "a network that reads images is explained with PyTorch and Captum: pip install 'fedpet[explain]'"
-        )
-        raise
+        raise SettingsError(
+            found=Message("The package “{name}” is not installed.", name=error.name or ""),
+            needed=Message("PyTorch and Captum, which explain a network that reads images."),
+            advice=Message("Install them (pip install 'fedpet[explain]'), or do without an explanation."),
+        ) from error
     seen = analysis.study if prediction.pet_seen is None else replace(analysis.study, pet=prediction.pet_seen)
     chosen = choose_method(method, "images")
     return explain_images(seen, record, model, prediction, method=chosen, steps=steps, progress=progress)

@@ -21,6 +21,7 @@ lock() { # name, extras...
 lock dev dev -- "$@"
 lock bench dev bench -- --constraint requirements/dev.txt "$@"
 lock app app sign -- "$@" # of its own: Fed-BioMed's old pins are not for the application
+lock app-gpu app sign gpu explain -- --constraint requirements/app.txt "$@"
 lock training training warehouse -- --constraint requirements/dev.txt "$@"
 "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
   --custom-compile-command "make lock" "$@" --output-file requirements/build.txt - <<<"hatchling>=1.25"

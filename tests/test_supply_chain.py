@@ -12,6 +12,7 @@ from tests.support import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = {
     "app": ("app", "sign"),
+    "app-gpu": ("app", "sign", "gpu", "explain"),
     "bench": ("dev", "bench"),
     "dev": ("dev",),
     "training": ("training", "warehouse"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -25,7 +26,13 @@ from explain.lesion_effects import free_after
 from explain.map_sums import lesion_shares, lesion_sums
 from explain.methods import METHODS
 from fedpet.clinical.record import ClinicalRecord
-from fedpet.core.errors import ArgumentError, CorruptBundleError, NothingToExplainError, PredictionMismatchError
+from fedpet.core.errors import (
+    ArgumentError,
+    CorruptBundleError,
+    NothingToExplainError,
+    PredictionMismatchError,
+    SettingsError,
+)
 from fedpet.core.messages import translate_message
 from fedpet.core.progress import no_progress
 from fedpet.imaging.analysis import StudyAnalysis
@@ -324,11 +331,16 @@ def test_every_method_for_images_gives_an_explanation(tmp_path, method):
     assert str(METHODS[method].label) in explanation.method
 
 
-def test_a_method_for_tables_does_not_explain_a_network(tmp_path):
+def test_a_network_needs_a_method_for_images_and_torch(tmp_path, monkeypatch):
     study, labels = _study()
     bundle = _bundle(tmp_path / "bundle", "evidence")
     with pytest.raises(ArgumentError, match="integrated_gradients, gradient_shap"):
         explain_prediction(study, RECORD, bundle, _prediction(study, labels, bundle), method="shapley")
+    monkeypatch.setitem(sys.modules, "captum.attr", None)  # as where the extra `explain` is not installed
+    monkeypatch.delitem(sys.modules, "explain.captum_methods")
+    monkeypatch.delitem(sys.modules, "explain.image_explanation", raising=False)
+    with pytest.raises(SettingsError, match=r"captum.*fedpet\[explain\]"):
+        explain_prediction(study, RECORD, bundle, _prediction(study, labels, bundle))
 
 
 def test_an_explanation_of_another_answer_is_not_reliable(tmp_path):

@@ -82,11 +82,11 @@ def test_no_secret_is_written_in_the_files():
 
 def test_the_application_is_installed_without_fed_biomed():
     dockerfile = (ROOT / "Dockerfile").read_text()
-    locks = re.findall(
-        r"AS (\w+)-packages\nCOPY requirements/(\w+).txt .*\nRUN .*\n.*--require-hashes .*/(\w+).txt", dockerfile
-    )
-    assert locks == [("app", "app", "app"), ("training", "training", "training")]
-    assert "fedbiomed" not in (ROOT / "requirements" / "app.txt").read_text()
+    copied, installed = r"(?:ARG LOCK=(\w+)\n)?COPY requirements/(\S+).txt .*\n", r".*--require-hashes .*/(\S+).txt"
+    locks = re.findall(rf"AS (\w+)-packages\n{copied}RUN .*\n{installed}", dockerfile)
+    assert locks == [("app", "app", "${LOCK}", "${LOCK}"), ("training", "", "training", "training")]
+    for name, packages in {"app": "fedbiomed|torch|captum|nvidia-|triton", "app-gpu": "fedbiomed"}.items():
+        assert not re.search(rf"(?m)^({packages})", (ROOT / "requirements" / f"{name}.txt").read_text())
     assert "USER 10001" in dockerfile
     assert "HEALTHCHECK" in dockerfile.split("AS app\n")[1]
 
