@@ -136,7 +136,12 @@ class AuditTrail:
                 previous = entry.digest
         last = max([number, *anchored, *([head.number] if isinstance(head, Head) else [])])
         if last > number:
-            return ChainVerification(number, Message("{n} entries are missing at the end.", n=last - number))
+            return ChainVerification(
+                number,
+                Message(
+                    "One entry is missing at the end.", "{count} entries are missing at the end.", count=last - number
+                ),
+            )
         if isinstance(head, Message) and number:
             return ChainVerification(number, head)
         if isinstance(stamps, Message):

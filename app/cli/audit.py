@@ -29,7 +29,7 @@ def verify(json: Json = False) -> None:
         broken = None if verdict.broken is None else str(verdict.broken)
         write_json({"entries": verdict.entries, "sound": verdict.broken is None, "broken": broken})
     elif verdict.broken is None:
-        say(Message("{n} entries, the chain is sound.", n=verdict.entries))
+        say(Message("One entry, the chain is sound.", "{count} entries, the chain is sound.", count=verdict.entries))
     else:
         say(verdict.broken, style="red")
     if verdict.broken is not None:

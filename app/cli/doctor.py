@@ -108,7 +108,11 @@ def _database(settings: Settings) -> Iterator[tuple[bool, Message]]:
     try:
         yield from _integrity(store.engine)
         verdict = AuditTrail.of(store.engine, settings).verify()
-        entries = Message("The audit trail is sound, with {n} entries.", n=verdict.entries)
+        entries = Message(
+            "The audit trail is sound, with one entry.",
+            "The audit trail is sound, with {count} entries.",
+            count=verdict.entries,
+        )
         yield verdict.broken is None, verdict.broken or entries
         yield from _folders(store)
         gone = without_model(store, settings)

@@ -359,8 +359,9 @@ def _show_prediction(result: CaseResult, language: Language) -> None:
         say(meaning_of_interval(level, missing=prediction.missing, centre=prediction.centre), language)
     quantities = prediction.quantities
     measured = Message(
-        "{n} lesions, TMTV {tmtv:.1f} ml, SUVmax {suv:.1f} ({method}); computed on {provider}",
-        n=len(quantities.lesions),
+        "One lesion, TMTV {tmtv:.1f} ml, SUVmax {suv:.1f} ({method}); computed on {provider}",
+        "{count} lesions, TMTV {tmtv:.1f} ml, SUVmax {suv:.1f} ({method}); computed on {provider}",
+        count=len(quantities.lesions),
         tmtv=quantities.tmtv_ml,
         suv=quantities.suv_max,
         method=quantities.method,

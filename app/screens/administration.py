@@ -75,7 +75,11 @@ def _draw_trail(loc: Localization) -> None:
     if verify:
         verdict = audit.verify()
         if verdict.broken is None:
-            sound = Message("The chain is sound: {n} entries follow each other unchanged.", n=verdict.entries)
+            sound = Message(
+                "The chain is sound: one entry.",
+                "The chain is sound: {count} entries follow each other unchanged.",
+                count=verdict.entries,
+            )
             st.success(loc.translate(sound), icon=":material/verified:")
         else:
             st.error(loc.translate(verdict.broken), icon=":material/gpp_bad:")
@@ -158,7 +162,12 @@ def _draw_found(name: str, loc: Localization) -> None:
     """The cases of a patient, and the form that erases what is shown of them."""
     _ = loc.text
     site, cases = services(), services().store.find_by_patient(name)
-    found = Message("{n} cases of {pseudonym} are on this machine.", n=len(cases), pseudonym=name)
+    found = Message(
+        "One case of {pseudonym} is on this machine.",
+        "{count} cases of {pseudonym} are on this machine.",
+        count=len(cases),
+        pseudonym=name,
+    )
     st.write(loc.translate(found))
     rows = ((one.id[:8], loc.day(one.study_date), loc.translate(STATUS_LABELS[one.status])) for one in cases)
     table((_("Case"), _("PET/CT of"), _("Status")), rows, label=_("Cases"))

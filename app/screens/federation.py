@@ -73,7 +73,12 @@ def _draw_run(run: TrainingRun, loc: Localization) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         label, colour = _STATES[run.state]
         st.badge(loc.translate(label), color=colour)
-        news = Message("{n} sites; last news {moment}.", n=len(run.sites), moment=loc.moment(run.news))
+        news = Message(
+            "One site; last news {moment}.",
+            "{count} sites; last news {moment}.",
+            count=len(run.sites),
+            moment=loc.moment(run.news),
+        )
         st.caption(loc.translate(news), width="content")
     if run.why is not None:
         st.error(loc.translate(run.why), icon=":material/error:")

@@ -68,7 +68,11 @@ def draw(loc: Localization, *, card: StreamlitPage) -> None:
 def _row(one: RegisteredModel, loc: Localization) -> tuple[str, ...]:
     _ = loc.text
     state = loc.translate(one.refused.found) if one.refused else _("in force") if one.in_force else ""
-    evaluated = loc.translate(Message("{n} patients", n=one.patients)) if one.patients else _("no report")
+    evaluated = (
+        loc.translate(Message("One patient", "{count} patients", count=one.patients))
+        if one.patients
+        else _("no report")
+    )
     taught = "–" if one.refused else _("synthetic patients") if one.synthetic else _("real patients")
     return one.digest[:12], one.name, one.version, taught, evaluated, state
 

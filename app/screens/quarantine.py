@@ -33,7 +33,11 @@ def draw_notice(loc: Localization) -> None:
     """Say above the list of cases that something is in quarantine."""
     if apart := quarantined(services().settings.folder):
         count = sum(one.images for one in apart)
-        words = Message("{n} images are in quarantine: an administrator decides what becomes of them.", n=count)
+        words = Message(
+            "One image is in quarantine: an administrator decides what becomes of it.",
+            "{count} images are in quarantine: an administrator decides what becomes of them.",
+            count=count,
+        )
         st.warning(loc.translate(words), icon=":material/shield_question:")
 
 

@@ -12,10 +12,13 @@ from fedpet.imaging.study import CheckStatus
 from fedpet.imaging.suv.overrides import LABELS
 from inference.record_concordance import LABELS as LABELS_COMPARED
 from inference.record_concordance import with_days
+from reports.clinical_markers import markers
 from reports.conclusion import conclusion
 from reports.dicom import codes
 from reports.labels import AGREEMENTS, CHECKS, LEVELS, RESEARCH_ONLY, SYNTHETIC_MEANS, confirmed_by, without_remark
 from reports.measures import percist_eligibility, response_lines
+from reports.pdf.clinical_record import value_text
+from reports.pdf.first_page import effects, points
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +35,7 @@ _CONTAINS = RelationshipTypeValues.CONTAINS
 
 
 def statements(export: Export) -> Iterator[ContentItem]:
-    """Warnings, the abstention, missing inputs, corrections, checks that did not pass, the verdict, the hash."""
+    """Warnings, the record, markers and effects, corrections, checks that did not pass, the verdict, the hash."""
     content, say = export.content, export.locale.translate
     prediction, explanation = content.prediction, content.explanation
     yield _text(codes.COMMENT, say(RESEARCH_ONLY))
@@ -47,6 +50,7 @@ def statements(export: Export) -> Iterator[ContentItem]:
         yield _text(codes.ABSTENTION, say(prediction.abstained))
     if prediction.missing:
         yield _text(codes.MISSING, ", ".join(say(VARIABLES[name].label) for name in prediction.missing))
+    yield from (_text(codes.COMMENT, line) for line in _beside_the_answer(export))
     if explanation is not None and not explanation.reliable:
         unreliable = Message("Attribution map not reliable: at least one gate failed, so the map is not shown.")
         yield _text(codes.COMMENT, say(unreliable))
@@ -60,6 +64,25 @@ def statements(export: Export) -> Iterator[ContentItem]:
     if content.verdict is not None:
         yield from _verdict(content.verdict, export)
     yield _text(codes.REPORT_HASH, export.digest)
+
+
+def _beside_the_answer(export: Export) -> Iterator[str]:
+    """The record with what the model used of it, the markers without the model, the effects that were measured."""
+    content, locale = export.content, export.locale
+    stated = [name for name in VARIABLES if getattr(content.record, name) is not None]
+    values = [
+        f"{locale.translate(VARIABLES[name].label)} {value_text(content.record, name, locale)}" for name in stated
+    ]
+    if values:
+        yield locale.translate(Message("Clinical record: {values}.", values=locale.listed(values)))
+    for one in markers(content.record, content.prediction.quantities.tmtv_ml):
+        yield locale.translate(Message("{name}: {value}", name=one.name, value=one.value))
+    if content.verdict is not None and content.verdict.decision == "reject":
+        return
+    for effect in effects(content.explanation):
+        said = Message("Effect on the answer, in points: {what} {points}", what=effect.label,
+                       points=points(effect, locale))  # fmt: skip
+        yield locale.translate(said)
 
 
 def _concordance(found: RecordConcordance, export: Export) -> Iterator[ContentItem]:

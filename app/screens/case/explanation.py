@@ -74,7 +74,15 @@ def _draw_effects(terms: tuple[StoredTerm, ...], loc: Localization) -> None:
     rows = ((loc.translate(one.label), loc.signed(100 * (one.points or 0.0), 0)) for one in shown)
     table(head, rows, label=_("What each part does to the answer"))
     if rest := len(measured) - len(shown):
-        st.caption(loc.translate(Message("{n} others change the answer by less than half a point each.", n=rest)))
+        st.caption(
+            loc.translate(
+                Message(
+                    "One other changes the answer by less than half a point.",
+                    "{count} others change the answer by less than half a point each.",
+                    count=rest,
+                )
+            )
+        )
 
 
 def draw_what_if(result: StoredResult, loc: Localization) -> None:

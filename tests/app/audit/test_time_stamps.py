@@ -116,7 +116,7 @@ def test_a_trail_rewritten_with_its_head_and_key_does_not_fit_the_stamp(stamped,
         (home / name).unlink()
     audit = AuditTrail(engine, home, certificate=authority[1] / "ca.pem")
     audit.record("Dr A", "case.created")
-    assert "1 entries are missing" in str(audit.verify().broken)
+    assert "One entry is missing" in str(audit.verify().broken)
     audit.record("Dr A", "verdict.withdrawn")
     assert "Entry 2 is not the one that was written" in str(audit.verify().broken)
 

@@ -962,7 +962,7 @@ def test_what_is_in_quarantine_is_said_in_the_list_and_decided_by_an_administrat
     for study in ("aa", "bb"):
         keep_apart(services.settings.folder, study, "patient", item, "", InputLimits())
     page.run()
-    assert "Images en quarantaine : 2" in page.warning[0].value.replace("\xa0", " ")
+    assert "2 images en quarantaine" in page.warning[0].value.replace("\xa0", " ")
     _open(page, "administration").segmented_control[-1].select("Quarantaine").run()
     assert _texts(page).count("autre identité du patient") == 2
     _press(page, "Les supprimer définitivement")

@@ -374,6 +374,10 @@ def test_the_report_says_its_language_and_what_must_be_read_beside_the_numbers(r
     assert any(sentence.startswith("Attention – ") and "95,5 min" in sentence for sentence in said)
     assert not any("Dose plausible" in sentence for sentence in said)
     assert "1 contrôle sans remarque." in said
+    assert "Dossier clinique : Âge au début de l’immunothérapie 66 ans ; Sexe femme." in {
+        one.replace("\u00a0", " ") for one in said
+    }
+    assert any(one.startswith("LIPI (dNLR > 3, LDH > LSN)") and "non calculable, manque" in one for one in said)
     assert content.study.pseudonym in said
     assert any(sentence.startswith("2 lésions hypermétaboliques") for sentence in said)  # the conclusion
     assert any(sentence.startswith("PERCIST") for sentence in said)
