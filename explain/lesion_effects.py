@@ -21,6 +21,7 @@ from fedpet.imaging.anatomy.regions import REGIONS
 from fedpet.imaging.lesions.lesion_table import QUANTITIES
 from inference.encoding import encode, term_label
 from inference.input_contract import LESION_PREFIX
+from inference.lesion_crops import largest_lesions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
     from fedpet.clinical.record import ClinicalRecord
     from fedpet.imaging.lesions.lesion_table import LesionTable
+    from inference.engine import Engine
     from inference.input_contract import InputContract
+    from inference.lesion_crops import LesionCrops
     from inference.prediction import SurvivalCurve
 
     Credits = dict[int, "Credit"]
@@ -53,20 +56,54 @@ class Credit:
 
 
 @dataclass(frozen=True, eq=False)
+class LearnedTerms:
+    """The learned term of a patient as a function of the lesions that count: a mean over the largest of them.
+
+    Attributes:
+        alone: the term that each lesion would give alone, by number.
+        weights: of the mean, by number.
+        most: how many of the largest lesions count.
+    """
+
+    alone: Mapping[int, float]
+    weights: Mapping[int, float]
+    most: int
+
+    @staticmethod
+    def of(engine: Engine, crops: LesionCrops) -> LearnedTerms:
+        """Run the graph that answers on each lesion alone."""
+        contract = crops.contract
+        nothing = np.zeros(len(contract.inputs), np.float32)
+        alone = {
+            number: float(engine.run(crops.bag_of([number]), nothing).contributions[-1]) for number in crops.by_lesion
+        }
+        weights = {number: float(np.sqrt(crop[2].sum())) for number, crop in crops.by_lesion.items()}
+        return LearnedTerms(alone, weights, contract.image_shape[0])
+
+    def __call__(self, table: LesionTable) -> float:
+        """The term of the patient with the lesions of a table; 0 without any."""
+        chosen = largest_lesions(table, self.most)
+        total = sum(self.weights[number] for number in chosen)
+        return sum(self.weights[number] * self.alone[number] for number in chosen) / total if total else 0.0
+
+
+@dataclass(frozen=True, eq=False)
 class TableScore:
-    """The risk score of one patient as a function of the lesions that count: score = weights . inputs.
+    """The risk score of one patient as a function of the lesions that count: weights . inputs, and the learned term.
 
     Attributes:
         contract: of the model.
         weights: (n,), in the order of `contract.inputs`.
         record: of the patient.
         table: all lesions of the patient.
+        learned: the learned term; None where the model has none.
     """
 
     contract: InputContract
     weights: NDArray[np.float64]
     record: ClinicalRecord
     table: LesionTable
+    learned: LearnedTerms | None = None
 
     @property
     def lesions(self) -> tuple[int, ...]:
@@ -75,12 +112,15 @@ class TableScore:
 
     def inputs(self, lesions: Collection[int]) -> NDArray[np.float64]:
         """Encoded inputs (n,) of this patient with these lesions only."""
-        left = self.table.without([number for number in self.lesions if number not in lesions])
-        return encode(self.record, self.contract, left).values.astype(np.float64)
+        return encode(self.record, self.contract, self._left(lesions)).values.astype(np.float64)
+
+    def _left(self, lesions: Collection[int]) -> LesionTable:
+        return self.table.without([number for number in self.lesions if number not in lesions])
 
     def __call__(self, lesions: Collection[int]) -> float:
         """The score of this patient with these lesions only."""
-        return float(self.weights @ self.inputs(lesions))
+        linear = float(self.weights @ self.inputs(lesions))
+        return linear if self.learned is None else linear + self.learned(self._left(lesions))
 
     def own(self) -> NDArray[np.bool_]:
         """(n,) which inputs do not depend on the lesions: the record and the organ ratios, without missing flags."""

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from explain.explanation import Explanation
-from explain.lesion_effects import EXACT_LESIONS, TableScore, ablation_credits, score_terms, shapley_credits
+from explain.lesion_effects import (
+    EXACT_LESIONS,
+    LearnedTerms,
+    TableScore,
+    ablation_credits,
+    score_terms,
+    shapley_credits,
+)
 from explain.map_sums import lesion_shares, lesion_sums
 from explain.methods import METHODS
 from explain.sanity_checks import (
@@ -21,6 +28,8 @@ from explain.sanity_checks import (
 from explain.voxel_credit import credit_map
 from fedpet.core.messages import Message
 from inference.engine import Engine
+from inference.input_contract import LEARNED_TERM
+from inference.lesion_crops import crops_of
 from inference.missing_inputs import input_weights
 
 if TYPE_CHECKING:
@@ -32,6 +41,7 @@ if TYPE_CHECKING:
     from fedpet.imaging.analysis import StudyAnalysis
     from fedpet.imaging.volume import Volume
     from inference.bundle.storage import Bundle
+    from inference.lesion_crops import LesionCrops
     from inference.prediction import Prediction
 
 
@@ -50,7 +60,8 @@ def explain_table(
     Returns:
         Terms of the score, and their map; where the score is not the one that was predicted, no terms.
     """
-    score = table_score(bundle, record, prediction)
+    crops = crops_of(analysis.study, prediction.lesion_labels, bundle.contract)
+    score = table_score(bundle, record, prediction, crops)
     share = {"shapley": shapley_credits, "ablation": ablation_credits}[method]
     whole, reference = score(score.lesions), score.reference()
     curve, calibration = prediction.survival, bundle.calibration
@@ -81,12 +92,23 @@ def explain_table(
     )
 
 
-def table_score(bundle: Bundle, record: ClinicalRecord, prediction: Prediction) -> TableScore:
-    """The score of the patient as the graph that answers computes it: its terms for inputs of 1 are the weights."""
+def table_score(
+    bundle: Bundle, record: ClinicalRecord, prediction: Prediction, crops: LesionCrops | None = None
+) -> TableScore:
+    """The score of the patient as the graph that answers computes it: its terms for inputs of 1 are the weights.
+
+    Args:
+        bundle: the model.
+        record: of the patient.
+        prediction: with its table.
+        crops: of the patient, where the contract has crops.
+    """
     if prediction.table is None:
         raise ValueError("a model of the lesion table predicts with its table")
-    weights = input_weights(Engine(bundle, provider="cpu", threads=1), bundle.contract)
-    return TableScore(bundle.contract, weights, record, prediction.table)
+    engine = Engine(bundle, provider="cpu", threads=1)
+    weights = input_weights(engine, bundle.contract)
+    learned = LearnedTerms.of(engine, crops) if crops and LEARNED_TERM in prediction.contributions else None
+    return TableScore(bundle.contract, weights, record, prediction.table, learned)
 
 
 def term_map(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from inference.abstention import table_reason
 from inference.encoding import encode
-from inference.input_contract import BIOMARKERS
+from inference.input_contract import BIOMARKERS, LEARNED_TERM
+from inference.lesion_crops import image_input
 from inference.missing_inputs import unknown_variance
-from inference.preprocessing import blank_image
 
 if TYPE_CHECKING:
     from fedpet.clinical.record import ClinicalRecord
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fedpet.imaging.lesions.lesion_table import LesionTable
     from inference.bundle.storage import Bundle
     from inference.engine import Engine, EngineOutput
+    from inference.lesion_crops import LesionCrops
     from inference.prediction import EndpointProbability, RiskGroup, SurvivalCurve
 
 
@@ -29,7 +30,8 @@ class Answer:
         survival: progression-free survival by month.
         risk_group: third of the training cohort that the score falls into.
         risk_score: calibrated linear predictor (log hazard scale); higher is worse.
-        contributions: additive terms of the uncalibrated score by input; image biomarkers as "image:<name>".
+        contributions: additive terms of the uncalibrated score by input; image biomarkers as "image:<name>", a learned
+            term of the lesions as `inference.input_contract.LEARNED_TERM`.
         centre: whose calibration it is, see `inference.prediction.Prediction`.
         abstained: why the model abstains from a patient with such lesions: the rest is then an extrapolation.
     """
@@ -58,6 +60,7 @@ class Answer:
         curve = calibration.survival(output.hazard_logits, output.score, contract.month_edges, unknown=unknown)
         biomarkers = [f"image:{name}" for name in BIOMARKERS] if len(output.biomarkers) else []
         names = [*contract.inputs, *biomarkers]
+        names += [LEARNED_TERM] if len(output.contributions) > len(names) else []
         return cls(
             endpoints=calibration.endpoints(curve),
             survival=curve,
@@ -70,7 +73,13 @@ class Answer:
 
 
 def answer(
-    bundle: Bundle, engine: Engine, record: ClinicalRecord, table: LesionTable, *, confirmed: bool = False
+    bundle: Bundle,
+    engine: Engine,
+    record: ClinicalRecord,
+    table: LesionTable,
+    *,
+    crops: LesionCrops | None = None,
+    confirmed: bool = False,
 ) -> Answer:
     """Answer from a lesion table, in milliseconds: for the lesions as they are, without some, or corrected.
 
@@ -81,13 +90,14 @@ def answer(
         engine: open on the same bundle.
         record: missing variables stay missing.
         table: `fedpet.imaging.quantification.measure_table`, or `LesionTable.without`.
+        crops: of the same patient, where the contract has crops (`inference.lesion_crops.lesion_crops`).
         confirmed: that a reader gave or included lesions.
 
     Raises:
-        ArgumentError: the table was measured by other rules than those of the contract.
+        ArgumentError: the table was measured by other rules than those of the contract, or crops are missing.
     """
     contract = bundle.contract
     clinical = encode(record, contract, table).values
-    output = engine.run(blank_image(contract), clinical)
+    output = engine.run(image_input(contract, table, crops), clinical)
     reason = table_reason(table, clinical, contract, confirmed=confirmed)
     return Answer.of(output, bundle, reason, unknown=unknown_variance(record, contract, engine, table))

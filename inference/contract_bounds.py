@@ -33,6 +33,7 @@ def require_bounds(contract: InputContract, kinds: object, transforms: object) -
         TypeError: one has another type.
     """
     _require_grid(contract)
+    _require_crops(contract)
     for name, value, (low, high) in (
         ("suv_range", contract.suv_range, _SUV),
         ("hu_range", contract.hu_range, _HU),
@@ -63,6 +64,19 @@ def _require_grid(contract: InputContract) -> None:
         )
     if not least <= contract.spacing_mm <= most:
         raise ValueError(f"spacing_mm {contract.spacing_mm}: expected {least:g} to {most:g}")
+
+
+def _require_crops(contract: InputContract) -> None:
+    crops, (least, most) = contract.crops, _SPACINGS_MM
+    if crops is None:
+        return
+    if contract.shape != (1, 1, 1) or not contract.quantities:
+        raise ValueError("crops: expected beside the quantities of a lesion table, and no voxels of the whole study")
+    for name, value, highest in (("size", crops.size, 64), ("lesions", crops.lesions, 64)):
+        if not isinstance(value, int) or not 1 <= value <= highest:
+            raise ValueError(f"crops: {name} {value}: expected a whole number of 1 to {highest}")
+    if crops.size % 4 or not least <= crops.spacing_mm <= most:
+        raise ValueError(f"crops: expected a size that 4 divides, and {least:g} to {most:g} mm")
 
 
 def _require_known(what: str, values: Sequence[str], known: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from fedpet.core.progress import no_progress
 from inference.abstention import output_reason
 from inference.answer import Answer, answer
 from inference.encoding import encode
+from inference.lesion_crops import crops_of
 from inference.preprocessing import model_image
 from inference.uptake_removal import remove_uptake
 
@@ -97,7 +98,8 @@ def _without(
 ) -> Answer:
     """The answer without some lesions."""
     if bundle.contract.quantities and prediction.table is not None:
-        return answer(bundle, engine, record, prediction.table.without(removed), confirmed=prediction.confirmed)
+        table, crops = prediction.table.without(removed), crops_of(study, prediction.lesion_labels, bundle.contract)
+        return answer(bundle, engine, record, table, crops=crops, confirmed=prediction.confirmed)
     pet = remove_uptake(prediction.pet_seen or study.pet, prediction.lesion_labels, removed)
     clinical = encode(record, bundle.contract).values
     output = engine.run(model_image(replace(study, pet=pet), bundle.contract), clinical)

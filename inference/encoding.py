@@ -11,7 +11,7 @@ import numpy as np
 from fedpet.core.errors import ArgumentError
 from fedpet.core.messages import Message
 from fedpet.imaging.lesions.lesion_table import QUANTITIES
-from inference.input_contract import LESION_PREFIX
+from inference.input_contract import LEARNED_TERM, LESION_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -162,6 +162,7 @@ _LABELS = {
     "image:necrosis": Message("Necrotic fraction (model's map)"),
     "image:liver_burden": Message("Liver lesions (model's map)"),
     "image:marrow_to_liver": Message("Marrow-to-liver ratio (model's map)"),
+    LEARNED_TERM: Message("Pattern of the lesions (learned)"),
 }
 
 

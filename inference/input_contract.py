@@ -37,6 +37,8 @@ BIOMARKERS = (
 
 NO_IMAGES: Final = (1, 1, 1)  # grid of a model that reads no image
 LESION_PREFIX: Final = "lesion:"  # of the inputs that come from the lesion table
+LEARNED_TERM: Final = "learned:lesions"  # the term of the score that is learned on the crops
+CROPS_VERSION: Final = "crops-1"  # of the rules of `inference.lesion_crops`
 
 TermKind = Literal["number", "log_ratio", "above_ratio", "equals", "at_least"]
 QuantityTransform = Literal["number", "log1p", "flag"]
@@ -97,6 +99,23 @@ class QuantityTerm:
 
 
 @dataclass(frozen=True)
+class CropGrid:
+    """Crops around the lesions, for a learned term beside the lesion table (`inference.lesion_crops`).
+
+    Attributes:
+        size: voxels along each side.
+        spacing_mm: isotropic.
+        lesions: how many of the largest lesions count.
+        version: of the rules that cut them.
+    """
+
+    size: int
+    spacing_mm: float
+    lesions: int
+    version: str
+
+
+@dataclass(frozen=True)
 class InputContract:
     """Preprocessing and encoding parameters.
 
@@ -115,6 +134,7 @@ class InputContract:
         delineation: how lesions are outlined where no reader gave a mask.
         organs: what found the organs by which these lesions were told from healthy uptake, a value of
             `fedpet.imaging.anatomy.organ_segmentation.OrganSource`; "" where it is not recorded.
+        crops: around the lesions of the table; None where no model reads any.
     """
 
     shape: tuple[int, int, int]
@@ -129,6 +149,7 @@ class InputContract:
     table_version: str = ""
     delineation: ThresholdMethod | Literal[""] = ""
     organs: str = ""
+    crops: CropGrid | None = None
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
@@ -143,8 +164,15 @@ class InputContract:
 
     @property
     def reads_images(self) -> bool:
-        """Whether the network is given the voxels."""
+        """Whether the network is given the voxels of the whole study."""
         return self.shape != NO_IMAGES
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Of the image input: (2, slices, rows, columns), or with crops (lesions, 3, size, size, size)."""
+        if self.crops is None:
+            return (2, *self.shape)
+        return (self.crops.lesions, 3, *(self.crops.size,) * 3)
 
     @cached_property
     def variables(self) -> tuple[str, ...]:
@@ -160,7 +188,8 @@ class InputContract:
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` is its inverse. A contract without quantities says nothing of them."""
         fields = asdict(self)
-        unsaid = _WITH_QUANTITIES if not self.quantities else () if self.organs else ("organs",)
+        unsaid = {*(_WITH_QUANTITIES if not self.quantities else () if self.organs else ("organs",))}
+        unsaid |= set() if self.crops else {"crops"}
         return {"format": FORMAT, **{name: value for name, value in fields.items() if name not in unsaid}}
 
     @staticmethod
@@ -194,6 +223,7 @@ class InputContract:
             ClinicalTerm(**{**term, "variables": tuple(term["variables"])}) for term in data["terms"]
         )
         fields["quantities"] = tuple(QuantityTerm(**term) for term in data.get("quantities", ()))
+        fields["crops"] = CropGrid(**data["crops"]) if data.get("crops") else None
         unknown = {term.name for term in fields["quantities"]} - set(QUANTITIES)
         if unknown:
             raise ValueError(f"unknown quantities of the lesion table: {', '.join(sorted(unknown))}")
@@ -271,3 +301,8 @@ def table_contract() -> InputContract:
         delineation="suv4",
         organs="learned",
     )
+
+
+def crop_contract() -> InputContract:
+    """The contract of the lesion table with crops beside it: cubes of 80 mm around the eight largest lesions."""
+    return replace(table_contract(), crops=CropGrid(size=20, spacing_mm=4.0, lesions=8, version=CROPS_VERSION))

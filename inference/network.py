@@ -10,6 +10,8 @@ so that federated averaging and secure aggregation cover the whole model.
 measured on the lesions among them. "clinical" is the mandatory baseline: the same with the record's inputs only;
 "tmtv_clinical" is the one to beat with images: TMTV of the lesion table beside the record.
 
+"table_and_crops" adds a learned term of the crops around the lesions to a fitted table.
+
 "ensemble" averages several trained networks of one kind; the mean of additive scores is additive.
 """
 
@@ -23,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from inference.crop_network import CropTerm
 from inference.input_contract import BIOMARKERS, LESION_PREFIX
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ class NetworkOutput(NamedTuple):
         score: (B,) linear predictor; higher is worse.
         biomarkers: (B, M) standardised image biomarkers, in the order of `BIOMARKERS`; (B, 0) without images.
         maps: (B, C, slices, rows, columns) concept probabilities in [0, 1]; (B, 0, ...) without images.
-        contributions: (B, n + M) additive terms of the score: the contract's inputs, then biomarkers.
+        contributions: (B, n + M) additive terms of the score: the contract's inputs, then biomarkers or learned term.
     """
 
     hazard_logits: Tensor
@@ -252,6 +255,32 @@ class TmtvClinicalNetwork(TableNetwork):
     name = "tmtv_clinical"
 
 
+class TableAndCropsNetwork(nn.Module):
+    """The network "table" with the learned term of the crops as one more term (`inference.crop_network`).
+
+    Its head is that of a fitted table and is not trained: the term is learned with the table's score as an offset.
+    """
+
+    def __init__(self, contract: InputContract, *, width: int = 12) -> None:
+        super().__init__()
+        if contract.crops is None:
+            raise TypeError("the network table_and_crops needs a contract with crops")
+        self.head = SurvivalHead(contract)
+        self.crops = CropTerm(contract.crops, width=width)
+
+    def forward(self, image: Tensor, clinical: Tensor) -> NetworkOutput:
+        """Run the network.
+
+        Args:
+            image: (B, lesions, 3, size, size, size), see `inference.lesion_crops.LesionCrops.bag`.
+            clinical: (B, n), see `inference.encoding.encode`.
+        """
+        terms = torch.cat([self.head.clinical(clinical), self.crops(image)[:, None]], 1)
+        score = terms.sum(1)
+        nothing = image.new_zeros((image.shape[0], 0))
+        return NetworkOutput(self.head(score), score, nothing, nothing[:, :, None, None, None], terms)
+
+
 # of the lesion table, what a network reads that does not read all of it
 _QUANTITIES_READ: Mapping[str, frozenset[str]] = {
     "clinical": frozenset(),
@@ -326,12 +355,14 @@ def _mean(suv: Tensor, weight: Tensor) -> Tensor:
 
 
 ENSEMBLE = "ensemble"
+WITH_CROPS = "table_and_crops"
 IMAGELESS = frozenset({"table", "clinical", "tmtv_clinical"})  # networks that read no image
 _REGISTRY: Mapping[str, Callable[..., nn.Module]] = {
     "evidence": EvidenceNetwork,
     "table": TableNetwork,
     "clinical": ClinicalNetwork,
     "tmtv_clinical": TmtvClinicalNetwork,
+    WITH_CROPS: TableAndCropsNetwork,
     ENSEMBLE: EnsembleNetwork,
 }
 

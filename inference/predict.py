@@ -26,6 +26,7 @@ from inference.answer import Answer, answer
 from inference.bundle.storage import Bundle
 from inference.encoding import encode, missing_variables
 from inference.engine import Engine
+from inference.lesion_crops import crops_of
 from inference.lesion_map import lesion_map
 from inference.measured_lesions import measure_lesions
 from inference.missing_inputs import unknown_variance
@@ -143,7 +144,8 @@ class _Request:
         )
         if reason:
             return _Seen(found, None, reason)
-        answered = answer(self.model, self.engine, self.record, found.table, confirmed=found.confirmed)
+        crops = crops_of(self.analysis.study, found.labels, self.model.contract)
+        answered = answer(self.model, self.engine, self.record, found.table, crops=crops, confirmed=found.confirmed)
         return _Seen(found, answered, answered.abstained)
 
     def from_images(self, image: NDArray[np.float32], reason: Message | None) -> _Seen:

@@ -50,22 +50,22 @@ def model_image(study: PetCtStudy, contract: InputContract) -> NDArray[np.float3
     if not contract.reads_images:
         return blank_image(contract)
     grid = model_grid(study, contract)
-    suv = _average(study.pet, grid, outside=0.0)
-    hu = _average(study.ct, grid, outside=contract.outside_hu)
+    suv = averaged(study.pet, grid, outside=0.0)
+    hu = averaged(study.ct, grid, outside=contract.outside_hu)
     return np.stack([np.clip(suv, *contract.suv_range), np.clip(hu, *contract.hu_range)])
 
 
 def blank_image(contract: InputContract) -> NDArray[np.float32]:
-    """The image input of a network that reads none, zeros of shape (2, slices, rows, columns)."""
-    return np.zeros((2, *contract.shape), np.float32)
+    """The image input of a network that reads none, zeros: (2, slices, rows, columns), or of crops of no lesion."""
+    return np.zeros(contract.image_shape, np.float32)
 
 
 def to_model_grid(mask: Volume, grid: Grid) -> NDArray[np.float32]:
     """Fraction (0 to 1) of each voxel of `grid` that a 0/1 mask covers."""
-    return np.clip(_average(Volume(mask.array.astype(np.float32), mask.affine, "1"), grid, outside=0.0), 0.0, 1.0)
+    return np.clip(averaged(Volume(mask.array.astype(np.float32), mask.affine, "1"), grid, outside=0.0), 0.0, 1.0)
 
 
-def _average(volume: Volume, grid: Grid, *, outside: float) -> NDArray[np.float32]:
+def averaged(volume: Volume, grid: Grid, *, outside: float) -> NDArray[np.float32]:
     """Resample onto a coarser grid without aliasing: linear at 2 x 2 x 2 points inside each voxel, averaged.
 
     Where the source is finer than half the spacing of the grid it is first averaged over whole blocks of voxels.

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from app.cli.console import FAILED, messages, progress_bar, reported, say, write_json
 from app.cli.options import EngineOptions, Json, expand_options, given_contract
+from fedpet.core.errors import SettingsError
 from fedpet.core.messages import Message, translate_message
 from fedpet.core.settings import load_settings
 from fedpet.imaging.lesions.lesion import ThresholdMethod
+
+if TYPE_CHECKING:
+    from inference.input_contract import InputContract
 
 commands = typer.Typer(help="Synthetic cohort and node data.", no_args_is_help=True)
 WarehouseForm = Literal["osiris", "omop", "fhir"]
@@ -20,9 +24,24 @@ Workers = Annotated[int, typer.Option(min=1, help="Processes that work side by s
 AllCores = Annotated[int | None, typer.Option(min=1, help="Processes that work side by side; all cores without.")]
 Dicom = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder with one folder a patient.")]
 TableOnly = Annotated[bool, typer.Option("--table", help="Node data of the lesion table, without voxels.")]
+Crops = Annotated[
+    bool,
+    typer.Option(
+        "--crops", help="The table with crops around its lesions, about 0.2 MB a patient: for a learned term."
+    ),
+]
 Table = Annotated[
     Path, typer.Argument(exists=True, dir_okay=False, help="CSV or xlsx of the clinical data and outcomes.")
 ]
+
+
+def _table_contract(lesion_table: bool, crops: bool) -> InputContract | None:  # noqa: FBT001  two flags of the command
+    """The contract of the lesion table, with crops or without; None where neither is asked for."""
+    from inference.input_contract import crop_contract, table_contract
+
+    if crops:
+        return crop_contract()
+    return table_contract() if lesion_table else None
 
 
 @commands.command()
@@ -39,11 +58,15 @@ def simulate(
     ] = "schematic",
     *,
     engine: EngineOptions,
+    stranding: Annotated[
+        bool, typer.Option("--stranding", help="Plant an effect that no quantity of the lesion table measures.")
+    ] = False,
     node_data: Annotated[bool, typer.Option("--node-data", help="Write node data at once, no DICOM.")] = False,
     spacing: Annotated[
         float, typer.Option(min=0.0, max=64.0, help="Of the node data's grid, mm; 0 leaves the images out.")
     ] = 8.0,
     lesion_table: TableOnly = False,
+    crops: Crops = False,
     as_warehouse: Annotated[
         WarehouseForm | None, typer.Option("--as", help="Write each centre's clinical data as this warehouse, too.")
     ] = None,
@@ -52,7 +75,6 @@ def simulate(
     ] = "",
 ) -> None:
     """Draw synthetic patients: their PET/CT in DICOM, clinical table and ground truth, or at once their node data."""
-    from inference.input_contract import table_contract
     from training.simulation.cohort import simulate_cohort
     from training.simulation.node_data import Preparation, contract_at, simulate_nodes
     from training.simulation.warehouse.writing import write_warehouses
@@ -61,7 +83,7 @@ def simulate(
         settings = load_settings()
         make = simulate_cohort
         if node_data:
-            contract = table_contract() if lesion_table else contract_at(spacing)
+            contract = _table_contract(lesion_table, crops) or contract_at(spacing)
             make = partial(simulate_nodes, preparation=Preparation(contract, settings.pseudonym_key()))
         with progress_bar(settings.language) as progress:
             make(
@@ -72,8 +94,15 @@ def simulate(
                 fidelity=fidelity,
                 signal=signal,
                 anatomy=anatomy,
+                stranding=stranding,
                 workers=engine.chosen,
                 progress=progress,
+            )
+        if as_warehouse is not None and stranding:
+            raise SettingsError(
+                found=Message("A warehouse of patients with --stranding."),
+                needed=Message("Clinical data of patients without it: a warehouse draws their outcomes anew."),
+                advice=Message("Leave --stranding or --as out."),
             )
         if as_warehouse is not None:
             write_warehouses(
@@ -193,15 +222,15 @@ def prepare(
     *,
     engine: EngineOptions,
     lesion_table: TableOnly = False,
+    crops: Crops = False,
 ) -> None:
     """Turn a hospital's DICOM and table into node data, and say who was left out and why. Goes on where it stopped."""
     from fedpet.imaging.quality.centre_uptake import own_uptake
-    from inference.input_contract import default_contract, table_contract
+    from inference.input_contract import default_contract
     from training.data.node_data import require_cases
     from training.data.preparation_files import PrivateFiles
     from training.data.prepare import prepare_node_data
 
-    default = table_contract if lesion_table else default_contract
     with reported():
         settings = load_settings()
         private = PrivateFiles(settings.folder / "cohort", own_uptake(settings))
@@ -210,7 +239,9 @@ def prepare(
                 dicom,
                 table,
                 out,
-                contract=given_contract(contract) if contract else default(),
+                contract=given_contract(contract)
+                if contract
+                else _table_contract(lesion_table, crops) or default_contract(),
                 pseudonym_key=settings.pseudonym_key(),
                 masks=masks,
                 private=private,

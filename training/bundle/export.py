@@ -30,7 +30,7 @@ _INPUTS = ("image", "clinical")
 def export_onnx(network: nn.Module, contract: InputContract) -> bytes:
     """The network as an ONNX model with a free batch size; outputs are named as the fields of `NetworkOutput`."""
     batch = {0: torch.export.Dim("batch")}
-    example = (torch.zeros(2, 2, *contract.shape), torch.zeros(2, len(contract.inputs)))
+    example = (torch.zeros(2, *contract.image_shape), torch.zeros(2, len(contract.inputs)))
     program = torch.onnx.export(
         network.eval(),
         example,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
@@ -75,12 +75,15 @@ class TrainingSummary:
         histories: {"rounds": [...], "final": {site: validation metrics}, "asked": {site: times}}, as the researcher
             wrote them.
         plan: text of the approved training plan.
+        gate: what a learned term adds at centres left out (`training.task.learned_term.GateResult.to_json`); empty
+            where none was trained.
     """
 
     runs: Mapping[str, Run]
     networks: Mapping[str, nn.Module]
     histories: Mapping[str, Any]
     plan: bytes
+    gate: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def first(self) -> Run:

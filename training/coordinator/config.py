@@ -13,6 +13,7 @@ from fedpet.core.messages import Message
 from inference.input_contract import InputContract, default_contract
 from training.bundle.tripod import TripodStudy
 from training.coordinator.processes import MINIMUM_NODES
+from training.task.learned_term import LearnedTerm  # noqa: TC001  pydantic reads the annotations at run time
 from training.task.method import Aggregation, FederatedMethod, Privacy, usual_aggregation
 from training.task.risk_table import MINIMUM_CELL
 from training.task.task import TrainingTask
@@ -67,6 +68,7 @@ class TrainingConfig(_Table):
         training: the network and its optimisation.
         aggregation: of the sites' results.
         privacy: secure aggregation and differential privacy.
+        learned_term: how a term beside the table is learned on crops around the lesions; None for none.
         limits: of a round.
         study: statements for the model card that no program can know.
     """
@@ -79,6 +81,7 @@ class TrainingConfig(_Table):
     training: TrainingTable = TrainingTable()
     aggregation: Aggregation = Aggregation()
     privacy: Privacy = Privacy()
+    learned_term: LearnedTerm | None = None
     limits: LimitsTable = LimitsTable()
     study: TripodStudy = TripodStudy()
 

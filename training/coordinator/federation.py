@@ -176,6 +176,7 @@ class LocalFederation:
         words += [word for seed in training.seeds for word in ("--seed", str(seed))]
         words += [word for name in training.frozen for word in ("--frozen", name)]
         words += [str(word) for option in options.items() if option[1] is not None for word in option]
+        words += ["--learned-term"] if config.learned_term is not None else []
         return shlex.join(words)
 
     def identity(self) -> dict[str, str]:

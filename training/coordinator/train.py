@@ -13,13 +13,16 @@ from fedpet.core.messages import Message
 from fedpet.core.progress import no_progress, sub_progress
 from training.bundle.assembly import collect_results, require_empty, write_model_bundle
 from training.bundle.held_out import HeldOut, evaluate
+from training.bundle.learned_term import described, judged, require_table
 from training.bundle.model_card import SiteSummary
 from training.coordinator.choice import require_better_than_clinical
 from training.coordinator.monitoring import TrainingMonitor
+from training.data.node_data import write_json
 from training.task.initial_parameters import describe_initial_parameters, read_initial
+from training.task.learned_term import table_of
 from training.task.method import Aggregation
 from training.task.registration import TAGS
-from training.task.runs import Run, agreement_run, is_complete, plan_runs, to_config
+from training.task.runs import MODEL, Run, agreement_run, is_complete, plan_runs, to_config
 from training.task.statistics import STATISTICS, describe_statistics
 
 if TYPE_CHECKING:
@@ -68,6 +71,9 @@ def train(
     """
     task = config.task()
     runs = plan_runs(task, config.training.local_epochs, config.training.seeds)
+    if config.learned_term is not None:
+        require_table(task)
+        runs |= config.learned_term.runs(task, tuple(federation.sites))
     first = agreement_run(task, len(federation.sites), federation.minimum)
     planned = {**first, **runs, **_statistics_run(config, task)}
     for run in planned.values():
@@ -102,6 +108,8 @@ def train(
             on_event=on_event,
         )
         entries = {**researcher_config(config, federation), **to_config(planned, results, initial), "resume": resume}
+        fitted = {name: table_of(name, MODEL) for name in runs}
+        entries["initial"] |= {name: str(results / f"{of}.safetensors") for name, of in fitted.items() if of}
         with federation.start(config.work) as processes, monitor:
             processes.run_researcher(entries, monitor)
     if config.aggregation.personal:
@@ -109,6 +117,9 @@ def train(
     progress(_TRAINED, Message("Evaluating and exporting the model"))
     trained = collect_results(runs, results)
     require_better_than_clinical(trained.histories)
+    if config.learned_term is not None:
+        trained = judged(trained)
+        write_json(trained.gate, results / "learned_term.json")
     _export(trained, config, federation, results, initial)
     progress(1.0, Message("The bundle is written"))
     return config.out
@@ -204,6 +215,7 @@ def _export(
             **federation.identity(),
             **_describe_statistics(results, task),
             **describe_initial_parameters(initial, task),
+            **described(trained),
         },
         sites=_sites(trained, json.loads((results / "sites.json").read_text(encoding="utf-8"))),
         cases=federation.export_cases(task.contract),

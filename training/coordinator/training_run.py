@@ -227,9 +227,8 @@ class TrainingRun:
 
 
 def _load(network: nn.Module, parameters: Mapping[str, torch.Tensor]) -> None:
-    """Load the parameters of a network that has vectors of sums besides."""
-    kept = {name: value for name, value in network.state_dict().items() if name in AUXILIARY}
-    network.load_state_dict({**kept, **parameters})
+    """Load parameters of a network; the others, and its vectors of sums, stay as they are."""
+    network.load_state_dict({**network.state_dict(), **parameters})
 
 
 def _unapproved(status: Mapping[str, str]) -> FederationError:

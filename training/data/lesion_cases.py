@@ -37,7 +37,7 @@ LICENCES: dict[Collection, str] = {
     "autopet": "FDG-PET-CT-Lesions (Gatidis 2022), by the terms of The Cancer Imaging Archive",
     "delineations": "the hospital's own",
 }
-_UNKNOWN = PetFacts(
+UNKNOWN_FACTS = PetFacts(
     units="SUV", decay_correction="", suv_factor_min=1.0, suv_factor_max=1.0, reference_time_source="not needed",
     reference_time=None, injection_time=None, uptake_min=None, dose_bq=None, half_life_s=None, weight_kg=None,
     height_m=None, sex="", radiopharmaceutical="FDG", corrected_image=(), manufacturer="", model="",
@@ -139,7 +139,7 @@ def import_scans(
 
 
 def _write(scan: AnnotatedScan, out: Path, contract: InputContract) -> dict[str, Any]:
-    study = PetCtStudy(scan.case, scan.pet, scan.ct, _UNKNOWN, (), ())
+    study = PetCtStudy(scan.case, scan.pet, scan.ct, UNKNOWN_FACTS, (), ())
     grid = model_grid(study, contract)
     lesion = np.round(255 * to_model_grid(scan.lesions, grid)).astype(np.uint8)
     image = model_image(study, contract).astype(np.float16)

@@ -3,7 +3,7 @@
 A folder, named after the site, with
 
 - `node.json`: format, site, fingerprint of the input contract, numbers of cases, events and delineated cases, and where
-  the contract has quantities the version of the rules that measured the lesion tables;
+  the contract has quantities the version of the rules that measured the lesion tables, with crops that of theirs;
 - `cases.csv`: one row a case: pseudonym, months, event, maker of the scanner, and further columns: the quantities of
   the lesion table ("lesion:<name>", empty where not measurable) and whether a mask was measured; the published scores
   ("score:<name>", empty where an input is missing), which no model reads; overall survival; for simulated
@@ -31,7 +31,7 @@ import numpy as np
 from fedpet import __version__
 from fedpet.core.errors import NodeDataError
 from fedpet.core.messages import Message
-from inference.input_contract import LESION_PREFIX, default_contract, table_contract
+from inference.input_contract import LESION_PREFIX, crop_contract, default_contract, table_contract
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -59,7 +59,8 @@ class NodeCase:
     """One patient, pseudonymised.
 
     Attributes:
-        image: float16 (2, slices, rows, columns), SUVbw in g/ml and HU, clipped as the contract says.
+        image: float16 (2, slices, rows, columns), SUVbw in g/ml and HU, clipped as the contract says; with crops
+            (lesions, 3, size, size, size), see `inference.lesion_crops.LesionCrops.bag`.
         clinical: float32 (n,), the encoded record and lesion table, in the order of `InputContract.inputs`.
         months: progression-free survival from the first dose, or the time of censoring.
         event: progression or death was seen at `months`.
@@ -278,6 +279,7 @@ def write_node(
         "delineated": report.delineated,
         "synthetic": TRUTH_COLUMN in names,
         **({"table_version": contract.table_version, "organs": contract.organs} if contract.quantities else {}),
+        **({"crops_version": contract.crops.version} if contract.crops else {}),
     }
     write_json(header, folder / "node.json")
     with (folder / "cases.csv").open("w", encoding="utf-8", newline="") as file:
@@ -359,14 +361,14 @@ def read_node(folder: Path, contract: InputContract) -> NodeData:
 
 
 def built_in_contract(folder: Path) -> InputContract:
-    """The contract of the lesion table where that one prepared the data in `folder`, else the default one."""
+    """The contract of the lesion table, with or without crops, where it prepared the data, else the default one."""
     try:
         header = json.loads((folder / "node.json").read_text(encoding="utf-8"))
         prepared_by = header["contract_fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
         return default_contract()  # `read_node` says what is wrong
     by_rules = replace(table_contract(), organs="")  # before the source of the organs was recorded
-    known = (one for one in (table_contract(), by_rules) if one.fingerprint == prepared_by)
+    known = (one for one in (table_contract(), by_rules, crop_contract()) if one.fingerprint == prepared_by)
     return next(known, default_contract())
 
 
@@ -502,7 +504,7 @@ def _read_case(path: Path) -> NodeCase:
 def _require_shapes(case: NodeCase, contract: InputContract) -> None:
     concepts = len(contract.concepts)
     needed: dict[str, tuple[int, ...]] = {
-        "image": (2, *contract.shape),
+        "image": contract.image_shape,
         "clinical": (len(contract.inputs),),
         "concepts": (concepts, *contract.shape),
         "supervised": (concepts,),

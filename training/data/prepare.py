@@ -29,6 +29,7 @@ from fedpet.imaging.nifti import read_nifti
 from fedpet.imaging.resampling import Grid, resample
 from fedpet.imaging.segmenters.organ_network import shipped_organs
 from inference.encoding import encode
+from inference.lesion_crops import crops_of
 from inference.measured_lesions import measure_lesions
 from inference.preprocessing import blank_image, model_grid, model_image, to_model_grid
 from training.data.concept_masks import concept_masks
@@ -201,7 +202,8 @@ def prepare_study(
     if contract.quantities:
         drawn = _active(mask.labels, delineation) if mask and delineation and drawn_by_reader else None
         found = measure_lesions(analysis, lesions=drawn, method=contract.delineation or "suv4")
-    image = model_image(study, contract)
+    crops = None if found is None else crops_of(study, found.labels, contract)
+    image = model_image(study, contract) if crops is None or found is None else crops.bag(found.table)
     concepts, supervised = _concepts(delineation, study, contract)
     table = None if found is None else found.table
     case = node_case(pairing, contract, image=image, concepts=concepts, supervised=supervised, table=table)

@@ -97,7 +97,7 @@ def fit(
         replies, sizes, metrics = [], [], []
         for node in nodes:
             network.load_state_dict(shared)
-            metrics.append(_round(network, task, node, index, local_epochs))
+            metrics.append(_round(network, task, node, index, 0 if node.sits_out else local_epochs))
             reply = {name: value.clone() for name, value in network.state_dict().items()}
             replies.append(_quantise(reply, site_seed(node, index)) if quantised else reply)
             sizes.append(len(node.training))
@@ -148,7 +148,7 @@ def dataset_of(task: TrainingTask, patients: Patients) -> NodeDataset:
     node = NodeDataset()
     node.task, node.node, node.change = task, patients, None
     node.rules = OPEN_POLICY.data.model_copy(update={"validation_fraction": task.validation_fraction})
-    training, node.validation = patients_of(task, patients.case_ids, node.rules)
+    training, node.validation = patients_of(task, patients.case_ids, node.rules, everybody=node.sits_out)
     node.training = frozenset(training)
     return node
 

@@ -88,7 +88,7 @@ class TaskRules(_Table):
             scaled down.
     """
 
-    networks: tuple[str, ...] = ("evidence", "table", "clinical", "tmtv_clinical")
+    networks: tuple[str, ...] = ("evidence", "table", "clinical", "tmtv_clinical", "table_and_crops")
     statistics: bool = True
     rounds: int = Field(default=1000, ge=0)
     statistics_requests: int = Field(default=5, ge=0)
@@ -241,7 +241,7 @@ OPEN_POLICY: Final = NodePolicy(
     data=DataRules(minimum_training=1, minimum_losses=1, minimum_cell=1, folds=0),
     peers=PeerRules(masked=False, minimum_sites=1),
     tasks=TaskRules(
-        networks=("evidence", "table", "clinical", "tmtv_clinical"),
+        networks=("evidence", "table", "clinical", "tmtv_clinical", "table_and_crops"),
         rounds=1_000_000,
         statistics_requests=1_000_000,
         evaluations=1_000_000,

@@ -60,6 +60,11 @@ class NodeDataset(CustomDataset):  # type: ignore[misc]  # Fed-BioMed publishes 
     round: int = 0
     first: dict[str, Tensor]  # parameters that the node was sent
 
+    @property
+    def sits_out(self) -> bool:
+        """Whether this site is the one that the task leaves out."""
+        return bool(self.task.left_out) and node_name(self.node.site) == self.task.left_out
+
     def read(self) -> None:
         """Read and check the folder that the node registered, every patient's file included.
 
@@ -72,7 +77,7 @@ class NodeDataset(CustomDataset):  # type: ignore[misc]  # Fed-BioMed publishes 
         policy = admit(self.task)
         self.rules, self.limits = policy.data, policy.tasks
         self.node = read_node(Path(self.path), self.task.contract)
-        training, self.validation = patients_of(self.task, self.node.case_ids, self.rules)
+        training, self.validation = patients_of(self.task, self.node.case_ids, self.rules, everybody=self.sits_out)
         if self.task.evaluated:
             require_patients(len(training), max(self.rules.minimum_losses, self.rules.minimum_validation))
         else:
@@ -94,24 +99,24 @@ class NodeDataset(CustomDataset):  # type: ignore[misc]  # Fed-BioMed publishes 
         image = case.image.astype(np.float32)
         if self.change is not None and index in self.training:
             image = self.change(image)
-        return _inputs(image, case), _targets(case, images=True)
+        return _inputs(image, case), _targets(case, images=self.task.draws_maps)
 
 
 def patients_of(
-    task: TrainingTask, case_ids: tuple[str, ...], rules: DataRules
+    task: TrainingTask, case_ids: tuple[str, ...], rules: DataRules, *, everybody: bool = False
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Indices of the training and of the validation patients, by the site's split; Newton's method takes all for both.
 
     So do statistics, whose difference to the sums of such a fit would else be that of the few who validate, and an
-    evaluation, in which everybody validates, and counts as the weight of the site.
+    evaluation, in which everybody validates, and counts as the weight of the site. So does,
+    with `everybody`, a site that is left out.
 
     Raises:
         NodeDataError: fewer than two patients.
     """
     training, validation = split(case_ids, rules.validation_fraction, rules.validation_seed)
-    everybody = tuple(range(len(case_ids)))
-    takes_all = task.newton is not None or task.evaluated or task.network == STATISTICS
-    return (everybody, everybody) if takes_all else (training, validation)
+    takes_all = everybody or task.newton is not None or task.evaluated or task.network == STATISTICS
+    return (tuple(range(len(case_ids))),) * 2 if takes_all else (training, validation)
 
 
 def _inputs(image: NDArray[np.float32], case: NodeCase) -> Batch:
@@ -195,7 +200,8 @@ def site_seed(dataset: NodeDataset, round_index: int) -> int:
 
 def _can_veto(task: TrainingTask) -> bool:
     """Sums of an exact fit belong to the coefficients that were asked for; what does not train is only answered."""
-    return not (task.network in {STATISTICS, ENSEMBLE} or task.evaluated or task.newton is not None)
+    idle = task.network in {STATISTICS, ENSEMBLE} or task.evaluated or task.newton is not None
+    return not (idle or task.left_out)
 
 
 def take_or_veto(network: nn.Module, dataset: NodeDataset, validation: ValidationMetrics) -> None:
@@ -241,6 +247,8 @@ def shared_parameters(
     carried = torch.cat(sums)
     if (plan := task.newton) is not None:
         return {**site_reply(dataset, plan, parameters, round_index), CARRIED: carried}
+    if dataset.sits_out:
+        parameters = {name: dataset.first.get(name, value) for name, value in parameters.items()}
     parameters = bounded(parameters, dataset.first, dataset.limits.update_norm)
     if task.network == STATISTICS:
         parameters = {**parameters, **site_statistics(dataset.node, dataset.training)}
@@ -318,7 +326,7 @@ def training_loss(network: nn.Module, task: TrainingTask, data: Batch | list[Ten
 
 def _loss_of_no_patients(network: nn.Module, task: TrainingTask) -> Tensor:
     """The loss of an empty batch: with differential privacy it is a step of noise like any other."""
-    image = torch.zeros(0, 2, *task.contract.shape)
+    image = torch.zeros(0, *task.contract.image_shape)
     return _zero(network(image, torch.zeros(0, len(task.contract.inputs))))
 
 
@@ -340,6 +348,8 @@ class ValidationMetrics:
         self.own: dict[str, float] = {}  # of an evaluation, what is shown of this site alone
         self.outputs: list[tuple[Tensor, ...]] = []
         self.concept_losses: list[float] = []
+        self.compares = dataset.sits_out and task.newton is None
+        self.learned: list[Tensor] = []  # terms of a site that is left out
 
     def step(self, network: nn.Module, data: Batch, target: Batch) -> None:
         """Add a batch; after the last one, `result` has the metrics of all patients."""
@@ -356,6 +366,7 @@ class ValidationMetrics:
                 loss = concept_loss(output.maps, target["fractions"], target["supervised"])
                 self.concept_losses += [float(loss)] * len(output.score)
         self.outputs.append((output.hazard_logits, output.score, target["months"], target["event"]))
+        self.learned.append(output.contributions[:, -1:])
         if self.seen >= self.patients:
             self.result |= self._metrics()
             if self.task.evaluated and self.patients >= self.rules.minimum_centre:
@@ -386,6 +397,8 @@ class ValidationMetrics:
         """Mean losses, number of patients and their tables, each with enough patients as the site's rules say."""
         hazard_logits, score, months, event = (torch.cat(column) for column in zip(*self.outputs, strict=True))
         edges, metrics = self.task.contract.month_edges, dict[str, float]()
+        if self.compares:
+            return self._compared(hazard_logits, months, event) if len(score) >= self.rules.minimum_centre else {}
         if len(score) >= self.rules.minimum_losses:
             by_patient = survival_nll_by_patient(hazard_logits, months, event, edges).double().clamp(max=LARGEST_LOSS)
             self.losses = by_patient
@@ -399,3 +412,17 @@ class ValidationMetrics:
             outcomes = OutcomeTable.of(score.numpy(), months.numpy(), event.numpy())
             metrics |= table.to_metrics() | outcomes.to_metrics()
         return metrics if self.task.method.masked else merge_small_cells(metrics, self.rules.minimum_cell, edges)
+
+    def _compared(self, hazard_logits: Tensor, months: Tensor, event: Tensor) -> dict[str, float]:
+        """Number of patients, mean gain of their log likelihood by the learned term, and its mean square."""
+        edges = self.task.contract.month_edges
+        with_term, without = (
+            survival_nll_by_patient(logits, months, event, edges).double().clamp(max=LARGEST_LOSS)
+            for logits in (hazard_logits, hazard_logits - torch.cat(self.learned))
+        )
+        gain = without - with_term
+        return {
+            "compared": float(len(gain)),
+            "gain": float(gain.mean()),
+            "gain_square": float(gain.square().mean()),
+        }

@@ -27,7 +27,7 @@ from training.simulation.acquisition.ground_truth import patient_truth, write_ma
 from training.simulation.acquisition.scanner import ct_image, pet_image
 from training.simulation.patients.achievable_performance import achievable_performance
 from training.simulation.patients.centres import SITES, SimulatedCentre
-from training.simulation.patients.population import draw_patient
+from training.simulation.patients.population import draw_patient, with_stranding
 from training.simulation.patients.risk import DEFAULT_SIGNAL, follow_up
 from training.simulation.phantom.rendering import render
 
@@ -72,10 +72,13 @@ class SimulatedCase:
     signal: float
     fidelity: RenderingQuality
     anatomy: AnatomyKind = "schematic"
+    stranding: bool = False
 
     def patient(self) -> Patient:
         """The patient, drawn; the anatomy decides how the body is painted, and nothing else about him."""
         drawn = draw_patient(self.site, self.number, seed=self.seed)
+        if self.stranding:
+            drawn = with_stranding(drawn, seed=self.seed)
         return replace(drawn, anatomy=replace(drawn.anatomy, varied=self.anatomy == "varied"))
 
 
@@ -90,7 +93,7 @@ class SimulatedScan:
     encoding: Encoding
 
 
-def simulate_cohort(
+def simulate_cohort(  # noqa: PLR0913  the options of the command, each with a name
     *,
     patients: int,
     sites: int = len(SITES),
@@ -99,6 +102,7 @@ def simulate_cohort(
     fidelity: RenderingQuality = "standard",
     signal: float = DEFAULT_SIGNAL,
     anatomy: AnatomyKind = "schematic",
+    stranding: bool = False,
     workers: Workers = 1,
     progress: Progress = no_progress,
 ) -> None:
@@ -114,6 +118,8 @@ def simulate_cohort(
         signal: strength of the true risk, see `training.simulation.patients.risk`.
         anatomy: "schematic", one reference anatomy deformed; "varied", bodies that differ as people do
             (`training.simulation.phantom.varied`).
+        stranding: plant the effect that no quantity of the lesion table measures
+            (`training.simulation.patients.population.with_stranding`).
         workers: processes, or a cluster.
         progress: reports each patient.
 
@@ -121,7 +127,7 @@ def simulate_cohort(
         SettingsError: fewer patients than centres, or a number of centres that does not exist.
     """
     counts = distribute(patients, sites)
-    cases = cases_of(counts, seed=seed, signal=signal, fidelity=fidelity, anatomy=anatomy)
+    cases = cases_of(counts, seed=seed, signal=signal, fidelity=fidelity, anatomy=anatomy, stranding=stranding)
     rows: dict[str, list[dict[str, str]]] = {site.code: [] for site, _ in counts}
     truths: dict[str, dict[str, Any]] = {site.code: {} for site, _ in counts}
     simulated = ordered_map(partial(_simulate_case, out=out), cases, workers=workers)
@@ -132,7 +138,7 @@ def simulate_cohort(
     for site, _ in counts:
         write_table(rows[site.code], out / site.code / "clinical.csv")
         write_json({"signal": signal, "patients": truths[site.code]}, out / site.code / "truth" / "truth.json")
-    write_summary(out, counts, seed=seed, signal=signal, fidelity=fidelity, anatomy=anatomy)
+    write_summary(out, counts, seed=seed, signal=signal, stranding=stranding, fidelity=fidelity, anatomy=anatomy)
 
 
 def cases_of(
@@ -142,17 +148,24 @@ def cases_of(
     signal: float,
     fidelity: RenderingQuality,
     anatomy: AnatomyKind,
+    stranding: bool = False,
 ) -> list[SimulatedCase]:
     """The patients of all centres."""
     return [
-        SimulatedCase(site, number, seed, signal, fidelity, anatomy)
+        SimulatedCase(site, number, seed, signal, fidelity, anatomy, stranding)
         for site, count in counts
         for number in range(count)
     ]
 
 
 def write_summary(
-    out: Path, counts: Iterable[tuple[SimulatedCentre, int]], *, seed: int, signal: float, **further: object
+    out: Path,
+    counts: Iterable[tuple[SimulatedCentre, int]],
+    *,
+    seed: int,
+    signal: float,
+    stranding: bool = False,
+    **further: object,
 ) -> None:
     """Write cohort.json: how the cohort was made, and what a model can reach on it (`achievable_performance`)."""
     summary = {
@@ -161,7 +174,10 @@ def write_summary(
         "seed": seed,
         "signal": signal,
         "sites": {site.code: {"name": site.name, "patients": count} for site, count in counts},
-        "ceilings": asdict(achievable_performance(patients=_CEILING_PATIENTS, seed=seed, signal=signal)),
+        "ceilings": asdict(
+            achievable_performance(patients=_CEILING_PATIENTS, seed=seed, signal=signal, stranding=stranding)
+        ),
+        **({"stranding": True} if stranding else {}),
         **further,
     }
     write_json(summary, out / "cohort.json")

@@ -35,7 +35,6 @@ from training.simulation.acquisition.dicom_series import ct_series, pet_series
 from training.simulation.acquisition.ground_truth import patient_truth, write_masks
 from training.simulation.cohort import cases_of, distribute, scan, table_row, write_summary, write_table
 from training.simulation.patients.centres import SITES
-from training.simulation.patients.population import draw_patient
 from training.simulation.patients.risk import DEFAULT_SIGNAL
 
 if TYPE_CHECKING:
@@ -87,6 +86,7 @@ def simulate_nodes(  # noqa: PLR0913  the options of the command, each with a na
     fidelity: RenderingQuality = "standard",
     signal: float = DEFAULT_SIGNAL,
     anatomy: AnatomyKind = "schematic",
+    stranding: bool = False,
     workers: Workers = 1,
     progress: Progress = no_progress,
 ) -> None:
@@ -106,6 +106,7 @@ def simulate_nodes(  # noqa: PLR0913  the options of the command, each with a na
         fidelity: of the rendering, see `simulate_cohort`.
         signal: strength of the true risk, see `training.simulation.patients.risk`.
         anatomy: of the bodies, see `simulate_cohort`.
+        stranding: see `simulate_cohort`.
         workers: processes, or a cluster.
         progress: reports each patient.
 
@@ -113,7 +114,7 @@ def simulate_nodes(  # noqa: PLR0913  the options of the command, each with a na
         SettingsError: fewer patients than centres, or a number of centres that does not exist.
     """
     counts = distribute(patients, sites)
-    cases = cases_of(counts, seed=seed, signal=signal, fidelity=fidelity, anatomy=anatomy)
+    cases = cases_of(counts, seed=seed, signal=signal, fidelity=fidelity, anatomy=anatomy, stranding=stranding)
     for site, _ in counts:
         clear_cases(out / site.code)
     contract, key = preparation.contract, preparation.pseudonym_key
@@ -134,6 +135,7 @@ def simulate_nodes(  # noqa: PLR0913  the options of the command, each with a na
         counts,
         seed=seed,
         signal=signal,
+        stranding=stranding,
         fidelity=fidelity,
         anatomy=anatomy,
         spacing_mm=contract.spacing_mm if contract.reads_images else 0,
@@ -145,7 +147,7 @@ def _with_rows(cases: list[SimulatedCase], key: bytes) -> list[_Task]:
     """Each patient with their row of the centre's table, as `fedpet.clinical.reading` reads it, if it is usable."""
     tasks = []
     for _, of_centre in groupby(cases, lambda case: case.site.code):
-        there = [(case, draw_patient(case.site, case.number, seed=case.seed)) for case in of_centre]
+        there = [(case, case.patient()) for case in of_centre]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "clinical.csv"
             write_table([table_row(patient, signal=case.signal) for case, patient in there], path)
@@ -226,5 +228,5 @@ def _stacked(series: UnwrittenSeries) -> tuple[list[Dataset], SliceGeometry, NDA
 
 
 def _truth(case: SimulatedCase) -> tuple[str, dict[str, Any]]:
-    patient = draw_patient(case.site, case.number, seed=case.seed)
+    patient = case.patient()
     return patient.id, patient_truth(patient, [], signal=case.signal)

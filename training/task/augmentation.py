@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 def augmentation(contract: InputContract, seed: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """A random transform of images (2, slices, rows, columns) in SUVbw (g/ml) and HU, within the contract's ranges.
 
+    Of crops, (lesions, 3, size, size, size), each is mirrored along random axes too: a lesion has no side.
+
     Args:
         contract: gives the ranges.
         seed: of the random changes; the same seed gives the same sequence.
     """
+    if contract.crops is not None:
+        return _of_crops(contract, seed)
     change = Compose(
         [
             RandScaleIntensityd("suv", factors=0.1, prob=1.0),
@@ -43,5 +47,17 @@ def augmentation(contract: InputContract, seed: int) -> Callable[[NDArray[np.flo
                 np.clip(np.asarray(changed["hu"], np.float32), *contract.hu_range),
             ]
         )
+
+    return apply
+
+
+def _of_crops(contract: InputContract, seed: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    rng = np.random.default_rng(seed)
+
+    def apply(bag: NDArray[np.float32]) -> NDArray[np.float32]:
+        changed = np.stack([np.flip(crop, 1 + np.flatnonzero(rng.random(3) < 0.5)) for crop in bag])
+        changed[:, 0] = np.clip(changed[:, 0] * rng.uniform(0.9, 1.1), *contract.suv_range)
+        changed[:, 1] = np.clip(changed[:, 1] + rng.uniform(-15, 15), *contract.hu_range)
+        return changed
 
     return apply

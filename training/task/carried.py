@@ -34,7 +34,20 @@ CARRIED: Final = "carried"  # name of the parameter
 ALL_SITES: Final = "all sites"  # in the place of a site's name, where only the sum is known
 LARGEST_LOSS: Final = 16.0  # of a patient; a larger one counts as this
 _LOWEST_SCORE = -8.0  # of a bin's mean; the highest is its negative
-_COUNTS = {"sites", "vetoes", "worse", "changed", "n", "events", "concept_n", "followed", "patients", "free", "failed"}
+_COUNTS = {
+    "compared",
+    "sites",
+    "vetoes",
+    "worse",
+    "changed",
+    "n",
+    "events",
+    "concept_n",
+    "followed",
+    "patients",
+    "free",
+    "failed",
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,7 @@ class CarriedValues:
         sums |= {"concept_n": 1.0, "concept_loss": 4 * LARGEST_LOSS, "events": 4.0, "followed": 1.0}
         sums |= {"vetoes": 1.0, "worse": 1.0, "changed": 1.0}
         sums |= {"change": 2 * LARGEST_LOSS, "change_square": LARGEST_LOSS**2}
+        sums |= {"compared": 1.0, "gain": 2 * LARGEST_LOSS, "gain_square": LARGEST_LOSS**2}
         for b in range(BINS):
             sums |= {f"patients_{b}": 1.0, f"score_{b}": -2 * _LOWEST_SCORE}
             sums |= {f"{name}_{b}_{k}": 1.0 for k in range(self.intervals) for name in ("exposure", "events")}
@@ -114,6 +128,9 @@ def _sums(metrics: Mapping[str, float]) -> dict[str, float]:
     if changed := metrics.get("changed"):
         sums["change"] = (metrics["change"] + LARGEST_LOSS) * changed
         sums["change_square"] = metrics["change_square"] * changed
+    if compared := metrics.get("compared"):
+        sums["gain"] = (metrics["gain"] + LARGEST_LOSS) * compared
+        sums["gain_square"] = metrics["gain_square"] * compared
     for b in range(BINS):
         if f"score_{b}" in metrics:
             mean = min(max(metrics[f"score_{b}"], _LOWEST_SCORE), -_LOWEST_SCORE)
@@ -139,6 +156,9 @@ def _metrics(sums: Mapping[str, float]) -> dict[str, float]:
     if changed := sums["changed"]:
         found |= {"changed": changed, "change": sums["change"] / changed - LARGEST_LOSS}
         found["change_square"] = sums["change_square"] / changed
+    if compared := sums["compared"]:
+        found |= {"compared": compared, "gain": sums["gain"] / compared - LARGEST_LOSS}
+        found["gain_square"] = sums["gain_square"] / compared
     if sums["followed"]:
         found["followed"] = sums["followed"]
         found |= {name: value for name, value in sums.items() if value and name.startswith(("free_", "failed_"))}

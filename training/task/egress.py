@@ -45,9 +45,10 @@ EGRESS: Final = (
         " all patients (number, loss, gradient, Hessian; once also without each fold; once the inputs and their"
         " squares; once the losses by the fits without a fold, a sum for each ridge; once the outer products of scores"
         " and the derivatives by interactions with time); sums of losses, of their changes since the last model that"
-        " the site took, whether it takes this one, events and the cells of the risk and outcome tables over the"
-        " validation patients; in an evaluation over all patients, and from the policy's minimum_centre on the site's"
-        " own merged table",
+        " the site took, whether it takes this one, in a training that leaves the site out the number, sum and sum of"
+        " squares of what a learned term gains for its patients (from the policy's minimum_centre on), events and the"
+        " cells of the risk and outcome tables over the validation patients; in an evaluation over all patients, and"
+        " from the policy's minimum_centre on the site's own merged table",
         "every round, and once more to validate",
         "masked: only the sum over three or more sites can be read. In clear only from nodes that allow it",
     ),

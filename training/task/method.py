@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fedpet.core.errors import FederationError
 from fedpet.core.messages import Message
-from inference.network import TableNetwork
+from inference.network import TableAndCropsNetwork, TableNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -225,6 +225,12 @@ class FederatedMethod(BaseModel):
             )
 
     def _of_noise(self, network: nn.Module, _: int) -> Iterator[tuple[Message, Message, Message]]:
+        if self.privacy.local and isinstance(network, TableAndCropsNetwork):
+            yield (
+                Message("Differential privacy of a learned term of lesions."),
+                Message("Gradients by patient; those of this network are by lesion."),
+                Message("Train without the learned term, or without differential privacy."),
+            )
         if (self.privacy.clip is None) != (self.privacy.noise is None):
             yield (
                 Message("Differential privacy with only one of clip and noise."),

@@ -31,13 +31,20 @@ def pooled_change(sites: Collection[Mapping[str, float]]) -> tuple[float, float]
 
     nan where no site compared.
     """
-    known = [site for site in sites if site.get("changed")]
-    patients = sum(site["changed"] for site in known)
+    return _mean_and_error(sites, "changed", "change")
+
+
+def pooled_gain(sites: Collection[Mapping[str, float]]) -> tuple[float, float]:
+    """Mean gain of log likelihood of a patient by the learned term, and its standard error; nan where none compared."""
+    return _mean_and_error(sites, "compared", "gain")
+
+
+def _mean_and_error(sites: Collection[Mapping[str, float]], count: str, name: str) -> tuple[float, float]:
+    known = [site for site in sites if site.get(count)]
+    patients = sum(site[count] for site in known)
     if not patients:
         return float("nan"), float("nan")
-    mean, square = (
-        sum(site[name] * site["changed"] for site in known) / patients for name in ("change", "change_square")
-    )
+    mean, square = (sum(site[one] * site[count] for site in known) / patients for one in (name, f"{name}_square"))
     return mean, sqrt(max(square - mean**2, 0.0) / patients)
 
 

@@ -59,6 +59,8 @@ class TrainingTask:
             whom they registered for that; empty for a training.
         planned_epochs: passes over a site's patients in this and all later trainings of the same model, for the site's
             limit of epsilon; 0 where it is not known.
+        left_out: name of the site that trains nothing here, and compares the model with and without its learned term on
+            all of its patients; "" for none.
     """
 
     contract: InputContract
@@ -80,6 +82,7 @@ class TrainingTask:
     validates_only: bool = False
     evaluated: tuple[str, ...] = ()
     planned_epochs: int = 0
+    left_out: str = ""
 
     def build(self) -> nn.Module:
         """The network, with fresh parameters; frozen ones require no gradient."""
@@ -160,6 +163,11 @@ class TrainingTask:
     def uses_images(self) -> bool:
         """Whether the network reads images."""
         return self.network not in {*IMAGELESS, STATISTICS}
+
+    @property
+    def draws_maps(self) -> bool:
+        """Whether the network draws maps of the concepts, which masks supervise."""
+        return self.uses_images and self.contract.crops is None
 
     @property
     def trains(self) -> bool:

@@ -68,6 +68,10 @@ def simulate(
     clip: Annotated[float | None, typer.Option(min=0.0, help="Differential privacy: norm of a gradient.")] = None,
     noise: Annotated[float | None, typer.Option(min=0.0, help="Differential privacy: noise, in clips.")] = None,
     work: Annotated[Path | None, typer.Option(help="Folder for the nodes' own files; temporary by default.")] = None,
+    *,
+    learned_term: Annotated[
+        bool, typer.Option("--learned-term", help="Learn a term on crops of the lesions; a gate decides about it.")
+    ] = False,
 ) -> None:
     """Start one Fed-BioMed node a site on this machine, train and export a bundle."""
     from fedpet.core.journal import Journal
@@ -103,6 +107,7 @@ def simulate(
                     "server_rate": server_rate,
                 },
                 "privacy": {"secure_aggregation": secure, "clip": clip, "noise": noise},
+                "learned_term": {} if learned_term else None,
                 "limits": {"round_seconds": 1800, "retries": 0},
             }
         )

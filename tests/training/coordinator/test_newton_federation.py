@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,35 +11,41 @@ from safetensors.torch import load_file
 
 from fedpet.core.errors import FederationError
 from inference.bundle.storage import Bundle
-from inference.input_contract import default_contract
 from inference.monitoring import MonitorReference
+from tests.support.planted_crops import small_crops, write_centre
 from tests.support.running_federation import Running
 from training.coordinator.config import training_config
 from training.coordinator.federation import LocalFederation
 from training.coordinator.processes import FederationProcesses
 from training.coordinator.train import train
 from training.evaluation.in_process_newton import fit_newton
+from training.evaluation.learned_gate import fit_learned_term
 from training.node.admission import REQUESTS
 from training.node.policy import NodePolicy, write_policy
 from training.task.carried import ALL_SITES
+from training.task.learned_term import GateResult, LearnedTerm
 from training.task.method import Aggregation, FederatedMethod, Privacy
 from training.task.newton_fit import BASELINE, WEIGHTS
 from training.task.registration import TAGS
-from training.task.runs import MODEL
+from training.task.runs import MODEL, Run
 from training.task.task import TrainingTask, node_facts
 
 pytestmark = pytest.mark.federation
 SITES = {"nice": 60, "lyon": 40, "dijon": 30}
 ROUNDS = 6
+LEARNED, LEFT_OUT = LearnedTerm(rounds=2, local_epochs=1), "lyon"
 
 
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory, training_nodes):
-    """In clear, killed and resumed; then a bundle under masks at nodes with the default policy of a hospital."""
+def fitted(tmp_path_factory):
+    """In clear, killed and resumed, with a learned term at one site left out; then a bundle under masks.
+
+    The nodes of the bundle have the default policy of a hospital.
+    """
     root = tmp_path_factory.mktemp("newton")
-    contract = replace(default_contract(), shape=(1, 1, 1))
+    contract = small_crops()
     contract.write(root / "contract.json")
-    folders = {site: training_nodes.write_node(root / site, contract, n, seed=n) for site, n in SITES.items()}
+    folders = {site: write_centre(root / site, n, 0.8, seed=n) for site, n in SITES.items()}
     local = LocalFederation.read(list(folders.values()), contract)
     clear = TrainingTask(
         contract=contract,
@@ -52,14 +57,19 @@ def fitted(tmp_path_factory, training_nodes):
     )
     found = SimpleNamespace(nodes=local.nodes, clear=clear, events=[], out=root / "out", work=root / "work")
     found.out.mkdir()
+    runs = {
+        "clear": Run(clear, 1),
+        **{name: run for name, run in LEARNED.runs(clear, SITES).items() if LEFT_OUT in name},
+    }
     config = {
         "tags": TAGS,
         "sites": list(SITES),
         "minimum": 3,
         "out": str(found.out),
         "round_seconds": 120.0,
-        "args": {"clear": clear.to_args()},
-        "local_epochs": {"clear": 1},
+        "args": {name: run.task.to_args() for name, run in runs.items()},
+        "local_epochs": {name: run.local_epochs for name, run in runs.items()},
+        "initial": {f"without-{LEFT_OUT}": str(found.out / f"table-without-{LEFT_OUT}.safetensors")},
     }
     facts = {site: node_facts(node, contract) for site, node in local.nodes.items()}
     with FederationProcesses(folders, found.work, facts=facts) as federation:
@@ -109,6 +119,22 @@ def test_in_clear_and_resumed_it_is_the_fit_in_one_process(fitted):
     assert {site: values["n"] for site, values in sites.items()} == SITES
     loss = sum(values["loss"] * values["n"] for values in sites.values()) / sum(SITES.values())
     assert loss == pytest.approx(one.losses[-1], abs=1e-5)
+
+
+def test_a_learned_term_with_a_site_left_out_is_that_of_one_process(fitted):
+    """The table is fitted and the term trained without it; it alone compares, on all of its patients."""
+    one, final = fit_learned_term(fitted.clear, LEARNED, list(fitted.nodes.values()), left_out=LEFT_OUT)
+    sent = load_file(fitted.out / f"without-{LEFT_OUT}.safetensors")
+    for name, value in one.network.state_dict().items():
+        assert (value - sent[name]).abs().max() < 1e-4, name
+    assert one.network.crops.rate.weight.detach().abs().max() > 1e-3
+    history = json.loads((fitted.out / f"without-{LEFT_OUT}.json").read_text())
+    told = GateResult.of({LEFT_OUT: history["final"].values()})
+    here = GateResult.of({LEFT_OUT: final})
+    assert [site for site, values in history["final"].items() if values.get("compared")] == [LEFT_OUT]
+    assert told.patients == here.patients == SITES[LEFT_OUT]
+    assert [told.gain, told.error] == pytest.approx([here.gain, here.error], abs=1e-5)
+    assert told.gain != 0
 
 
 def test_under_masks_it_is_the_same_to_1e_4(fitted):

@@ -22,7 +22,8 @@ from fedpet.imaging.loading import load_study
 from fedpet.imaging.nifti import read_nifti, write_nifti
 from fedpet.imaging.quality import centre_uptake
 from inference.encoding import encode, encode_quantities
-from inference.input_contract import default_contract, table_contract
+from inference.input_contract import crop_contract, default_contract, table_contract
+from inference.lesion_crops import lesion_crops
 from inference.predict import predict
 from inference.preprocessing import model_image
 from tests.support.table_bundle import table_bundle
@@ -36,7 +37,7 @@ from training.simulation.cohort import simulate_cohort
 
 KEY = b"a secret of the centre"
 CONTRACT = default_contract()
-TABLE_CONTRACT = table_contract()
+TABLE_CONTRACT, CROP_CONTRACT = table_contract(), crop_contract()
 
 
 @pytest.fixture(scope="module")
@@ -276,11 +277,11 @@ def test_nobody_usable_is_refused():
 
 @pytest.fixture(scope="module")
 def tables(centre, tmp_path_factory):
-    """The same patients as node data of the lesion table, by rules and on their masks."""
+    """The same patients as node data of the lesion table, by rules with crops and on their masks without."""
     out = tmp_path_factory.mktemp("tables")
-    prepare(centre, out / "rules", TABLE_CONTRACT)
+    prepare(centre, out / "rules", CROP_CONTRACT)
     prepare(centre, out / "masks", TABLE_CONTRACT, masks=centre / "truth")
-    return {name: read_node(out / name, TABLE_CONTRACT) for name in ("rules", "masks")}
+    return {"rules": read_node(out / "rules", CROP_CONTRACT), "masks": read_node(out / "masks", TABLE_CONTRACT)}
 
 
 def columns(node, name):
@@ -290,6 +291,12 @@ def columns(node, name):
     return values, row["lesions_from_mask"]
 
 
+def node_crops(study, labels):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("inference.lesion_crops._near", lambda volume, _: volume)
+        return lesion_crops(study, labels, CROP_CONTRACT).by_lesion
+
+
 def test_the_inputs_are_those_of_a_prediction_on_the_same_study(centre, tables, tmp_path):
     name, node = names(centre)[0], tables["rules"]
     study = load_study(centre / "dicom" / name, pseudonym_key=KEY)
@@ -297,6 +304,13 @@ def test_the_inputs_are_those_of_a_prediction_on_the_same_study(centre, tables, 
     served = predict(study, row.record, table_bundle(tmp_path / "bundle"))
     case = node.case(pseudonym(name, KEY))
     np.testing.assert_array_equal(case.clinical, encode(row.record, TABLE_CONTRACT, served.table).values)
+    crops = lesion_crops(study, served.lesion_labels, CROP_CONTRACT)
+    np.testing.assert_array_equal(case.image, crops.bag(served.table).astype(np.float16))
+    largest = max(served.table.lesions, key=lambda one: one.mtv_ml)
+    assert largest.mtv_ml == pytest.approx(case.image[0, 2].sum(dtype=float) * 0.064, rel=0.02)
+    assert case.image[0, 0].max() <= largest.suv_max
+    whole = node_crops(study, served.lesion_labels)  # from the whole images, not from their part around the lesion
+    np.testing.assert_allclose(crops.by_lesion[largest.id], whole[largest.id], atol=1e-3)
     assert served.contributions["lesion:tmtv_ml"] != 0.0
     values, from_mask = columns(node, name)
     assert values == pytest.approx(served.table.values(), rel=1e-5)
@@ -322,9 +336,9 @@ def test_a_hospitals_mask_is_measured_without_its_necrosis(centre, tables):
 
 
 def test_node_data_of_the_table_is_small_and_plausible(tables):
-    for node in tables.values():
-        require_plausible(node)
-        assert max(path.stat().st_size for path in (node.folder / "cases").iterdir()) < 4000
+    for name, largest in (("masks", 4000), ("rules", 400_000)):
+        require_plausible(tables[name])
+        assert max(path.stat().st_size for path in (tables[name].folder / "cases").iterdir()) < largest
 
 
 def test_the_command_learns_the_uptake_of_the_centre_and_keeps_no_patient(centre, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from training.simulation.patients.centres import SITES
-from training.simulation.patients.population import draw_patient
+from training.simulation.patients.population import draw_patient, with_stranding
 from training.simulation.patients.risk import (
     DEFAULT_SIGNAL,
     clinical_terms,
@@ -63,7 +63,7 @@ class AchievablePerformance:
 
 @cache
 def achievable_performance(
-    *, patients: int = 4000, seed: int = 0, signal: float = DEFAULT_SIGNAL
+    *, patients: int = 4000, seed: int = 0, signal: float = DEFAULT_SIGNAL, stranding: bool = False
 ) -> AchievablePerformance:
     """Ceilings over `patients` latent draws, distributed over the centres as the cohort is.
 
@@ -71,6 +71,8 @@ def achievable_performance(
     the clinical record (with its metastasis flags), so that what one says about the other is used.
     """
     drawn = draw_population(patients, seed=seed)
+    if stranding:
+        drawn = [with_stranding(patient, seed=seed) for patient in drawn]
     risks = [risk(patient, signal=signal) for patient in drawn]
     eta = np.array([r.eta for r in risks])
     hazard = eta + np.array([patient.site.mix.log_hazard for patient in drawn])
@@ -126,7 +128,8 @@ def expected_c_index(log_hazard: Floats, score: Floats) -> float:
 def _image_row(patient: Patient) -> Sequence[float]:
     features = image_features(patient)
     terms = standardise(features)
-    return [1.0, *terms.values(), terms["tmtv"] ** 2, math.log(features.tlg + 3), features.lesions]
+    further = (math.log(features.tlg + 3), features.lesions, patient.stranding or 0.0)
+    return [1.0, *terms.values(), terms["tmtv"] ** 2, *further]
 
 
 def _record_row(record: ClinicalRecord) -> Sequence[float]:

@@ -10,7 +10,7 @@ Documented in docs/cohort.md.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SHARE_OF_WOMEN = 0.322
 _RECRUITMENT_START = datetime(2017, 1, 2, 8, 0)  # noqa: DTZ001  DICOM local time without a zone, as scanners write it
 _RECRUITMENT_DAYS = 1000
+_STRANDING_STREAM = 13  # of random numbers, beside those of the patient
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ class PatientAcquisition:
 class Patient:
     """A synthetic patient: everything the images, the table and the outcome are made from.
 
-    `record` is complete; `observed` is what the centre's table shows, with its missing values.
+    `record` is complete; `observed` is what the centre's table shows, with its missing values. `stranding` is standard
+    normal: how dense lung and fat are around the lesions on the CT. None, the default: they are as elsewhere, and no
+    risk hangs on it.
     """
 
     id: str
@@ -108,6 +111,7 @@ class Patient:
     observed: ClinicalRecord
     acquisition: PatientAcquisition
     outcome_seed: int
+    stranding: float | None = None
 
 
 def clipped_normal(rng: np.random.Generator, mean: float, sd: float, low: float, high: float) -> float:
@@ -134,6 +138,16 @@ def draw_patient(site: SimulatedCentre, number: int, *, seed: int) -> Patient:
         acquisition=acquisition,
         outcome_seed=_seed(rng),
     )
+
+
+def with_stranding(patient: Patient, *, seed: int) -> Patient:
+    """The patient with stranding around the lesions, the effect that no quantity of the lesion table measures.
+
+    It depends on the patient and the seed of the cohort and on nothing else, and is independent of all else.
+    """
+    _, site, number = patient.id.split("-")
+    rng = np.random.default_rng([seed, int(site[1:]), int(number), _STRANDING_STREAM])
+    return replace(patient, stranding=clipped_normal(rng, 0.0, 1.0, -2.5, 2.5))
 
 
 def _seed(rng: np.random.Generator) -> int:

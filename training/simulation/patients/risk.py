@@ -1,6 +1,7 @@
 """The documented truth: how risk follows from a patient, and how much of it can be known.
 
-eta = signal x (image terms + clinical terms + one interaction) is the log hazard ratio; progression-free survival is
+eta = signal x (image terms + clinical terms + one interaction) is the log hazard ratio, with stranding around the
+lesions where that is planted (`training.simulation.patients.population.with_stranding`); progression-free survival is
 Weibull, S(t) = exp(-SCALE_6M (t / 6)^SHAPE exp(eta + centre)). The interaction says that burden blunts the benefit of a
 high PD-L1. Every term is analytic, so that `training.simulation.patients.achievable_performance` needs no image.
 Weights, see docs/cohort.md.
@@ -40,6 +41,7 @@ CLINICAL_WEIGHTS: Final = {
     "never_smoker": 0.18,
 }
 INTERACTION_WEIGHT: Final = 0.12  # standardised log TMTV x (PD-L1 >= 50 %)
+STRANDING_WEIGHT: Final = 0.70  # where it is planted: hazard ratio 1.8 for one standard deviation at signal 0.85
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Risk:
     image: float
     clinical: float
     interaction: float
+    stranding: float
     pfs_6m: float
     pfs_12m: float
 
@@ -138,9 +141,10 @@ def risk(patient: Patient, *, signal: float = DEFAULT_SIGNAL, without: Collectio
     image = signal * sum(weight * features[name] for name, weight in IMAGE_WEIGHTS.items())
     clinical = signal * sum(weight * terms[name] for name, weight in CLINICAL_WEIGHTS.items())
     interaction = signal * INTERACTION_WEIGHT * features["tmtv"] * terms["pdl1_50"]
-    eta = image + clinical + interaction
+    stranding = signal * STRANDING_WEIGHT * (patient.stranding or 0.0)
+    eta = image + clinical + interaction + stranding
     hazard = eta + patient.site.mix.log_hazard
-    return Risk(eta, image, clinical, interaction, survival(6, hazard), survival(12, hazard))
+    return Risk(eta, image, clinical, interaction, stranding, survival(6, hazard), survival(12, hazard))
 
 
 def survival(months: float, log_hazard: float) -> float:

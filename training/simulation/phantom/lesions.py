@@ -21,10 +21,36 @@ _DENSITY: Final[dict[LesionKind, float]] = {
 _SCLEROTIC_HU: Final = 620.0
 _ENHANCEMENT: Final = 28.0
 _OUTSIDE: Final = (Tissue.AIR, Tissue.COUCH)
+_STRANDED: Final = (Tissue.LUNG, Tissue.VESSEL, Tissue.FAT, Tissue.MEDIASTINUM)
+_STRANDING_MM: Final = 14.0  # how far from a lesion
+_STRANDING_HU: Final = 30.0
+_NOT_SOFT_HU: Final = -60.0
+_STRANDING_SHARE: Final = (0.22, 0.11, 0.5)  # at the border: mean, for one standard deviation, at most
 
 
-def paint_lesion(canvas: Canvas, body: Body, lesion: LesionSpec, number: int, *, contrast: bool, drift: float) -> None:
-    """Paint lesion `number` (its value in `body.lesions`); `drift` is the uptake time beyond 60 min, in 15 min."""
+def paint_lesion(
+    canvas: Canvas,
+    body: Body,
+    lesion: LesionSpec,
+    number: int,
+    *,
+    contrast: bool,
+    drift: float,
+    stranding: float | None = None,
+) -> None:
+    """Paint a lesion.
+
+    Args:
+        canvas: of the body.
+        body: painted in place.
+        lesion: what is drawn.
+        number: its value in `body.lesions`.
+        contrast: whether the CT was enhanced.
+        drift: the uptake time beyond 60 min, in 15 min.
+        stranding: of the patient, see `training.simulation.patients.population.Patient`.
+    """
+    if stranding is not None and lesion.kind != "brain":
+        _paint_stranding(canvas, body, lesion, stranding)
     rng = np.random.default_rng(lesion.seed)
     box, level = _neighbourhood(canvas, lesion)
     sigma = [max(1.0, 0.22 * min(lesion.axes) / step) for step in canvas.lattice.spacing[::-1]]
@@ -54,11 +80,27 @@ def paint_lesion(canvas: Canvas, body: Body, lesion: LesionSpec, number: int, *,
     body.necrosis[box][mask] = core[mask]
 
 
-def _neighbourhood(canvas: Canvas, lesion: LesionSpec) -> tuple[Box, Field]:
+def _paint_stranding(canvas: Canvas, body: Body, lesion: LesionSpec, stranding: float) -> None:
+    """Denser lung and fat around a lesion, on the CT only, less with the distance; other lesions stay as they are."""
+    mean, step, most = _STRANDING_SHARE
+    box, level = _neighbourhood(canvas, lesion, margin_mm=_STRANDING_MM)
+    nearness = np.clip(1 - (level - 1) * float(np.mean(lesion.axes)) / _STRANDING_MM, 0, 1)
+    shape = (level.shape[0], level.shape[1], level.shape[2])
+    streaks = noise_field(
+        np.random.default_rng([lesion.seed, 1]), shape, [3.0 / step_mm for step_mm in canvas.lattice.spacing[::-1]]
+    )
+    share = np.clip(mean + step * stranding, 0, most) * nearness * np.clip(1 + 0.3 * streaks, 0, 1.5)
+    share[~np.isin(canvas.labels[box], _STRANDED) | (body.lesions[box] > 0)] = 0
+    hu = body.hu[box]
+    denser = hu + share * (_STRANDING_HU - hu)
+    body.hu[box] = np.where(hu <= _NOT_SOFT_HU, np.minimum(denser, _NOT_SOFT_HU), denser)  # no necrosis by the rules
+
+
+def _neighbourhood(canvas: Canvas, lesion: LesionSpec, *, margin_mm: float = 0.0) -> tuple[Box, Field]:
     """The voxels around a lesion, and its ellipsoid's level there (1 at the border), in the patient's mm."""
     centre = canvas.to_patient(lesion.centre)[0]
     origin, spacing = canvas.lattice.affine[:3, 3], np.array(canvas.lattice.spacing)
-    reach = 1.5 * np.array(lesion.axes) + 2 * spacing
+    reach = 1.5 * np.array(lesion.axes) + 2 * spacing + margin_mm
     first = np.maximum(np.floor((centre - reach - origin) / spacing), 0).astype(int)
     last = np.minimum(np.ceil((centre + reach - origin) / spacing) + 1, canvas.lattice.shape[::-1]).astype(int)
     x, y, z = (

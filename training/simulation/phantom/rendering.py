@@ -93,7 +93,9 @@ def render(patient: Patient, spacing: Mm, *, without: Collection[int] = ()) -> B
     )
     for number, lesion in enumerate(patient.lesions, start=1):
         if number - 1 not in without:
-            paint_lesion(canvas, body, lesion, number, contrast=acquisition.contrast, drift=drift)
+            paint_lesion(
+                canvas, body, lesion, number, contrast=acquisition.contrast, drift=drift, stranding=patient.stranding
+            )
     return body
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from training.simulation.acquisition.scanner import ct_image, pet_image
 from training.simulation.patients.centres import SITES
@@ -92,6 +93,24 @@ def test_a_counterfactual_differs_at_the_lesion_only(patient, body):
     real, other = pet_image(body, patient).array, pet_image(twin, patient).array
     far = np.abs(np.argwhere(body.lesions == dropped + 1)[:, 0].mean() - np.arange(len(real))) > 25
     np.testing.assert_array_equal(real[far], other[far])
+
+
+def test_stranding_is_seen_on_the_ct_around_lesions_and_nowhere_else(patient, body):
+    """What the lesion table measures stays: uptake, lesions, and soft tissue that is counted as necrosis."""
+    dense = render(replace(patient, stranding=2.0), SPACING)
+    np.testing.assert_array_equal(dense.suv, body.suv)
+    np.testing.assert_array_equal(dense.lesions, body.lesions)
+    changed = dense.hu != body.hu
+    far = ndimage.distance_transform_edt(body.lesions == 0, sampling=SPACING[::-1])
+    assert 4 < far[changed].mean() < 14
+    assert far[changed].max() < 45  # beyond a long axis a level counts for more millimetres
+    assert (dense.hu[changed] > body.hu[changed]).mean() > 0.99
+    lung = changed & (body.tissues == Tissue.LUNG)
+    assert 60 < (dense.hu - body.hu)[lung].mean() < 400
+    turned_soft = (body.hu < -60) & (dense.hu > -60 + 1e-3)
+    assert not turned_soft.any()
+    little = render(replace(patient, stranding=-2.0), SPACING)
+    assert np.abs(little.hu - body.hu).sum() < 0.1 * np.abs(dense.hu - body.hu).sum()
 
 
 def test_canvas_maps_reference_points_into_the_patient(patient):
