@@ -20,7 +20,7 @@ from fedpet.imaging.volume import Volume
 from inference.preprocessing import averaged, blank_image
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -105,7 +105,8 @@ def lesion_crops(study: PetCtStudy, labels: Volume, contract: InputContract) -> 
             advice=Message("Give the CT, or take a model without a learned term."),
         )
     found = {}
-    for number, box in enumerate(find_objects(labels.array), start=1):
+    boxes: Sequence[tuple[slice, ...] | None] = find_objects(labels.array)
+    for number, box in enumerate(boxes, start=1):
         if box is None:
             continue
         grid = _grid_around(labels, box, crops)

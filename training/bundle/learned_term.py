@@ -38,10 +38,13 @@ def judged(trained: TrainingSummary) -> TrainingSummary:
     names = {name: name for name in trained.runs if name != LEARNED and not is_gate_run(name)}
     if gate.passed:
         names |= {MODEL: LEARNED, TABLE: MODEL}
-    runs, networks, histories = (
-        {name: found[of] for name, of in names.items()} for found in (trained.runs, trained.networks, trained.histories)
+    return replace(
+        trained,
+        runs={name: trained.runs[of] for name, of in names.items()},
+        networks={name: trained.networks[of] for name, of in names.items()},
+        histories={name: trained.histories[of] for name, of in names.items()},
+        gate=gate.to_json(),
     )
-    return replace(trained, runs=runs, networks=networks, histories=histories, gate=gate.to_json())
 
 
 def described(trained: TrainingSummary) -> dict[str, Any]:

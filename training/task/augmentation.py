@@ -55,7 +55,7 @@ def _of_crops(contract: InputContract, seed: int) -> Callable[[NDArray[np.float3
     rng = np.random.default_rng(seed)
 
     def apply(bag: NDArray[np.float32]) -> NDArray[np.float32]:
-        changed = np.stack([np.flip(crop, 1 + np.flatnonzero(rng.random(3) < 0.5)) for crop in bag])
+        changed = np.stack([np.flip(crop, tuple(1 + axis for axis in range(3) if rng.random() < 0.5)) for crop in bag])
         changed[:, 0] = np.clip(changed[:, 0] * rng.uniform(0.9, 1.1), *contract.suv_range)
         changed[:, 1] = np.clip(changed[:, 1] + rng.uniform(-15, 15), *contract.hu_range)
         return changed
