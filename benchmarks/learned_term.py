@@ -1,13 +1,12 @@
 """Whether the learned term finds a planted effect that no quantity of the lesion table measures, and stays out without.
 
-    python benchmarks/learned_term.py render CROPS [PATIENTS]        # once; goes on where it was stopped
-    python benchmarks/learned_term.py judge CROPS RESULT [FIRST LAST]   # seeds; 10
+    python benchmarks/learned_term.py CROPS [PATIENTS] [SEEDS]
 
-`render` simulates whole patients of four centres with stranding around their lesions (coarse fidelity), and keeps the
-crops of their drawn lesions: 1.4 s a patient. `judge` draws the outcomes of these patients anew for each seed, with
-the effect and without it (the stranding stays on the images), and runs the gate: each centre left out, the table fitted
-to the others, the learned term trained on it. Tables are drawn with the errors of a measurement
-(`benchmarks/drawn_tables.py`). RESULT gets a line of JSON after each gate.
+Whole patients of four centres are simulated with stranding around their lesions (coarse fidelity, 1.4 s a patient), and
+the crops of their drawn lesions are kept in CROPS. For each seed their outcomes are drawn anew, with the effect and
+without it (the stranding stays on the images), and the gate is run: each centre left out, the table fitted to the
+others, the learned term trained on it. Tables are drawn with the errors of a measurement
+(`benchmarks/drawn_tables.py`). CROPS/results.jsonl gets a line after each gate; a run that was stopped goes on there.
 """
 
 from __future__ import annotations
@@ -47,7 +46,9 @@ if TYPE_CHECKING:
     from inference.input_contract import InputContract
     from training.simulation.cohort import SimulatedCase
 
-SITES, SEED, SIGNAL, PATIENTS = 4, 2026, 0.85, 320
+SITES, SEED, SIGNAL = 4, 2026, 0.85
+RESULTS = "results.jsonl"
+LEARNED = LearnedTerm(rounds=6)
 CONTRACT = replace(crop_contract(), crops=CropGrid(size=16, spacing_mm=5.0, lesions=6, version=CROPS_VERSION))
 
 
@@ -140,13 +141,17 @@ def table_task(contract: InputContract) -> TrainingTask:
     return TrainingTask(contract=contract, network="table", rounds=8, batch_size=64, method=method)
 
 
-def judge(folder: Path, result: Path, seeds: range) -> None:
+def judge(folder: Path, seeds: int) -> None:
     """Write a line for each seed, with the effect and without."""
-    cohort = Cohort.read(folder)
-    for seed, planted in product(seeds, (True, False)):
+    cohort, result = Cohort.read(folder), folder / RESULTS
+    result.touch()
+    done = {(row["seed"], row["planted"]) for row in map(json.loads, result.read_text(encoding="utf-8").splitlines())}
+    for seed, planted in product(range(seeds), (True, False)):
+        if (seed, planted) in done:
+            continue
         start = time.monotonic()
         centres = cohort.centres(seed, planted=planted)
-        gate = gate_in_process(table_task(CONTRACT), LearnedTerm(), centres)
+        gate = gate_in_process(table_task(CONTRACT), LEARNED, centres)
         truth, error = gain_of_truth(cohort, centres)
         told = {"seed": seed, "planted": planted, **gate.to_json(), "truth": truth, "truth_error": error}
         with result.open("a", encoding="utf-8") as file:
@@ -170,13 +175,11 @@ def summarise(result: Path) -> None:
 
 
 def main() -> None:
-    """Run one of the two."""
-    command, folder, *further = sys.argv[1:]
-    if command == "render":
-        render(Path(folder), int(further[0]) if further else PATIENTS)
-    else:
-        first, last = (int(one) for one in further[1:3]) if len(further) > 2 else (0, 10)
-        judge(Path(folder), Path(further[0]), range(first, last))
+    """Render whom the folder lacks, then judge."""
+    folder, *further = sys.argv[1:]
+    patients, seeds = (int(given) for given in (*further, *("320", "5")[len(further) :]))
+    render(Path(folder), patients)
+    judge(Path(folder), seeds)
 
 
 if __name__ == "__main__":
