@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fedpet.imaging.study import PetCtStudy
     from inference.bundle.storage import Bundle
     from inference.engine import Engine
+    from inference.lesion_crops import LesionCrops
     from inference.prediction import Prediction
 
 MAX_LESIONS = 12  # the largest are removed one by one
@@ -79,8 +80,9 @@ def counterfactuals(
     if len(all_lesions) > 1:
         trials.append(("all", all_lesions))
     results = []
+    crops = crops_of(study, prediction.lesion_labels, bundle.contract)
     for number, (lesion, removed) in enumerate(trials, start=1):
-        answered = _without(removed, study, record, bundle, prediction, engine)
+        answered = _without(removed, study, record, bundle, prediction, engine=engine, crops=crops)
         probability = answered.survival.probability[answered.survival.months.index(endpoint.months)]
         change = probability - endpoint.probability
         results.append(Counterfactual(lesion, probability, change, answered.abstained))
@@ -94,11 +96,13 @@ def _without(
     record: ClinicalRecord,
     bundle: Bundle,
     prediction: Prediction,
+    *,
     engine: Engine,
+    crops: LesionCrops | None,
 ) -> Answer:
     """The answer without some lesions."""
     if bundle.contract.quantities and prediction.table is not None:
-        table, crops = prediction.table.without(removed), crops_of(study, prediction.lesion_labels, bundle.contract)
+        table = prediction.table.without(removed)
         return answer(bundle, engine, record, table, crops=crops, confirmed=prediction.confirmed)
     pet = remove_uptake(prediction.pet_seen or study.pet, prediction.lesion_labels, removed)
     clinical = encode(record, bundle.contract).values

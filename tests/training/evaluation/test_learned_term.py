@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from explain.attribution import explain_prediction
 from explain.lesion_effects import LearnedTerms, TableScore, shapley_credits
 from fedpet.clinical.record import ClinicalRecord
 from fedpet.core.errors import ArgumentError, FederationError
 from fedpet.imaging.lesions.lesion_table import LesionTable, TableLesion
 from inference.answer import answer
 from inference.bundle.storage import write_bundle
+from inference.counterfactual import counterfactuals
 from inference.engine import Engine
 from inference.input_contract import LEARNED_TERM
 from inference.lesion_crops import LesionCrops
 from inference.missing_inputs import input_weights
 from inference.network import build_network
+from inference.predict import predict
+from tests.support.case_files import make_study
+from tests.support.header_checks_only import HeaderChecksOnly
 from tests.support.planted_crops import draw_centre, small_crops
 from training.bundle.export import export_onnx, serialized_parameters, verify_onnx
 from training.evaluation.learned_gate import fit_learned_term, gate_in_process
+from training.simulation.acquisition.scanner import ct_image, pet_image
+from training.simulation.patients.centres import SITES as SIMULATED
+from training.simulation.patients.population import draw_patient, with_stranding
+from training.simulation.phantom.rendering import render
 from training.task.learned_term import GateResult, LearnedTerm
 from training.task.method import UNPROTECTED_METHOD, Aggregation, FederatedMethod, Privacy
 from training.task.task import TrainingTask
@@ -102,6 +113,25 @@ def test_the_answer_needs_the_crops_and_its_terms_are_one_sum(bundle, patient):
     shared = shapley_credits(score, score.lesions)
     whole = score(score.lesions) - score(())
     assert sum(one.value for one in shared.values()) == pytest.approx(whole, abs=1e-6)
+
+
+def test_a_study_is_answered_and_explained_with_the_term(bundle):
+    """Images to crops to answer; the terms of the explanation sum to it, and what-if and map say the same."""
+    drawn = with_stranding(draw_patient(SIMULATED[0], 8, seed=7), seed=7)
+    body = render(drawn, (4.0, 4.0, 6.0))
+    images = {"pet": pet_image(body, drawn), "ct": ct_image(body, drawn)}
+    analysis = HeaderChecksOnly(replace(make_study(), **images, header_checks=(), study_date="2026-03-10"))
+    engine = Engine(bundle, provider="cpu", threads=1)
+    prediction = predict(analysis, drawn.record, bundle, engine=engine)
+    assert prediction.contributions[LEARNED_TERM] != 0
+    explained = explain_prediction(analysis, drawn.record, bundle, prediction)
+    assert explained.reliable, explained
+    raw = (prediction.risk_score - bundle.calibration.a) / bundle.calibration.b
+    assert sum(term.score for term in explained.terms) + explained.reference_score == pytest.approx(raw, abs=1e-4)
+    what_if = counterfactuals(analysis.study, drawn.record, bundle, prediction, engine=engine)
+    changes = {one.lesion: one.change for one in what_if}
+    told = {term.lesion: term.points for term in explained.terms if term.lesion in changes}
+    assert told == pytest.approx({lesion: -changes[lesion] for lesion in told}, abs=1e-5)
 
 
 def test_training_skips_empty_places_and_gives_the_same():
