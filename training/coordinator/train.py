@@ -19,7 +19,7 @@ from training.coordinator.choice import require_better_than_clinical
 from training.coordinator.monitoring import TrainingMonitor
 from training.data.node_data import write_json
 from training.task.initial_parameters import describe_initial_parameters, read_initial
-from training.task.learned_term import table_of
+from training.task.learned_term import LEARNED, is_gate_run
 from training.task.method import Aggregation
 from training.task.registration import TAGS
 from training.task.runs import MODEL, Run, agreement_run, is_complete, plan_runs, to_config
@@ -108,8 +108,8 @@ def train(
             on_event=on_event,
         )
         entries = {**researcher_config(config, federation), **to_config(planned, results, initial), "resume": resume}
-        fitted = {name: table_of(name, MODEL) for name in runs}
-        entries["initial"] |= {name: str(results / f"{of}.safetensors") for name, of in fitted.items() if of}
+        begin_with_table = [name for name in runs if name == LEARNED or is_gate_run(name)]
+        entries["initial"] |= dict.fromkeys(begin_with_table, str(results / f"{MODEL}.safetensors"))
         with federation.start(config.work) as processes, monitor:
             processes.run_researcher(entries, monitor)
     if config.aggregation.personal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,12 +30,12 @@ def fit_learned_term(
         table: its exact fit, by an input contract with crops.
         learned: how the term is trained.
         centres: patients of each centre.
-        left_out: name of the centre that neither sees; "" for none.
+        left_out: name of the centre that the term does not see; "" for none.
 
     Returns:
         The network with its recalibration, and what each centre validates of it.
     """
-    fitted, _ = fit_newton(replace(table, left_out=""), [one for one in centres if one.site != left_out])
+    fitted, _ = fit_newton(table, centres)
     task = learned.task(table, left_out)
     trained = fit(task, centres, local_epochs=learned.local_epochs, initial=_initial(task, fitted.network.state_dict()))
     final = [validate(trained.network, task, dataset_of(task, one), task.rounds) for one in centres]

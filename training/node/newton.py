@@ -45,8 +45,6 @@ def site_sums(dataset: NodeDataset, plan: NewtonPlan, round_index: int) -> Tenso
     coefficients, trials = _coefficients(sent), sent[TRIALS].double().cpu().numpy()
     require_many(plan, table, coefficients, trials, _smallest_cell(dataset))
     sums = answer(plan, round_index, table, site_folds(dataset, plan), coefficients, trials)
-    if dataset.sits_out:
-        sums = {name: 0.0 * value for name, value in sums.items()}
     return plan.layout.encode(sums, len(dataset.training), masked=task.method.masked)
 
 

@@ -348,7 +348,7 @@ class ValidationMetrics:
         self.own: dict[str, float] = {}  # of an evaluation, what is shown of this site alone
         self.outputs: list[tuple[Tensor, ...]] = []
         self.concept_losses: list[float] = []
-        self.compares = dataset.sits_out and task.newton is None
+        self.compares = dataset.sits_out
         self.learned: list[Tensor] = []  # terms of a site that is left out
 
     def step(self, network: nn.Module, data: Batch, target: Batch) -> None:

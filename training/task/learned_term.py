@@ -1,9 +1,12 @@
 """The learned term beside a fitted table: the trainings that make it, and the gate that it has to pass.
 
 The term is trained by federated averaging with the fitted table's score as a fixed offset, in the same likelihood. It
-enters a model only if it adds to the table at centres that neither has seen: each centre in turn is left out, the table
-is fitted and the term trained without it, and all of its patients are scored with the term and without. The gain of
-log likelihood of a patient, over all centres, must be above 0 by its 95 % interval.
+enters a model only if it adds to the table at centres that it has not seen: each centre in turn is left out, the term is
+trained without it, and all of its patients are scored with the term and without. The gain of log likelihood of a
+patient, over all centres, must be above 0 by its 95 % interval.
+
+The table is that of all centres: sums of a fit without one centre would be, less those of the fit with it, that
+centre's own. For the same reason the trainings of the gate begin from parameters of their own.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,7 +30,6 @@ if TYPE_CHECKING:
 
 LEARNED: Final = "learned"  # name of the run that trains the term
 _WITHOUT: Final = "without-"
-_TABLE_WITHOUT: Final = "table-without-"
 _Z: Final = 1.96  # 95 %
 _HEAD: Final = ("head.",)  # parameters of the fitted table
 
@@ -42,7 +45,7 @@ class LearnedTerm(BaseModel):
     learning_rate: float = Field(default=5e-3, gt=0.0)
 
     def task(self, table: TrainingTask, left_out: str = "") -> TrainingTask:
-        """The training of the term beside a table that is fitted by `table`."""
+        """The training of the term beside a table that is fitted by `table`; without a site it has a seed of its own."""
         return replace(
             table,
             network=WITH_CROPS,
@@ -54,27 +57,13 @@ class LearnedTerm(BaseModel):
             frozen=_HEAD,
             method=table.method.model_copy(update={"aggregation": Aggregation()}),
             left_out=left_out,
+            seed=table.seed + (1 + crc32(left_out.encode()) % 1_000_000 if left_out else 0),
         )
 
     def runs(self, table: TrainingTask, sites: Sequence[str]) -> dict[str, Run]:
-        """The runs of the gate, two for each site that is left out, then that of the term."""
-        runs = {}
-        for site in sorted(sites):
-            runs[f"{_TABLE_WITHOUT}{site}"] = Run(replace(table, left_out=site), 1)
-            runs[f"{_WITHOUT}{site}"] = Run(self.task(table, site), self.local_epochs)
-        return {**runs, LEARNED: Run(self.task(table), self.local_epochs)}
-
-
-def table_of(run: str, model: str) -> str | None:
-    """The run whose fitted table a run starts from; None for one that starts from nothing.
-
-    Args:
-        run: its name.
-        model: name of the run of the table that is fitted to all sites.
-    """
-    if run == LEARNED:
-        return model
-    return f"{_TABLE_WITHOUT}{run.removeprefix(_WITHOUT)}" if run.startswith(_WITHOUT) else None
+        """The runs of the gate, one for each site that is left out, then that of the term."""
+        gate = {f"{_WITHOUT}{site}": Run(self.task(table, site), self.local_epochs) for site in sorted(sites)}
+        return {**gate, LEARNED: Run(self.task(table), self.local_epochs)}
 
 
 @dataclass(frozen=True)
@@ -137,4 +126,4 @@ class GateResult:
 
 def is_gate_run(name: str) -> bool:
     """Whether a run only serves the gate."""
-    return name.startswith((_WITHOUT, _TABLE_WITHOUT))
+    return name.startswith(_WITHOUT)

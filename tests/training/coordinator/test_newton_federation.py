@@ -69,7 +69,7 @@ def fitted(tmp_path_factory):
         "round_seconds": 120.0,
         "args": {name: run.task.to_args() for name, run in runs.items()},
         "local_epochs": {name: run.local_epochs for name, run in runs.items()},
-        "initial": {f"without-{LEFT_OUT}": str(found.out / f"table-without-{LEFT_OUT}.safetensors")},
+        "initial": {f"without-{LEFT_OUT}": str(found.out / "clear.safetensors")},
     }
     facts = {site: node_facts(node, contract) for site, node in local.nodes.items()}
     with FederationProcesses(folders, found.work, facts=facts) as federation:
@@ -122,7 +122,7 @@ def test_in_clear_and_resumed_it_is_the_fit_in_one_process(fitted):
 
 
 def test_a_learned_term_with_a_site_left_out_is_that_of_one_process(fitted):
-    """The table is fitted and the term trained without it; it alone compares, on all of its patients."""
+    """The term is trained without it beside the table; it alone compares, on all of its patients."""
     one, final = fit_learned_term(fitted.clear, LEARNED, list(fitted.nodes.values()), left_out=LEFT_OUT)
     sent = load_file(fitted.out / f"without-{LEFT_OUT}.safetensors")
     for name, value in one.network.state_dict().items():
