@@ -83,7 +83,7 @@ class Drawn:
             SimpleNamespace(clinical=row, months=months, event=event)
             for row, months, event in zip(self.inputs, self.months, self.event, strict=True)
         ]
-        return CentreTable.of(cases, EDGES, [True] * INPUTS)
+        return CentreTable.of(cases, EDGES, [True] * self.inputs.shape[1])
 
 
 def draw(site: int, count: int, world: str, seed: int) -> Drawn:
@@ -127,7 +127,8 @@ def _time(hazard: float, early: float, later: float) -> float:
 def fit(centres: Mapping[str, Drawn], *, pooled: bool = False) -> Floats:
     """(q + K,) coefficients of the federated fit, with a centre's own intercepts; pooled: of one table without."""
     aggregation = Aggregation(method="newton", **({"centre_ridge": 0.0} if pooled else {}))
-    state = NewtonFit(NewtonPlan.of(aggregation, INPUTS, EDGES, ROUNDS))
+    inputs = next(iter(centres.values())).inputs.shape[1]
+    state = NewtonFit(NewtonPlan.of(aggregation, inputs, EDGES, ROUNDS))
     tables = [(one.table(), _folds(name, len(one.months))) for name, one in centres.items()]
     if pooled:
         parts = [table for table, _ in tables]

@@ -35,17 +35,22 @@ def fit_learned_term(
     Returns:
         The network with its recalibration, and what each centre validates of it.
     """
-    fitted, _ = fit_newton(table, centres)
-    task = learned.task(table, left_out)
-    trained = fit(task, centres, local_epochs=learned.local_epochs, initial=_initial(task, fitted.network.state_dict()))
-    final = [validate(trained.network, task, dataset_of(task, one), task.rounds) for one in centres]
-    return trained, final
+    return _train(table, learned, centres, fit_newton(table, centres)[0], left_out)
 
 
 def gate_in_process(table: TrainingTask, learned: LearnedTerm, centres: Sequence[Patients]) -> GateResult:
     """Leave out each centre in turn; arguments as of `fit_learned_term`."""
-    finals = {one.site: fit_learned_term(table, learned, centres, left_out=one.site)[1] for one in centres}
-    return GateResult.of(finals)
+    fitted, _ = fit_newton(table, centres)
+    return GateResult.of({one.site: _train(table, learned, centres, fitted, one.site)[1] for one in centres})
+
+
+def _train(
+    table: TrainingTask, learned: LearnedTerm, centres: Sequence[Patients], fitted: Fitted, left_out: str
+) -> tuple[Fitted, list[dict[str, float]]]:
+    task = learned.task(table, left_out)
+    trained = fit(task, centres, local_epochs=learned.local_epochs, initial=_initial(task, fitted.network.state_dict()))
+    final = [validate(trained.network, task, dataset_of(task, one), task.rounds) for one in centres]
+    return trained, final
 
 
 def _initial(task: TrainingTask, table: Mapping[str, Tensor]) -> dict[str, Tensor]:

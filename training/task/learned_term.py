@@ -1,8 +1,8 @@
 """The learned term beside a fitted table: the trainings that make it, and the gate that it has to pass.
 
 The term is trained by federated averaging with the fitted table's score as a fixed offset, in the same likelihood. It
-enters a model only if it adds to the table at centres that it has not seen: each centre in turn is left out, the term is
-trained without it, and all of its patients are scored with the term and without. The gain of log likelihood of a
+enters a model only if it adds to the table at centres that it has not seen: each centre in turn is left out, the term
+is trained without it, and all of its patients are scored with the term and without. The gain of log likelihood of a
 patient, over all centres, must be above 0 by its 95 % interval.
 
 The table is that of all centres: sums of a fit without one centre would be, less those of the fit with it, that
@@ -45,7 +45,7 @@ class LearnedTerm(BaseModel):
     learning_rate: float = Field(default=5e-3, gt=0.0)
 
     def task(self, table: TrainingTask, left_out: str = "") -> TrainingTask:
-        """The training of the term beside a table that is fitted by `table`; without a site it has a seed of its own."""
+        """The training of the term beside a table fitted by `table`; without a site it has a seed of its own."""
         return replace(
             table,
             network=WITH_CROPS,
