@@ -53,8 +53,8 @@ class Comparison:
             "|---|---|---|---|---|",
         ]
         for way, runs in self.runs.items():
-            spread = f"{min(runs):.3g} to {max(runs):.3g}"
-            lines.append(f"| {way} | {self.median(way):.3g} | {spread} | {len(runs)} | {self.ratio(way):.2f} |")
+            spread = f"{_figure(min(runs))} to {_figure(max(runs))}"
+            lines.append(f"| {way} | {_figure(self.median(way))} | {spread} | {len(runs)} | {self.ratio(way):.2f} |")
         lines += [f"| {way} | not measured: {why} | | | |" for way, why in self.missing.items()]
         return "\n".join([*lines, "", f"Ratios to: {self.reference}.", *self.notes]) + "\n"
 
@@ -62,6 +62,11 @@ class Comparison:
     def from_json(cls, data: dict[str, Any]) -> Comparison:
         """The inverse of `dataclasses.asdict`, after JSON."""
         return cls(**{**data, "notes": tuple(data["notes"])})
+
+
+def _figure(value: float) -> str:
+    """Three digits, never as a power of ten."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def report(*comparisons: Comparison) -> None:
