@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from app.screens.case.lesions import is_correctable, table_data
+from app.screens.case.lesions import is_correctable, proposals_for, table_data
 from app.screens.layout.localization import Localization
 from app.services import FILES
 from app.viewer.description import read_description
@@ -111,8 +111,9 @@ def _correct(services: Services, user: User, case: Case, content: dict[str, Any]
     services.workflow.correct_lesions(case.id, content, actor=user.name, measure=measure, shown=shown)
     now = services.store.require(case.id)
     volumes = read_description(services.store.folder(case.id))["volumes"]
+    proposed = proposals_for(now, user, services.store)
     return {
-        "lesions": table_data(now, now.stored_result, Localization(_language(content)), services.settings),
+        "lesions": table_data(now, now.stored_result, Localization(_language(content)), services.settings, proposed),
         "entry": next(one for one in volumes if one["name"] == "lesions"),
     }
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app.cases.examinations import read_examination
-from app.cases.reading import is_locked
+from app.cases.reading import Reading, is_locked
 from app.cases.stored_result import StoredResult
-from app.cases.tables import ANSWERED
+from app.cases.tables import ANSWERED, Status
 from app.screens.case import images
 from app.screens.layout.frame import CASE, chosen_case, is_synthetic, signed_in, synthetic_banner
 from app.screens.layout.localization import localization
@@ -67,13 +67,19 @@ def has_answer(case: Case) -> bool:
 
     Lesions that no reader has confirmed yet say nothing of a response.
     """
-    read = case.status in ANSWERED and not is_locked(case, services().settings)
-    return read or bool(services().store.versions(case.id))
+    return _is_read(case) or bool(services().store.versions(case.id))
+
+
+def _is_read(case: Case) -> bool:
+    """Whether a reader has confirmed the lesions of an answer; where none is kept back, has read it."""
+    if case.status not in ANSWERED or is_locked(case, services().settings):
+        return False
+    return case.status is not Status.READY or Reading.of(case).confirmed is not None
 
 
 def _answer(case: Case) -> StoredResult:
     """The answer of a case; where a new version is prepared, that of the latest signed one."""
-    if case.status in ANSWERED and not is_locked(case, services().settings):
+    if _is_read(case):
         return StoredResult.read(case.result or {})
     return StoredResult.read(services().store.versions(case.id)[0].result)
 

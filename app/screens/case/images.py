@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.cases.reading import Reading, is_locked
 from app.screens.case import lesions
+from app.screens.layout.frame import signed_in
 from app.services import FILES, services
 from app.viewer.component import LABELS, show_viewer
 from app.viewer.description import read_description
@@ -49,6 +50,7 @@ def draw(
     hidden = _OF_THE_ANSWER if result is None else ("saliency",) if locked else ()
     description["volumes"] = [one for one in description["volumes"] if one["name"] not in hidden]
     labels = {name: loc.translate(message) for name, message in LABELS.items()}
+    proposed = lesions.proposals_for(case, signed_in(), services().store) if panel and link is None else ()
     if link is not None:  # two on one page need different names
         labels |= {name: f"{labels[name]}, {loc.day(case.study_date)}" for name in ("viewer", "lesions")}
     show_viewer(
@@ -56,7 +58,7 @@ def draw(
         base=f"{FILES}/{case.id}",
         locale=loc.language,
         labels=labels,
-        lesions=lesions.table_data(case, result, loc, services().settings),
+        lesions=lesions.table_data(case, result, loc, services().settings, proposed),
         sul=_lean_share(case),
         marks=None if link is not None else Reading.of(case).marks,
         influence=None if locked else _influence(result, loc),

@@ -5,19 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from app.cases.options import CaseOptions
+from app.cases.proposals import proposals
 from app.cases.reading import is_locked
 from app.cases.tables import Status
+from app.viewer.description import has_images, read_description
 from explain.figures.drawing import lesion_colour
 from fedpet.core.messages import Message
 from fedpet.imaging.anatomy.regions import REGIONS
 from fedpet.imaging.lesions.detection.uptake_classification import PHYSIOLOGICAL_SITES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from app.access.sessions import User
+    from app.cases.proposals import Proposal
+    from app.cases.store import Store
     from app.cases.stored_result import StoredComponent, StoredLesion, StoredPrediction, StoredResult
     from app.cases.tables import Case
     from app.screens.layout.localization import Localization
     from fedpet.core.settings import Settings
     from fedpet.imaging.lesions.lesion import ThresholdMethod
+    from fedpet.imaging.response.comparison import Box
 
 METHODS: dict[ThresholdMethod, Message] = {
     "suv4": Message("SUV ≥ 4"),
@@ -35,7 +43,25 @@ def is_correctable(case: Case) -> bool:
     return case.is_answered and case.status not in {Status.SIGNING, Status.SIGNED}
 
 
-def table_data(case: Case, result: StoredResult | None, loc: Localization, settings: Settings) -> dict[str, Any]:
+def proposals_for(case: Case, user: User, store: Store) -> tuple[Proposal, ...]:
+    """What an earlier examination that this user may see proposes, while the lesions can be corrected."""
+    return proposals(store, case, visible=user.sees, body_of=_body_in(store)) if is_correctable(case) else ()
+
+
+def _body_in(store: Store) -> Callable[[str], Box | None]:
+    def body(case_id: str) -> Box | None:
+        folder = store.folder(case_id)
+        if not has_images(folder):
+            return None
+        low, high = read_description(folder)["body"]
+        return tuple(low), tuple(high)
+
+    return body
+
+
+def table_data(
+    case: Case, result: StoredResult | None, loc: Localization, settings: Settings, proposed: Sequence[Proposal] = ()
+) -> dict[str, Any]:
     """The table that the viewer shows: totals, headings, rows, and what a reader may change.
 
     Each row has an identifier (its value in the label volume), a point in LPS mm, its place and the cells beside it,
@@ -43,7 +69,7 @@ def table_data(case: Case, result: StoredResult | None, loc: Localization, setti
     are no lesions are there too.
     """
     if result is None:
-        empty: dict[str, Any] = {name: [] for name in ("columns", "rows", "figures", "regions")}
+        empty: dict[str, Any] = {name: [] for name in ("columns", "rows", "figures", "regions", "proposed")}
         return empty | {"known": False, "note": "", "choices": None, "shown": ""}
     _, locked = loc.text, is_locked(case, settings)
     components = result.prediction.components
@@ -53,16 +79,29 @@ def table_data(case: Case, result: StoredResult | None, loc: Localization, setti
         for one in result.prediction.quantities.lesions
     ]
     rows += [_left_out(one, reasons[one.id], loc) for one in components if not one.included]
+    badges = {one.id: _badge(one, loc) for one in proposed}
+    rows = [row | {"badge": badges.get(row["id"], "")} for row in rows]
     return {
         "known": True,
         "columns": ["N°", _("Region"), "SUVmax", "ml"],
         "rows": rows,
         "figures": _figures(result.prediction, loc, locked=locked),
         "note": _("Lesions below 1 ml or SUV 2.5, and those of the brain, may be missing from this list."),
+        "proposed": [{"point": list(one.point_mm), "text": _badge(one, loc)} for one in proposed if one.id is None],
         "choices": _choices(case, loc) if components else None,
         "shown": case.digest,
         "regions": [[name, loc.translate(label)] for name, label in REGIONS.items()],
     }
+
+
+def _badge(one: Proposal, loc: Localization) -> str:
+    """What the reader of the earlier examination decided, in words."""
+    if one.do == "exclude":
+        return loc.translate(Message("Left out by the reader on {date}", date=loc.day(one.date)))
+    if one.do == "include":
+        return loc.translate(Message("Counted by the reader on {date}", date=loc.day(one.date)))
+    place = loc.translate({**REGIONS, **PHYSIOLOGICAL_SITES}[one.region])
+    return loc.translate(Message("Drawn by the reader on {date}: {place}", date=loc.day(one.date), place=place))
 
 
 def _figures(prediction: StoredPrediction, loc: Localization, *, locked: bool) -> list[list[str]]:

@@ -27,7 +27,7 @@ export class Lesions {
     Object.assign(this, { rows: new Map(), details: new Map(), choices: lesions.choices })
     this.detail = element('div', { className: 'detail', hidden: true })
     const top = this.root.scrollTop
-    const parts = lesions.known ? [this.figures(), ...this.tables(), this.detail] : []
+    const parts = lesions.known ? [this.figures(), ...this.proposed(), ...this.tables(), this.detail] : []
     if (lesions.note) parts.push(element('p', { className: 'note' }, lesions.note))
     if (this.choices) parts.push(this.form())
     this.root.replaceChildren(...parts, this.said, this.reading.root)
@@ -95,7 +95,7 @@ export class Lesions {
     const parts = [counted.length ? this.table(labels.lesions, counted) : element('p', { className: 'none' }, labels.no_lesion)]
     if (doubtful.length) parts.push(this.table(labels.to_confirm, doubtful))
     if (others.length) {
-      parts.push(element('details', { open: others.length <= MANY },
+      parts.push(element('details', { open: others.length <= MANY || others.some(({ badge }) => badge) },
         element('summary', {}, `${labels.excluded} (${others.length})`), this.table(labels.excluded, others, true)))
     }
     return [element('div', { className: 'lesions', tabIndex: 0, role: 'region', ariaLabel: labels.lesions }, ...parts)]
@@ -110,7 +110,7 @@ export class Lesions {
       element('tbody', {}, ...rows.flatMap((row) => this.row(row, heads.length))))
   }
 
-  row ({ id, name, point, included, colour, place, cells, reason, more }, width) {
+  row ({ id, name, point, included, colour, place, cells, reason, more, badge }, width) {
     const { labels } = this.viewer.data
     const dot = element('i', { className: included ? 'dot' : 'dot dashed' })
     if (included) dot.style.background = colour
@@ -121,10 +121,25 @@ export class Lesions {
       element('th', { scope: 'row' }, button), element('td', {}, place), ...cells.map((cell) => element('td', {}, cell)))
     this.rows.set(id, row)
     this.details.set(id, [...more.map(([label, value]) => `${label} ${value}`), ...(reason ? [reason] : [])].join(' · '))
-    if (included || !reason) return [row]
-    const why = element('tr', { className: 'why' }, ...(this.choices ? [element('td')] : []),
-      element('td', { colSpan: width - (this.choices ? 1 : 0) }, reason))
-    return [row, why]
+    const below = [...(badge ? [this.badge(badge, name, () => this.apply({ do: 'switch', id }))] : []), ...(!included && reason ? [reason] : [])]
+    return [row, ...below.map((words) => element('tr', { className: 'why' }, ...(this.choices ? [element('td')] : []),
+      element('td', { colSpan: width - (this.choices ? 1 : 0) }, words)))]
+  }
+
+  // What the reader of the earlier examination decided, with a button that decides so here.
+  badge (words, name, act, label = this.viewer.data.labels.apply) {
+    const button = element('button', { type: 'button', ariaLabel: `${label} : ${words} ${name}`.trim() }, label)
+    button.addEventListener('click', act)
+    return element('span', { className: 'badge' }, element('span', {}, words), button)
+  }
+
+  // Lesions that were drawn at the earlier examination, where nothing hot was found at this one: they are outlined to be kept.
+  proposed () {
+    const { viewer, viewer: { data: { lesions } } } = this
+    return (this.choices?.open ? lesions.proposed : []).map(({ point, text }) => this.badge(text, '', () => {
+      if (!viewer.segment.on) viewer.use(viewer.segment)
+      if (viewer.segment.on) viewer.segment.press(null, point.slice())
+    }, viewer.data.labels.segment))
   }
 
   box (id, name, included) {
