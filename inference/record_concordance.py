@@ -154,6 +154,13 @@ LABELS: Final[Mapping[ItemName, Message]] = {
     "pet_date": Message("day of the PET"),
     "first_dose": Message("first dose"),
 }
+_ITEM_OF: Final[Mapping[str, ItemName]] = {
+    "sex": "sex",
+    "age": "age",
+    "weight_kg": "weight",
+    "height_cm": "height",
+    "pet_date": "pet_date",
+}
 
 
 def compare_record(
@@ -180,7 +187,12 @@ def compare_record(
         _pet_date(reference, images),
         _first_dose(record, reference, images),
     )
-    return RecordConcordance(items, confirmation)
+    copied = {_ITEM_OF[name] for name in reference.copied & _ITEM_OF.keys()}
+    taken = Message("taken from the images")
+    return RecordConcordance(
+        tuple(replace(one, verdict=Agreement.NOT_STATED, record=taken) if one.name in copied else one for one in items),
+        confirmation,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,10 +64,10 @@ def proposals(
     if now is None or not case.pseudonym or not case.study_date:
         return ()
     earlier = [
-        (one, found)
+        (one, confirmed)
         for one in store.find_by_patient(case.pseudonym)
         if one.id != case.id and one.study_date < case.study_date and visible(one)
-        and (found := _confirmed(store, one)) is not None
+        and (confirmed := _confirmed(store, one)) is not None
     ]  # fmt: skip
     if not earlier:
         return ()
@@ -78,13 +78,13 @@ def proposals(
     shift = align(read_examination(before, bodies[0]), read_examination(now, bodies[1])).shift
     drawn = CaseOptions.from_json(former.options).edits.first or float("inf")
     components = now.prediction.components
-    found = []
+    made: list[Proposal] = []
     for one in before.prediction.components:
         if one.switched or one.id >= drawn:
             x, y, z = (value - step for value, step in zip(one.centroid_mm, shift, strict=True))
             proposal = _proposed(one, (x, y, z), components, former.study_date)
-            found += [proposal] if proposal else []
-    return tuple(found)
+            made += [proposal] if proposal else []
+    return tuple(made)
 
 
 def _confirmed(store: Store, case: Case) -> StoredResult | None:

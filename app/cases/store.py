@@ -16,6 +16,7 @@ from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.cases.lifecycle import CHANGED_MEANWHILE, CaseEvent, next_status
+from app.cases.prefill import FILLED, fill
 from app.cases.reading import Reading
 from app.cases.tables import ANSWERED, BUSY, Case, Decision, Delivery, Outcome, SignedVersion, Status
 from app.database.connection import forget_deleted, open_database
@@ -321,7 +322,15 @@ class Store:
 
         return self._update(case_id, confirm, shown=shown) is Status.CHECKED
 
-    def finish_check(self, case_id: str, *, pseudonym: str, study_date: str, inspection: Mapping[str, Any]) -> Case:
+    def finish_check(
+        self,
+        case_id: str,
+        *,
+        pseudonym: str,
+        study_date: str,
+        inspection: Mapping[str, Any],
+        stated: Mapping[str, Any] | None = None,
+    ) -> Case:
         """Store what the checks of the images found.
 
         The computation is queued at once where the record is confirmed and the images can be used.
@@ -331,13 +340,21 @@ class Store:
             pseudonym: of the patient.
             study_date: YYYY-MM-DD, "" where it is not known.
             inspection: `app.cases.result_json.inspection_json`.
+            stated: values for the record that the images state (`app.cases.prefill`); None for none.
 
         Returns:
             The case as it is now.
         """
-        found = {"pseudonym": pseudonym, "study_date": study_date, "inspection": dict(inspection)}
 
         def finish(case: Case) -> tuple[CaseEvent, _Values]:
+            record, taken = fill(case, stated or {})
+            found: dict[str, Any] = {
+                "pseudonym": pseudonym,
+                "study_date": study_date,
+                "inspection": {**inspection, FILLED: taken},
+            }
+            if record != case.record:
+                found |= {"record": record, "record_version": case.record_version + 1}
             if case.confirmed and not inspection.get("refused"):
                 return CaseEvent.FINISH_CHECK_AND_RUN, found | _queued(_WAITING)
             return CaseEvent.FINISH_CHECK, found | {"fraction": 1.0, "message": None}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from app.cases.earlier_report import earlier_report
 from app.cases.model_choice import bundle_for, method_of
 from app.cases.options import CaseOptions, input_limits
 from app.cases.pipeline import CaseResult, analyse, answer, compute_case, read_study, write_objects, write_reports
+from app.cases.prefill import copied, stated
 from app.cases.reading import Reading
 from app.cases.report_preview import render_report_pages
 from app.cases.result_json import explanation_from, inspection_json, plain
@@ -112,7 +114,11 @@ def _check(store: Store, case: Case, settings: Settings) -> tuple[StudyAnalysis,
     store_images(study, store.folder(case.id))
     analysis = analyse(study, options, settings)
     checked = store.finish_check(
-        case.id, pseudonym=study.pseudonym, study_date=study.study_date, inspection=inspection_json(analysis)
+        case.id,
+        pseudonym=study.pseudonym,
+        study_date=study.study_date,
+        inspection=inspection_json(analysis),
+        stated=stated(study.patient),
     )
     return analysis, checked
 
@@ -238,7 +244,7 @@ def joined_record(analysis: StudyAnalysis, case: Case, options: CaseOptions, set
         RecordMismatchError: they contradict each other, and no reader confirmed it.
     """
     read = record_from_mapping(case.record)
-    reference = read.reference(settings.pseudonym_key())
+    reference = replace(read.reference(settings.pseudonym_key()), copied=copied(case))
     return join_record(analysis, read.record, reference, confirmation=options.confirmation)
 
 

@@ -141,8 +141,10 @@ class RecordReference:
             identifier itself; "" where it is not stated.
         pet_date: day of the PET.
         first_dose: day of the first dose of immunotherapy.
+        copied: variables, or "pet_date", that were taken from the images: they say nothing of whose record it is.
     """
 
     identifier: str = ""
     pet_date: date | None = None
     first_dose: date | None = None
+    copied: frozenset[str] = frozenset()

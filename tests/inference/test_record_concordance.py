@@ -49,6 +49,13 @@ def test_one_patient_agrees_in_everything():
     concordance.require_confirmed()
 
 
+def test_what_was_taken_from_the_images_is_not_compared_with_them():
+    reference = replace(REFERENCE, copied=frozenset({"sex", "pet_date", "ldh"}))
+    found = {item.name: item for item in compare_record(RECORD, reference, IMAGES).items}
+    assert {name for name, item in found.items() if item.verdict.value == "not_stated"} == {"sex", "pet_date"}
+    assert str(found["sex"].record) == "taken from the images"
+
+
 def test_another_patients_record_contradicts_in_everything_and_is_refused():
     concordance = compare_record(OTHER, OTHERS, IMAGES)
     assert set(verdicts(OTHER, OTHERS).values()) == {"differ"}

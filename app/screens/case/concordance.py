@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,11 @@ _COLOURS = {Agreement.DIFFER: "fail", Agreement.AGREE: "pass", Agreement.NOT_STA
 _CONTRADICTS = Message("The clinical record contradicts the images: it may be another patient’s.")
 
 
-def compare(read: ReadRecord, images: PatientFacts, key: bytes) -> RecordConcordance:
-    """Compare a record as entered with what the images state of their patient."""
-    reference = read.reference(key)
+def compare(
+    read: ReadRecord, images: PatientFacts, key: bytes, copied: frozenset[str] = frozenset()
+) -> RecordConcordance:
+    """Compare a record as entered with what the images state of their patient, but for what was copied from them."""
+    reference = replace(read.reference(key), copied=copied)
     return compare_record(complete_record(read.record, reference, images), reference, images)
 
 

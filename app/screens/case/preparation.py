@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app.cases.model_choice import bundle_for
+from app.cases.prefill import copied
 from app.cases.tables import Status, digest_of
 from app.screens import model_card as model
 from app.screens.case import checks, concordance, record_form
@@ -49,7 +50,7 @@ def draw(case: Case, loc: Localization) -> RecordConcordance | None:
     found = None
     if read is not None and (inspection is None or inspection.refused is None):
         images = PatientFacts() if inspection is None else inspection.patient.facts
-        found = concordance.compare(read, images, services().settings.pseudonym_key())
+        found = concordance.compare(read, images, services().settings.pseudonym_key(), copied(case))
         _draw_start(case, read, found, loc)
         found = None if images == PatientFacts() else found
     if inspection is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from app.cases.prefill import copied
 from app.cases.uploads import release
 from app.screens.layout.frame import show_error
 from app.services import services
@@ -85,6 +86,9 @@ def draw(case: Case, used: Sequence[str], loc: Localization) -> ReadRecord | Non
     st.caption(
         _("Variables marked ● are used by the model. Leave empty what is not known: nothing is replaced by a default.")
     )
+    if taken := copied(case):
+        labels = ", ".join(loc.translate(_label(name)) for name in (*VARIABLES, *_DAY_NAMES) if name in taken)
+        st.info(f"**{_('Filled in from the images, please check:')}** {labels}", icon=":material/input:")
     values: dict[str, Any] = {}
     wrong: list[str] = []
     for number, (title, names) in enumerate(GROUPS):
@@ -95,7 +99,7 @@ def draw(case: Case, used: Sequence[str], loc: Localization) -> ReadRecord | Non
                 for column, name in zip(st.columns(_COLUMNS, vertical_alignment="bottom"), row, strict=False):
                     with column:
                         values[name] = _field(form, VARIABLES[name], loc, used=name in used)
-                wrong += [name for name in row if not _is_valid(name, values[name], loc)]
+                        wrong += [] if _is_valid(name, values[name], loc) else [name]
     values |= _reference_fields(case, form, loc)
     entered = {name: value for name, value in values.items() if value is not None}
     if wrong:
@@ -229,7 +233,7 @@ def _reference_fields(case: Case, form: _Form, loc: Localization) -> dict[str, s
 
 
 def _is_valid(name: str, value: float | str | bool | None, loc: Localization) -> bool:  # noqa: FBT001  a value
-    """Whether a value can be used; an error below its row says why not."""
+    """Whether a value can be used; an error below its field says why not."""
     try:
         if value is not None:
             read_value(VARIABLES[name], value)
@@ -286,7 +290,7 @@ def _field(form: _Form, variable: Variable, loc: Localization, *, used: bool) ->
 
 
 def _number_field(label: str, key: str, variable: Variable, loc: Localization) -> float | int | str | None:
-    """A number with a comma or a point, whatever the language of the browser; what is none is said below its row.
+    """A number with a comma or a point, whatever the language of the browser; what is none is said below it.
 
     Beyond its bounds it is the record that says what is wrong, perhaps the unit.
     """
@@ -342,6 +346,7 @@ def _load_file(case: Case, loc: Localization) -> None:
     days = {"pet_date": read.pet_date, "start_date": read.first_dose}
     loaded |= {name: _stored(name, day) for name, day in days.items()}
     loaded[IDENTIFIER] = read.reference(services().settings.pseudonym_key()).identifier or None
+    loaded = {name: value for name, value in loaded.items() if value is not None}  # the others stay as they are
     services().store.save_draft(case.id, loaded, loc.language)  # at once: the form is drawn from it
     st.session_state["record_turn"] = turn + 1
     shown_below = record_from_mapping(asdict(read.record)).warnings

@@ -10,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import insert
 
+from app.cases.prefill import copied
 from app.cases.reading import Reading
 from app.cases.store import INTERRUPTED, Search, Store
 from app.cases.tables import Case, Decision, SignedVersion, Status
@@ -199,6 +200,19 @@ def test_a_refusal_keeps_its_three_sentences(store):
     parts = {"found": Message("A."), "needed": Message("B {n}.", n=2), "advice": Message("C.")}
     store.record_refusal(case.id, Message("{found} {needed} {advice}", **parts))
     assert str(store.get(case.id).sentence) == "A. B 2. C."
+
+
+def test_what_the_images_state_fills_the_fields_that_nobody_filled_in(store):
+    case = store.create("fr", {"age": 61.0})
+    facts = {"age": 60.0, "sex": "F", "weight_kg": 70.0}
+    for stated in (facts, facts | {"weight_kg": 72.0}):  # checked again, with a weight corrected
+        alter_case(store, case.id, status=Status.CHECKING)
+        store.finish_check(case.id, **CHECKED, stated=stated)
+    filled = store.get(case.id)
+    assert filled.record == {"age": 61.0, "sex": "F", "weight_kg": 72.0}
+    assert copied(filled) == {"sex", "weight_kg"}
+    typed = store.save_draft(case.id, {"weight_kg": 80.0, "sex": None}, "fr")
+    assert copied(typed) == set()
 
 
 def test_a_draft_is_kept_until_the_case_runs(store):

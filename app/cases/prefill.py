@@ -1,0 +1,43 @@
+"""What the images state of their patient, for the fields of the record that nobody filled in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from app.cases.tables import Case
+    from fedpet.imaging.study import PatientFacts
+
+FILLED = "filled"  # in the inspection of a case: the values taken, by field of the record
+
+
+def stated(images: PatientFacts) -> dict[str, Any]:
+    """Values for a record, by field; without those that the images do not state, or state twice."""
+    days = set(images.pet_dates)
+    values = {
+        "sex": images.sex or None,
+        "age": None if images.age_years is None else float(images.age_years),
+        "weight_kg": images.weight_kg,
+        "height_cm": None if images.height_m is None else round(100 * images.height_m, 1),
+        "pet_date": days.pop() if len(days) == 1 else None,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def fill(case: Case, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The record of a case with values of its images where nobody entered one.
+
+    Returns:
+        The record, and what of it was taken from the images.
+    """
+    own = {name: value for name, value in case.record.items() if name not in copied(case)}
+    taken = {name: value for name, value in values.items() if name not in own}
+    return {**own, **taken}, taken
+
+
+def copied(case: Case) -> frozenset[str]:
+    """The fields of a record that were taken from the images and not changed since: they cannot be compared."""
+    taken = (case.inspection or {}).get(FILLED) or {}
+    return frozenset(name for name, value in taken.items() if case.record.get(name) == value)
