@@ -1,7 +1,8 @@
 # `make demo`: a study becomes a prediction, an explanation and a PDF. `make rehearsal`: a federation of three hospitals on
 # this machine, from nothing to a promoted model. `make test`: all checks. `make bench`: docs/results/benchmarks.md.
 # `make docs`: the documentation site, build/site/index.html.
-PYTHON ?= python3.11
+# federated training needs 3.11; everything else runs on later ones, too
+PYTHON ?= $(firstword $(foreach one,python3.11 python3.12 python3.13 python3,$(shell command -v $(one) 2>/dev/null)))
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -56,6 +57,8 @@ $(READY): pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	  echo 'Everything is installed but federated training, which needs Python 3.11: make clean, then make PYTHON=/path/to/python3.11' >&2
 	touch $(READY)
 
 clean:
