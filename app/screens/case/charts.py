@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from fedpet.core.messages import Message
@@ -17,6 +18,7 @@ _MAIN = "#4fb3bf"
 _RAISES = "#e8875a"
 _LOWERS = "#4fb3bf"  # with _RAISES: distinct also without red-green vision
 _LARGEST = 11
+_LABEL = 34  # characters of a line of a term's name: the panel of the step "answer" is 420 pixels wide at least
 _PADDING = {"left": 0, "right": 4, "top": 6, "bottom": 0}
 
 
@@ -68,20 +70,32 @@ def waterfall_chart(
     rows = _steps(contributions, labels or {}, loc)
     lowest, highest = (choose(x for row in rows for x in (row["start"], row["end"])) for choose in (min, max))
     comma = "," if loc.language == "fr" else "."
-    room = highest - lowest or 1.0  # for the words, in a column at the right of all bars and of zero
+    room = 2.0 * (highest - lowest) or 1.0  # for the words, in a column at the right of all bars and of zero
     x = {
         "field": "start",
         "type": "quantitative",
         "title": _("Risk score, log hazard"),
         "scale": {"domain": [lowest, highest + room], "nice": False},
-        "axis": {"grid": False, "tickCount": 6, "labelExpr": f"replace(datum.label, '.', '{comma}')"},
+        "axis": {
+            "grid": False,
+            "tickCount": 6,
+            "titleAnchor": "start",
+            "labelExpr": f"datum.value > {highest} ? '' : replace(datum.label, '.', '{comma}')",
+        },
     }
     y = {
         "field": "term",
         "type": "nominal",
         "sort": None,
         "title": None,
-        "axis": {"labelLimit": 290, "labelOverlap": False, "labelColor": "#e6ebf0", "domain": False, "ticks": False},
+        "axis": {
+            "labelExpr": "split(datum.label, '\\n')",
+            "labelLimit": 230,
+            "labelOverlap": False,
+            "labelColor": "#e6ebf0",
+            "domain": False,
+            "ticks": False,
+        },
     }
     colours = {"domain": ["raises", "lowers", "total"], "range": [_RAISES, _LOWERS, "#a7b3be"]}
     bar = {
@@ -98,7 +112,7 @@ def waterfall_chart(
         "mark": {"type": "rule", "strokeDash": [3, 3], "color": "#a7b3be"},
         "encoding": {"x": x},
     }
-    height = 25 * len(rows) + 45
+    height = 30 * len(rows) + 45
     return {"data": {"values": rows}, "layer": [zero, bar, words], "height": height, "padding": _PADDING}
 
 
@@ -121,4 +135,4 @@ def _steps(
 
 def _bar(term: str, start: float, end: float, text: str) -> dict[str, Any]:
     kind = "raises" if end > start else "lowers"
-    return {"term": term, "start": start, "end": end, "kind": kind, "text": text}
+    return {"term": fill(term, _LABEL), "start": start, "end": end, "kind": kind, "text": text}

@@ -106,7 +106,7 @@ def draw_what_if(result: StoredResult, loc: Localization) -> None:
         _(
             "The lesion was taken out of what the model reads (its row of the lesion table, or its uptake in the PET), "
             "and the model answered again. This shows the weight of the lesion in the model, not what its treatment "
-            "would bring the patient."
+            "would bring the patient. Points are differences before rounding."
         )
     )
 
@@ -148,7 +148,7 @@ def draw_method_choice(case: Case, loc: Localization) -> None:
     fitting = [name for name, method in METHODS.items() if method.reads == kind]
     chosen = st.selectbox(
         _("How the map is made"), fitting, index=fitting.index(used),
-        format_func=lambda name: loc.translate(METHODS[name].label), key=f"{case.id}/explain_method",
+        format_func=lambda name: loc.translate(METHODS[name].label), key=f"{case.id}/explain_method/{loc.language}",
     )  # fmt: skip
     st.caption(loc.translate(_READS[kind]))
     if case.status not in {Status.READY, Status.READ} or chosen == used:
