@@ -137,7 +137,7 @@ class MaskAudit:
         return QualityCheck("mask_read", CheckStatus.PASS, join_sentences([read, *self._remarks()]))
 
     def _volume_doubts(self) -> list[Message]:
-        doubts = []
+        doubts = [] if self.drawn_ml else [Message("Nothing is drawn in the mask, and nothing is measured.")]
         if lost := [one for one in self.regions if not one.ml]:
             doubts.append(
                 Message(

@@ -9,6 +9,7 @@ import pytest
 from fedpet.core.errors import SliceGeometryError, UnreadableStudyError
 from fedpet.imaging.lesions.masks import read_mask
 from fedpet.imaging.nifti import read_nifti, read_nifti_image, write_nifti
+from fedpet.imaging.study import CheckStatus
 from fedpet.imaging.volume import Volume
 
 AFFINE = np.array([[0, 0, 3.0, -20], [2.0, 0, 0, 5], [0, 2.5, 0, 40], [0, 0, 0, 1]])  # axes permuted
@@ -61,7 +62,9 @@ def test_labels_drawn_elsewhere_come_onto_the_pet(tmp_path, pet):
 
 def test_an_empty_mask_is_allowed_a_mask_beside_the_pet_is_not(tmp_path, pet):
     write_nifti(pet.like(np.zeros(pet.shape, np.uint8), "label"), tmp_path / "empty.nii")
-    assert read_mask(tmp_path / "empty.nii", pet).labels.array.max() == 0
+    empty = read_mask(tmp_path / "empty.nii", pet)
+    assert empty.labels.array.max() == 0
+    assert [check.level for check in empty.checks if "nothing is measured" in str(check.reason)] == [CheckStatus.WARN]
     far = AFFINE.copy()
     far[:3, 3] += 1000
     write_nifti(Volume(np.ones(pet.shape, np.uint8), far, "label"), tmp_path / "far.nii")
