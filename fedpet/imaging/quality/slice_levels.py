@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fedpet.imaging.volume import Volume
 
 CHECK: Final = "slice_levels"
-_GOOD, _FAIL = log(1.25), log(1.4)  # of the step between two slices
+_GOOD, _FAIL = log(1.3), log(1.4)  # of the step between two slices
 _END_MM: Final = 10.0  # at each end of the scan, where real images fade
 _MOST_ACROSS: Final = 100  # voxels along a side of a slice that are looked at
 _OF_BODY: Final = 0.4  # of the 90th percentile of a slice, from which a voxel belongs to the body
