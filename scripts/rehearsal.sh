@@ -3,8 +3,8 @@
 # centre and the data managers run, as docs/federation.md and docs/hospital_node.md give them.
 # Usage: scripts/rehearsal.sh [WORK_FOLDER]     (make rehearsal)
 #   FEDPET   the command (default: .venv/bin/fedpet)
-#   DATA     node data of three sites, contract.json and held-out/<site>, in place of simulated lesion tables;
-#            then also NETWORK (default: table, fitted exactly) and ROUNDS of the training (default: 8)
+#   DATA     node data of three sites, contract.json and held-out/<site>, in place of simulated clinical inputs
+#            (images would take minutes); also NETWORK (default: table, fitted exactly) and ROUNDS of the training (default: 8)
 #   WAIT     not empty: at the end the nodes run on until Enter
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,9 +32,9 @@ step "Node data of three hospitals, and patients whom the training never sees"
 data=${DATA:-}
 if [ -z "$data" ]; then
   data=$work/data
-  simulate() { "$fedpet" cohort simulate --node-data --table --fidelity coarse --sites 3 --workers 2 "$@"; }
-  simulate --patients 40 --seed 1 --out "$data"
-  FEDPET_HOME=$work/home-of-others simulate --patients 20 --seed 2 --out "$data/held-out" # pseudonyms of their own
+  simulate() { "$fedpet" cohort simulate --node-data --spacing 0 --sites 3 "$@"; }
+  simulate --patients 240 --seed 1 --out "$data"
+  FEDPET_HOME=$work/home-of-others simulate --patients 90 --seed 2 --out "$data/held-out" # pseudonyms of their own
 fi
 mapfile -t sites < <(cd "$data" && for header in */node.json; do dirname "$header"; done)
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from app.cli.console import messages, reported, say, write_json
-from app.cli.options import given_contract
 from fedpet.core.messages import Message, translate_message
 from fedpet.core.settings import load_settings
 
@@ -62,6 +61,7 @@ def register(
     ] = False,
 ) -> None:
     """Check node data completely and offer it for training, or for evaluations."""
+    from app.cli.options import given_contract
     from training.node.commands import other_name
     from training.node.commands import register as run
 
