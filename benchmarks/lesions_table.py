@@ -1,47 +1,55 @@
-"""Lesions found on patients that no rule and no score was made on: our synthetic patients, and the ICRP reference male.
+"""Lesions found on patients that no rule, no score and no network was made on: the table of docs/organs.md.
 
-    python benchmarks/lesions_table.py [--patients N] [--seed S] [--method M ...] [--icrp FOLDER] [--placements K]
+    python benchmarks/lesions_table.py [--keep FILE] [--set ours varied healthy icrp] [--patients N] [--first K]
+        [--seed S] [--method M ...] [--icrp FOLDER]
 
-Synthetic patients are drawn from the eight centres in turn and scanned on voxels of 4 x 4 x 6 mm; organs by rules. On
-the reference male (with urine along the ureters in every second placement) organs are the labels themselves, and rules.
+Sets: `ours`, synthetic patients of the eight centres in turn; `varied`, such patients in bodies that vary
+(`--anatomy varied`); `healthy`, varied patients without a lesion; `icrp`, the ICRP 110 reference male, six lesions at
+another place each time, urine along the ureters in every second. Organs as by default: the network, checked and
+completed by rules. Voxels of 4 x 4 x 6 mm, 4 mm on the male.
 
+Every scan is a line of FILE as soon as it is measured, and what is there is not measured again: a long run may be cut.
 Sensitivity counts lesions of at least 1 ml with a voxel above SUV 2.5, without brain metastases. Volumes are those of
-the active part, without necrosis. False-positive and false-negative volume are those of autoPET; intervals are 95 %
-(Wilson for shares, bootstrap over patients for medians).
+the active part, without necrosis. False-positive and false-negative volume and Dice are those of autoPET; intervals are
+95 % (Wilson for shares, bootstrap over patients for medians).
 """
 
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy.spatial.distance import pdist
 
 from benchmarks.anatomy import Case
 from benchmarks.icrp_phantom import SIX, IcrpMale
-from fedpet.imaging.anatomy.organ_segmentation import GivenOrgans
+from benchmarks.organ_segmentation import GOAL, dices, icrp_male, structures_of
 from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
 from fedpet.imaging.lesions.agreement import LesionAgreement, lesion_agreement
 from fedpet.imaging.lesions.delineation import delineate
+from fedpet.imaging.segmenters.organ_network import shipped_organs
+from training.simulation.patients.centres import SITES
+from training.simulation.patients.population import draw_patient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from fedpet.imaging.lesions.delineation import Delineation
     from fedpet.imaging.lesions.lesion import ThresholdMethod
-    from fedpet.imaging.volume import Volume
 
 SPACING = (4.0, 4.0, 6.0)
 _SEED = 6021  # of no rule, no score and no network
 _LEAST_ML, _LEAST_SUV = 1.0, 2.5
 _SIZES, _HEATS = (1.0, 3.0, 10.0, np.inf), (2.5, 4.0, 8.0, np.inf)
+SETS: Final = ("ours", "varied", "healthy", "icrp")
 
 
 @dataclass(frozen=True)
@@ -56,24 +64,45 @@ class Lesion:
 
 @dataclass(frozen=True)
 class Scored:
-    """One scan by one method."""
+    """One scan by one method; Dice of its organs."""
 
     lesions: tuple[Lesion, ...]
     agreement: LesionAgreement
     true_dmax: float
     dmax: float
+    organs: Mapping[str, float]
+
+    @staticmethod
+    def of_json(row: Mapping[str, Any]) -> Scored:
+        """From a line of the file."""
+        return Scored(
+            tuple(Lesion(*one) for one in row["lesions"]),
+            LesionAgreement(**row["agreement"]),
+            row["true_dmax"],
+            row["dmax"],
+            row["organs"],
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """For a line of the file."""
+        lesions = [[one.ml, one.suv, one.counted, one.listed] for one in self.lesions]
+        return {**vars(self), "lesions": lesions, "agreement": vars(self.agreement)}
 
 
-def score(pet: Volume, truth: NDArray[np.integer], ignored: NDArray[np.bool_], found: Delineation) -> Scored:
-    """Compare a delineation with the truth.
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """Images with their truth: numbers of the lesions (active part), what is not judged, Dice of the organs."""
 
-    Args:
-        pet: SUV.
-        truth: number of the lesion, active part only, shape of the PET.
-        ignored: voxels of what is not judged: necrosis, brain metastases.
-        found: the delineation.
-    """
-    counted = (found.lesions.array > 0) & ~ignored
+    anatomy: PatientAnatomy
+    truth: NDArray[np.integer]
+    ignored: NDArray[np.bool_]
+    organs: Mapping[str, float]
+
+
+def score(scan: Scan, found: Delineation) -> Scored:
+    """Compare a delineation with the truth."""
+    pet, truth = scan.anatomy.pet, scan.truth
+    counted = (found.lesions.array > 0) & ~scan.ignored
     doubtful = np.isin(found.labels.array, [one.id for one in found.components if one.to_confirm])
     lesions = []
     centres = []
@@ -89,37 +118,66 @@ def score(pet: Volume, truth: NDArray[np.integer], ignored: NDArray[np.bool_], f
         lesion_agreement(counted, truth, voxel_ml=pet.voxel_ml),
         float(pdist(centres).max()) if len(centres) > 1 else 0.0,
         float(pdist(measured).max()) if len(measured) > 1 else 0.0,
+        scan.organs,
     )
 
 
-def synthetic(numbers: Iterable[int], seed: int, methods: Sequence[ThresholdMethod]) -> Mapping[str, list[Scored]]:
-    """Our patients, each by every method."""
-    scored: dict[str, list[Scored]] = defaultdict(list)
+def synthetic(number: int, seed: int, *, varied: bool, healthy: bool = False) -> Scan:
+    """Patient `number` over all centres."""
+    patient = draw_patient(SITES[number % len(SITES)], number // len(SITES), seed=seed)
+    patient = replace(
+        patient,
+        anatomy=replace(patient.anatomy, varied=varied),
+        lesions=() if healthy else patient.lesions,
+    )
+    case = Case.of(patient, SPACING)
+    anatomy = PatientAnatomy(case.pet, case.ct, shipped_organs())
+    brain = np.isin(case.body.lesions, [n for n, one in enumerate(patient.lesions, start=1) if one.kind == "brain"])
+    ignored = np.asarray(brain | case.body.necrosis)
+    if varied:
+        organs = dices(structures_of(case.pet, case.ct, case.body), anatomy.organs, GOAL)
+    else:
+        vars(case)["anatomy"] = anatomy
+        organs = {name: case.dice(name) for name in GOAL if case.true_organs[name].any()}
+    return Scan(anatomy, np.where(ignored, 0, case.body.lesions), ignored, organs)
+
+
+def reference_male(folder: Path, number: int) -> Scan:
+    """The ICRP male with six lesions."""
+    scan = IcrpMale.read(folder).render(SIX, seed=100 + number, uptake={"Ureter": 8.0} if number % 2 else None)
+    anatomy = PatientAnatomy(scan.pet, scan.ct, shipped_organs())
+    organs = dices(replace(icrp_male(folder), pet=scan.pet, ct=scan.ct), anatomy.organs, GOAL)
+    return Scan(anatomy, scan.truth.array, np.zeros(scan.pet.shape, bool), organs)
+
+
+def measure(
+    file: Path,
+    scans: Mapping[str, Callable[[int], Scan]],
+    numbers: range,
+    seed: int,
+    methods: Sequence[ThresholdMethod],
+) -> None:
+    """Measure what the file does not hold yet, a line for each scan and method."""
+    held = {row[:4] for row in read(file)}
     for number in numbers:
-        case = Case.draw(number, seed=seed, spacing=SPACING)
-        kinds = dict(enumerate((one.kind for one in case.patient.lesions), start=1))
-        brain = np.isin(case.body.lesions, [n for n, kind in kinds.items() if kind == "brain"])
-        ignored = np.asarray(brain | case.body.necrosis)
-        truth = np.where(ignored, 0, case.body.lesions)
-        for method in methods:
-            found = delineate(case.pet, case.anatomy, method=method)
-            scored[f"synthetic patients, rules, {method}"].append(score(case.pet, truth, ignored, found))
-    return scored
+        for name, draw in scans.items():
+            missing = [method for method in methods if (name, seed, number, method) not in held]
+            if not missing:
+                continue
+            scan = draw(number)
+            with file.open("a", encoding="utf-8") as stream:
+                for method in missing:
+                    found = score(scan, delineate(scan.anatomy.pet, scan.anatomy, method=method))
+                    row = {"set": name, "seed": seed, "number": number, "method": method, **found.to_json()}
+                    stream.write(json.dumps(row) + "\n")
 
 
-def reference_male(folder: Path, placements: int, methods: Sequence[ThresholdMethod]) -> Mapping[str, list[Scored]]:
-    """The ICRP male with six lesions at other places each time."""
-    male = IcrpMale.read(folder)
-    scored: dict[str, list[Scored]] = defaultdict(list)
-    for seed in range(100, 100 + placements):
-        scan = male.render(SIX, seed=seed, uptake={"Ureter": 8.0} if seed % 2 else None)
-        for name, segmenter in (("organs given", GivenOrgans(scan.organs)), ("rules", None)):
-            anatomy = PatientAnatomy(scan.pet, scan.ct, segmenter)
-            for method in methods:
-                found = delineate(scan.pet, anatomy, method=method)
-                nothing = np.zeros(scan.pet.shape, bool)
-                scored[f"ICRP male, {name}, {method}"].append(score(scan.pet, scan.truth.array, nothing, found))
-    return scored
+def read(file: Path) -> Iterator[tuple[str, int, int, str, Scored]]:
+    """Set, seed, number, method and result of every line; none where there is no file."""
+    if file.exists():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            yield row["set"], row["seed"], row["number"], row["method"], Scored.of_json(row)
 
 
 def report(name: str, scored: Sequence[Scored]) -> None:
@@ -132,16 +190,24 @@ def report(name: str, scored: Sequence[Scored]) -> None:
         print(f"    {low:g} to {high:g} ml: {_share([one.counted for one in lesions if low <= one.ml < high])}")
     for low, high in pairwise(_HEATS):
         print(f"    SUVmax {low:g} to {high:g}: {_share([one.counted for one in lesions if low <= one.suv < high])}")
+    without = [one.agreement.found_ml for one in scored if not one.agreement.reference_ml]
+    if without:
+        print(f"  without lesions, and without in the result: {_share([ml == 0 for ml in without])}")
     for title, values in (
         ("false-positive volume, ml", [one.agreement.false_positive_ml for one in scored]),
         ("false-negative volume, ml", [one.agreement.false_negative_ml for one in scored]),
         ("TMTV error, %", [_error(one.agreement) for one in scored if one.agreement.reference_ml]),
         ("Dice", [one.agreement.dice for one in scored if one.agreement.reference_ml]),
     ):
-        print(f"  {title}: {_median(values)}, worst {(min if title == 'Dice' else max)(values):.2f}")
+        if values:
+            worst, tenth = (min, 10) if title == "Dice" else (max, 90)
+            print(f"  {title}: {_median(values)}, worst tenth from {np.percentile(values, tenth):.2f}, "
+                  f"worst {worst(values):.2f}")  # fmt: skip
     if len({one.true_dmax for one in scored}) > 2:
         correlation = np.corrcoef([one.true_dmax for one in scored], [one.dmax for one in scored])[0, 1]
         print(f"  correlation of Dmax with the truth: {correlation:.2f}")
+    organs = {name: [one.organs[name] for one in scored if name in one.organs] for name in GOAL}
+    print("  organ Dice: " + ", ".join(f"{name} {np.median(values):.2f}" for name, values in organs.items() if values))
 
 
 def _error(agreement: LesionAgreement) -> float:
@@ -165,19 +231,33 @@ def _median(values: Sequence[float]) -> str:
 
 
 def main() -> None:
-    """Draw, delineate and print."""
+    """Measure what is missing, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keep", type=Path, default=None, help="file of the results, one line a scan and method")
+    parser.add_argument("--set", nargs="*", default=["ours", "varied", "healthy"], choices=SETS)
     parser.add_argument("--patients", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, default=_SEED)
-    parser.add_argument("--method", nargs="*", default=["suv4", "suv41pct"])
+    parser.add_argument("--method", nargs="*", default=["suv4", "adaptive"])
     parser.add_argument("--icrp", type=Path, default=None, help="folder of the reference data's icrp110")
-    parser.add_argument("--placements", type=int, default=10)
     options = parser.parse_args()
-    scored = dict(synthetic(range(options.patients), options.seed, options.method))
-    if options.icrp is not None:
-        scored |= reference_male(options.icrp, options.placements, options.method)
-    for name, rows in scored.items():
-        report(name, rows)
+    if "icrp" in options.set and options.icrp is None:
+        parser.error("--set icrp needs --icrp FOLDER")
+    draw: dict[str, Callable[[int], Scan]] = {
+        "ours": lambda number: synthetic(number, options.seed, varied=False),
+        "varied": lambda number: synthetic(number, options.seed, varied=True),
+        "healthy": lambda number: synthetic(number, options.seed, varied=True, healthy=True),
+        "icrp": lambda number: reference_male(options.icrp, number),
+    }
+    with TemporaryDirectory() as folder:
+        file = options.keep or Path(folder) / "lesions_table.jsonl"
+        numbers = range(options.first, options.first + options.patients)
+        measure(file, {name: draw[name] for name in options.set}, numbers, options.seed, options.method)
+        results = list(read(file))
+    for name in SETS:
+        for method in dict.fromkeys(one[3] for one in results):
+            if rows := [one[4] for one in results if (one[0], one[1], one[3]) == (name, options.seed, method)]:
+                report(f"{name}, {method}", rows)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fedpet.imaging.anatomy.organ_segmentation import OrganSegmentation
+    from training.simulation.phantom.rendering import Body
 
     Mask = NDArray[np.bool_]
 
@@ -76,13 +77,17 @@ def simulated(number: int, seed: int) -> Case:
     drawn = draw_patient(SITES[number % len(SITES)], number, seed=seed)
     patient = replace(drawn, anatomy=replace(drawn.anatomy, varied=True))
     body = render(patient, SPACING)
+    return structures_of(pet_image(body, patient), ct_image(body, patient), body)
+
+
+def structures_of(pet: Volume, ct: Volume, body: Body) -> Case:
+    """A varied body, scanned, with the structures that it was made of."""
+    truth = np.zeros(body.lattice.shape, np.uint8) if body.structures is None else body.structures
     numbers = {name: i for i, name in enumerate(NAMES, start=1)}
     names = {
         name: tuple(numbers[one] for one in _JOINED.get(name, (name,)) if one in numbers) for name in (*GOAL, *ALSO)
     }
-    return Case(
-        pet_image(body, patient), ct_image(body, patient), Volume(body.structures, body.lattice.affine, "label"), names
-    )
+    return Case(pet, ct, Volume(truth, body.lattice.affine, "label"), names)
 
 
 def icrp_male(folder: Path) -> Case:

@@ -155,7 +155,7 @@ def _measured(
     in_suvbw = measured.quantities if normalization == "bw" else None
     table = measure_table(analysis, measured.labels, quantities=in_suvbw)
     quantities = asdict(measured.quantities)
-    rows = quantities.pop("lesions")
+    rows = [row | _finer_place(row, analysis) for row in quantities.pop("lesions")]
     return {
         "method": quantities.pop("method"),
         "normalization": normalization,
@@ -172,6 +172,16 @@ def _measured(
         "remarks": [plain(check) for check in analysis.checks if check.level is not CheckStatus.PASS],
         "corrections": plain(study.corrections),
     }
+
+
+def _finer_place(lesion: dict[str, Any], analysis: StudyAnalysis) -> dict[str, Any]:
+    """Vertebral level and proposed station of a lesion; `level` holds the one that there is."""
+    from fedpet.imaging.anatomy.finer_places import finer_place
+
+    place = finer_place(lesion["region"], lesion["centroid_mm"], analysis.anatomy)
+    vertebra = place.vertebra and {"name": place.vertebra, "scheme": "SCT", "code": place.vertebra_code}
+    level = place.vertebra or (f"{place.station}?" if place.station else None)
+    return {"vertebra": vertebra, "station_proposal": place.station, "level": level}
 
 
 def _organ_source(analysis: StudyAnalysis) -> dict[str, Any] | None:
@@ -217,8 +227,11 @@ def _show_quantities(report: dict[str, Any]) -> None:
     for check in report["remarks"]:
         line = f"{check['level']:>4}  {check['name']}: {translate(Message.from_json(check['reason']))}"
         messages.print(line, style="red" if check["level"] == "fail" else None, highlight=False, markup=False)
-    columns = ("id", "region", "suv_max", "suv_mean", "suv_peak", "mtv_ml", "tlg")
+    columns = ("id", "region", "level", "suv_max", "suv_mean", "suv_peak", "mtv_ml", "tlg")
     _show_table(f"{report['method']} ({report['unit']})", columns, report["lesions"])
+    if any(one["station_proposal"] for one in report["lesions"]):
+        sentence = Message("A level with a question mark is a proposal of a lymph node station (IASLC).")
+        messages.print(translate(sentence), highlight=False, markup=False)
     total = ", ".join(f"{key} {_figure(value)}" for key, value in report["total"].items())
     messages.print(f"total: {total}", highlight=False, markup=False)
     if report["organs"]:

@@ -33,7 +33,9 @@ def bone_region(features: PointFeatures, extractor: RegionFeatureExtractor) -> K
     hip = _below(level, _shift(landmarks.symphysis, 60)) & (lateral > 72)
     iliac_crest = _below(level, _shift(landmarks.sacrum, 60)) & (lateral > 34)
     face = _above(level, landmarks.apex) & (posterior < -25) & (lateral < 70)
+    named = [(f"bone_{part}", features.is_in(part)) for part in ("spine_cervical", "spine_thoracic", "spine_lumbar")]
     rules = [
+        *named,
         ("bone_skull", in_head(features, extractor) | face),
         ("bone_humerus", (lateral > features.lung_reach_mm + 70) | (high & (lateral > 135))),
         ("bone_femur", hip),

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydicom.sr.codedict import codes
 
+from fedpet.imaging.anatomy.finer_places import STATIONS, VERTEBRAE, finer_place
 from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
 from fedpet.imaging.anatomy.regions import REGIONS, locate_lesions
 from fedpet.imaging.resampling import Grid, resample
@@ -73,6 +75,26 @@ def test_lesions_drawn_by_the_population_have_their_region(scanned, name):
     for number, one in enumerate(case.patient.lesions, start=1):
         expected = PLACES.get(one.place, {"bone_spine_lumbar" if one.place[0] == "L" else "bone_spine_thoracic"})
         assert case.regions[number] in expected, one.place
+
+
+@pytest.mark.parametrize("name", ["slim", "opacified", "heavy"])
+def test_the_vertebral_level_is_right_within_one_and_stations_are_of_the_chest(scanned, name):
+    """Organs by rules; how often on varied bodies is in docs/imaging.md."""
+    case = scanned[name]
+    order = list(VERTEBRAE)
+    for number, one in enumerate(case.patient.lesions, start=1):
+        centre = labels_of(case).to_mm(np.argwhere(case.body.lesions == number).mean(axis=0))
+        found = finer_place(case.regions[number], tuple(centre), case.anatomy)
+        if case.regions[number].startswith("bone_spine"):
+            assert found.vertebra is not None
+            assert abs(order.index(found.vertebra) - order.index(one.place)) <= 1
+            assert found.vertebra_code == getattr(codes.SCT, f"{found.vertebra}Vertebra").value
+        assert (found.station in STATIONS) == case.regions[number].startswith(("mediastinum", "hilum"))
+        assert one.place not in ("4R", "4L", "7") or found.station in NEIGHBOURS[one.place], one.place
+    assert finer_place("bone_spine_lumbar", (0.0, 0.0, 9000.0), case.anatomy) == finer_place("liver", (0, 0, 0), None)
+
+
+NEIGHBOURS = {"4R": {"4R", "2R", "7", "10R"}, "4L": {"4L", "2L", "5", "7", "10L"}, "7": {"7", "4R", "4L", "8", "10L"}}
 
 
 def test_every_region_has_its_words(scanned):
