@@ -1,7 +1,7 @@
 """Lesions found on patients that no rule, no score and no network was made on: the table of docs/organs.md.
 
     python benchmarks/lesions_table.py [--keep FILE] [--set ours varied healthy icrp] [--patients N] [--first K]
-        [--seed S] [--method M ...] [--icrp FOLDER]
+        [--seed S] [--method M ...] [--icrp FOLDER] [--pictures FOLDER] [--sheet FILE]
 
 Sets: `ours`, synthetic patients of the eight centres in turn; `varied`, such patients in bodies that vary
 (`--anatomy varied`); `healthy`, varied patients without a lesion; `icrp`, the ICRP 110 reference male, six lesions at
@@ -29,6 +29,7 @@ from scipy.spatial.distance import pdist
 
 from benchmarks.anatomy import Case
 from benchmarks.icrp_phantom import SIX, IcrpMale
+from benchmarks.lesion_pictures import sheet, tile
 from benchmarks.organ_segmentation import GOAL, dices, icrp_male, structures_of
 from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
 from fedpet.imaging.lesions.agreement import LesionAgreement, lesion_agreement
@@ -156,8 +157,9 @@ def measure(
     numbers: range,
     seed: int,
     methods: Sequence[ThresholdMethod],
+    pictures: Path | None = None,
 ) -> None:
-    """Measure what the file does not hold yet, a line for each scan and method."""
+    """Measure what the file does not hold yet, a line for each scan and method; a picture of each by the first."""
     held = {row[:4] for row in read(file)}
     for number in numbers:
         for name, draw in scans.items():
@@ -167,9 +169,12 @@ def measure(
             scan = draw(number)
             with file.open("a", encoding="utf-8") as stream:
                 for method in missing:
-                    found = score(scan, delineate(scan.anatomy.pet, scan.anatomy, method=method))
-                    row = {"set": name, "seed": seed, "number": number, "method": method, **found.to_json()}
-                    stream.write(json.dumps(row) + "\n")
+                    found = delineate(scan.anatomy.pet, scan.anatomy, method=method)
+                    row = {"set": name, "seed": seed, "number": number, "method": method}
+                    stream.write(json.dumps(row | score(scan, found).to_json()) + "\n")
+                    if pictures is not None and method == methods[0]:
+                        drawn = tile(scan.anatomy, found, scan.truth, f"{name} {seed}/{number}")
+                        drawn.save(pictures / f"{name}_{number:03d}.png")
 
 
 def read(file: Path) -> Iterator[tuple[str, int, int, str, Scored]]:
@@ -240,6 +245,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=_SEED)
     parser.add_argument("--method", nargs="*", default=["suv4", "adaptive"])
     parser.add_argument("--icrp", type=Path, default=None, help="folder of the reference data's icrp110")
+    parser.add_argument("--pictures", type=Path, default=None, help="folder for a picture of each scan")
+    parser.add_argument("--sheet", type=Path, default=None, help="file of the first ten pictures side by side")
     options = parser.parse_args()
     if "icrp" in options.set and options.icrp is None:
         parser.error("--set icrp needs --icrp FOLDER")
@@ -252,8 +259,12 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         file = options.keep or Path(folder) / "lesions_table.jsonl"
         numbers = range(options.first, options.first + options.patients)
-        measure(file, {name: draw[name] for name in options.set}, numbers, options.seed, options.method)
+        measure(
+            file, {name: draw[name] for name in options.set}, numbers, options.seed, options.method, options.pictures
+        )
         results = list(read(file))
+    if options.pictures is not None and options.sheet is not None:
+        sheet(options.pictures, options.sheet)
     for name in SETS:
         for method in dict.fromkeys(one[3] for one in results):
             if rows := [one[4] for one in results if (one[0], one[1], one[3]) == (name, options.seed, method)]:
