@@ -136,7 +136,7 @@ def read_structures(
         planes = [_plane(drawing, level) for level in range(len(drawing.areas))]
         voxels = rasterize(planes, pet, normal=drawing.normal, step=step)
         regions.append(DrawnRegion(voxels, _audit(names[index], drawing, step)))
-    left_out = [name for index, name in enumerate(names) if index not in drawings]
+    left_out = [*(name for index, name in enumerate(names) if index not in drawings), *_unnamed(dataset)]
     return DrawnMask("RTSTRUCT", tuple(regions), tuple(left_out))
 
 
@@ -156,7 +156,7 @@ def select_lesion_rois(rois: Sequence[RtRoi]) -> list[RtRoi]:
 
 def _rois(dataset: Dataset) -> list[RtRoi]:
     """The ROIs that have a contour, in the order of the object."""
-    drawn = {text(item, "ReferencedROINumber"): item for item in dataset.get("ROIContourSequence") or ()}
+    drawn = _drawn(dataset)
     kinds = {
         text(item, "ReferencedROINumber"): text(item, "RTROIInterpretedType").upper()
         for item in dataset.get("RTROIObservationsSequence") or ()
@@ -164,16 +164,31 @@ def _rois(dataset: Dataset) -> list[RtRoi]:
     rois = []
     for item in dataset.get("StructureSetROISequence") or ():
         roi = text(item, "ROINumber")
-        if roi in drawn and drawn[roi].get("ContourSequence"):
+        if roi in drawn:
             frame = text(item, "ReferencedFrameOfReferenceUID") or text(dataset, "FrameOfReferenceUID")
             rois.append(_roi(text(item, "ROIName"), kinds.get(roi, ""), frame, drawn[roi]))
     return rois
 
 
-def _roi(name: str, kind: str, frame: str, item: Dataset) -> RtRoi:
-    """One ROI of its item of ROI Contour Sequence."""
+def _drawn(dataset: Dataset) -> dict[str, list[Dataset]]:
+    """The items of ROI Contour Sequence that have a contour, by the number of their ROI, which may have several."""
+    drawn: dict[str, list[Dataset]] = {}
+    for item in dataset.get("ROIContourSequence") or ():
+        if item.get("ContourSequence"):
+            drawn.setdefault(text(item, "ReferencedROINumber"), []).append(item)
+    return drawn
+
+
+def _unnamed(dataset: Dataset) -> list[str]:
+    """Contours whose ROI the object does not list: they are no region, and are said to be left out."""
+    listed = {text(item, "ROINumber") for item in dataset.get("StructureSetROISequence") or ()}
+    return [f"ROI {roi[:8]}" for roi in _drawn(dataset) if roi not in listed]
+
+
+def _roi(name: str, kind: str, frame: str, items: Sequence[Dataset]) -> RtRoi:
+    """One ROI of its items of ROI Contour Sequence."""
     closed, dropped, miscounted = [], Counter[str](), 0
-    contours = list(item.ContourSequence)
+    contours = [contour for item in items for contour in item.ContourSequence]
     types = [text(contour, "ContourGeometricType").upper() for contour in contours]
     for contour, geometry in zip(contours, types, strict=True):
         if geometry not in _CLOSED:
@@ -186,7 +201,7 @@ def _roi(name: str, kind: str, frame: str, item: Dataset) -> RtRoi:
             dropped["UNDER_3_POINTS"] += 1
         else:
             closed.append(points)
-    planes = next(iter(item.get("SourcePixelPlanesCharacteristicsSequence") or ()), None)
+    planes = next((one for item in items for one in item.get("SourcePixelPlanesCharacteristicsSequence") or ()), None)
     return RtRoi(
         name=name,
         kind=kind,

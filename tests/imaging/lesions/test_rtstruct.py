@@ -223,6 +223,17 @@ def test_what_was_drawn_twice_counts_once_and_is_said(mask):
     assert remark(twice) == ("warn", "Contours drawn twice, counted once: Mass (2).")
 
 
+def test_every_item_of_contours_of_a_region_counts_and_one_of_no_region_is_said(mask):
+    low, high = ([box(-7, 9, -8, 6, height(k)) for k in planes] for planes in ((3, 4), (5, 6)))
+    whole = mask(structure_set(roi(*low, *high)))
+    parts = structure_set(roi(*low), roi(*high))
+    parts.ROIContourSequence[0].ReferencedROINumber = 11
+    np.testing.assert_array_equal(mask(parts).labels.array, whole.labels.array)
+    parts.ROIContourSequence[0].ReferencedROINumber = 77
+    assert mask(parts).audit.left_out == ("ROI 77",)
+    assert "Not taken for lesions: ROI 77" in remark(mask(parts))[1]
+
+
 def test_contours_that_overlap_in_part_are_one_region_with_a_warning(mask):
     x, y, z = centres()
     crossed = mask(structure_set(roi(box(-11, 5, -8, 6, height(4)), box(-3, 13, -4, 10, height(4)))))
