@@ -182,7 +182,7 @@ def judge(world: str, seed: int, patients: int) -> dict[str, object]:
 
 
 def summarise(rows: list[dict[str, object]]) -> None:
-    """Print means and 95 % intervals over the seeds (t distribution is left to the reader: the spread is shown)."""
+    """Print means over the seeds, with the lowest and the highest."""
     for world in WORLDS:
         chosen = [row for row in rows if row["world"] == world]
         if not chosen:
@@ -209,6 +209,7 @@ def main() -> None:
     path, *further = sys.argv[1:]
     seeds, patients = (int(given) for given in (*further, *("5", "1150")[len(further) :]))
     result = Path(path)
+    result.parent.mkdir(parents=True, exist_ok=True)
     result.touch()
     rows = [json.loads(line) for line in result.read_text(encoding="utf-8").splitlines()]
     done = {(row["world"], row["seed"]) for row in rows}
