@@ -10,7 +10,7 @@ import shutil
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     _Values = Mapping[str, Any]  # of columns, by name
 
+Order = Literal["created", "study_date", "pseudonym", "status"]
 _WAITING = Message("Waiting for the computation to start")
 _WAITING_TRANSFER = Message("Waiting for the transfer to start")
 INTERRUPTED = Message("The server stopped twice while this case was being computed.")
@@ -48,12 +49,14 @@ class Search:
         statuses: only these; empty for all.
         owner: only the cases of this user.
         only: a user who sees no other cases than their own and those of nobody (`app.access.sessions.User.only`).
+        order: what the cases are sorted by: newest first, latest examination first, or by pseudonym or state.
     """
 
     words: str = ""
     statuses: Collection[Status] = ()
     owner: str | None = None
     only: str | None = None
+    order: Order = "created"
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """The conditions of a query."""
@@ -181,9 +184,15 @@ class Store:
         return self.find(Search(), limit=limit)
 
     def find(self, search: Search, *, limit: int, offset: int = 0) -> Sequence[Case]:
-        """Cases that a search finds, newest first: `limit` of them after the first `offset`."""
+        """Cases that a search finds, in its order: `limit` of them after the first `offset`."""
+        by: dict[Order, ColumnElement[Any]] = {
+            "created": Case.created.desc(),
+            "study_date": Case.study_date.desc(),
+            "pseudonym": Case.pseudonym.asc(),
+            "status": Case.status.asc(),
+        }
         with self._session() as session:
-            query = select(Case).where(*search.conditions()).order_by(Case.created.desc(), Case.id)
+            query = select(Case).where(*search.conditions()).order_by(by[search.order], Case.created.desc(), Case.id)
             return session.scalars(query.limit(limit).offset(offset)).all()
 
     def count(self, search: Search) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -22,16 +23,30 @@ from app.screens.layout.frame import (
 )
 from app.screens.layout.localization import localization
 from app.services import services
+from app.viewer.thumbnail import thumbnail
 from fedpet.core.messages import Message
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
 
+    from app.cases.store import Order
     from app.cases.tables import Case
     from app.screens.layout.localization import Localization
 
 _WIDTHS = (1.5, 2.2, 1.3, 1.3, 1.5, 1.5, 1.0)
 _PAGE = 20
+_ORDERS: dict[Order, Message] = {
+    "created": Message("Created, newest first"),
+    "study_date": Message("PET/CT, latest first"),
+    "pseudonym": Message("Pseudonym"),
+    "status": Message("Status"),
+}
+_READ, _SIGN = Message("Next: read the images"), Message("Next: answer and signature")
+_NEXT = {
+    Status.CHECKED: Message("Next: complete the record"),
+    Status.REFUSED: Message("Next: other images or record"),
+    Status.FAILED: Message("Next: try again"),
+}
 _REFRESH_SECONDS = 2.0
 _STOPPED = frozenset({Status.REFUSED, Status.FAILED})
 
@@ -76,6 +91,9 @@ def _search(loc: Localization) -> Search:
     _ = loc.text
     with st.container(horizontal=True, vertical_alignment="bottom"):
         words = st.text_input(_("Search"), placeholder=_("pseudonym, date of the examination or number"), width=320)
+        order: Order = st.selectbox(
+            _("Sort by"), list(_ORDERS), format_func=lambda one: loc.translate(_ORDERS[one]), width=220
+        )
         mine = st.toggle(_("My cases only"), width="content")
     statuses = st.pills(
         _("Status"),
@@ -84,7 +102,7 @@ def _search(loc: Localization) -> Search:
         selection_mode="multi",
     )
     me = signed_in()
-    return Search(words=words, statuses=tuple(statuses), owner=me.name if mine else None, only=me.only)
+    return Search(words=words, statuses=tuple(statuses), owner=me.name if mine else None, only=me.only, order=order)
 
 
 def _page(count: int, loc: Localization) -> int:
@@ -127,10 +145,15 @@ def _draw_row(one: Case, loc: Localization, *, case: StreamlitPage) -> None:
     _ = loc.text
     columns = st.columns(_WIDTHS, vertical_alignment="center", wrap=False)
     columns[0].write(loc.moment(one.created))
-    columns[1].write(f"`{one.pseudonym}`" if one.pseudonym else _origin(one, loc))
+    with columns[1], st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if picture := _picture(one):
+            st.html(f"<img class='fp-thumbnail' alt='' src='{picture}'>", width="content")
+        st.write(f"`{one.pseudonym}`" if one.pseudonym else _origin(one, loc))
     columns[2].write(loc.day(one.study_date))
     with columns[3]:
         show_status(one.status, loc)
+        if (step := _next_step(one)) is not None:
+            st.caption(loc.translate(step))
     probability, group = _answer(one, loc)
     columns[4].write(probability)
     columns[5].write(group)
@@ -140,6 +163,24 @@ def _draw_row(one: Case, loc: Localization, *, case: StreamlitPage) -> None:
         st.progress(one.fraction, loc.translate(one.sentence) if one.sentence else None)
     elif one.status in _STOPPED and one.sentence is not None:
         _draw_stopped(one, loc.translate(one.sentence), loc)
+
+
+def _picture(case: Case) -> str:
+    """The projection of a case as a data URL; "" before its images are there."""
+    path = services().store.folder(case.id) / "mip.bin"
+    return _thumbnail(str(path.parent), path.stat().st_mtime_ns) if path.is_file() else ""
+
+
+@st.cache_data(max_entries=200, show_spinner=False)
+def _thumbnail(folder: str, stamp: int) -> str:  # noqa: ARG001  a new stamp is a new picture
+    return thumbnail(Path(folder))
+
+
+def _next_step(case: Case) -> Message | None:
+    """What a case waits for its reader to do; None where it waits for nobody."""
+    if case.status in {Status.READY, Status.READ}:
+        return _READ if is_locked(case, services().settings) else _SIGN
+    return _NEXT.get(case.status)
 
 
 def _draw_stopped(case: Case, reason: str, loc: Localization) -> None:

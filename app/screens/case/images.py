@@ -49,8 +49,12 @@ def draw(
     # an earlier answer no longer holds, and one that is kept back has no map
     hidden = _OF_THE_ANSWER if result is None else ("saliency",) if locked else ()
     description["volumes"] = [one for one in description["volumes"] if one["name"] not in hidden]
+    correcting = panel and link is None
+    proposed = lesions.proposals_for(case, signed_in(), services().store) if correcting else ()
     labels = {name: loc.translate(message) for name, message in LABELS.items()}
-    proposed = lesions.proposals_for(case, signed_in(), services().store) if panel and link is None else ()
+    table = lesions.table_data(case, result, loc, services().settings, proposed)
+    if not correcting:  # what else the page says would be of the lesions as they were
+        table["choices"] = None
     if link is not None:  # two on one page need different names
         labels |= {name: f"{labels[name]}, {loc.day(case.study_date)}" for name in ("viewer", "lesions")}
     show_viewer(
@@ -58,7 +62,7 @@ def draw(
         base=f"{FILES}/{case.id}",
         locale=loc.language,
         labels=labels,
-        lesions=lesions.table_data(case, result, loc, services().settings, proposed),
+        lesions=table,
         sul=_lean_share(case),
         marks=None if link is not None else Reading.of(case).marks,
         influence=None if locked else _influence(result, loc),

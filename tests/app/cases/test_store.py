@@ -256,7 +256,7 @@ def test_another_database_can_be_given_by_url(tmp_path):
 def test_the_list_is_searched_by_pseudonym_date_number_status_and_owner(store):
     mine, other = store.create("fr", owner="Dr A"), store.create("fr", owner="Dr B")
     store.start_check(mine.id)
-    store.finish_check(mine.id, **(CHECKED | {"pseudonym": "P-xy12", "study_date": "2026-03-10"}))
+    store.finish_check(mine.id, **(CHECKED | {"pseudonym": "P-xy12", "study_date": "2026-05-10"}))
     store.start_check(other.id)
     store.finish_check(other.id, **(CHECKED | {"pseudonym": "P-cd_4", "study_date": "2026-04-01"}))
 
@@ -266,7 +266,8 @@ def test_the_list_is_searched_by_pseudonym_date_number_status_and_owner(store):
         assert store.count(search) == len(cases)
         return cases
 
-    assert found() == [other.id, mine.id]
+    assert found() == found(order="pseudonym") == [other.id, mine.id]
+    assert found(order="study_date") == [mine.id, other.id]
     assert found(words=" XY1 ") == [mine.id]
     assert found(words="2026-04") == [other.id]
     assert found(words=mine.id[:8]) == [mine.id]

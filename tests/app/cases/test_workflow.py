@@ -130,7 +130,7 @@ def test_a_signed_report_is_compared_with_the_examination_signed_before(services
     assert "Compared with the earlier examination" not in pages[0]
     assert "Compared with the earlier examination" in pages[1]
     assert "2 March 2023" in pages[1]
-    assert "1 matched, 0 new, 0 gone" in pages[1]
+    assert "One lesion matched; 0 new; 0 gone" in pages[1]
     assert tracking[0] == tracking[1]
 
 
