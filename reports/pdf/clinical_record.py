@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reportlab.lib.units import mm
-from reportlab.platypus import Flowable, Spacer, Table
+from reportlab.platypus import Flowable, Spacer
 
 from fedpet.clinical.variables import VARIABLES
 from fedpet.core.messages import Message
 from inference.input_contract import default_contract
 from inference.record_concordance import LABELS, with_days
 from reports.labels import AGREEMENTS, confirmed_by
-from reports.pdf.style import VERMILION, WIDTH, Heading, clip, columns, grid, panel, paragraph, splitting
+from reports.pdf.style import VERMILION, WIDTH, Heading, clip, columns, grid, panel, paragraph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,10 +75,10 @@ def concordance(content: ReportContent, locale: Locale) -> list[Flowable]:
     if content.concordance is None:
         return []
     _ = locale.text
-    return splitting(_("Record and images compared"), _compared(content.concordance.items, locale))
+    return [Heading(_("Record and images compared")), _compared(content.concordance.items, locale)]
 
 
-def _compared(items: Sequence[ComparedItem], locale: Locale) -> Table:
+def _compared(items: Sequence[ComparedItem], locale: Locale) -> Flowable:
     _ = locale.text
     rows = [[_("Item"), _("Record"), _("Images"), _("Comparison")]]
     for item in items:

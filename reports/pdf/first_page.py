@@ -150,7 +150,7 @@ def identity(content: ReportContent, locale: Locale) -> list[Flowable]:
         (_("Earlier examination"), _earlier(content, locale)),
     ]
     cells = [[paragraph(label, "caption"), paragraph(clip(value, 90), "strong")] for label, value in values]
-    return [tinted([cells[:4]], [50 * mm, 38 * mm, 47 * mm, 45 * mm]),
+    return [tinted([cells[:4]], [54 * mm, 36 * mm, 46 * mm, 44 * mm]),
             tinted([cells[4:]], [38 * mm, 38 * mm, 32 * mm, 36 * mm, 36 * mm])]  # fmt: skip
 
 
