@@ -273,6 +273,11 @@ def variable_terms(
             yield f"variable:{fields[0]}", own_value(record, fields, names[0]), sum(terms[name] for name in names)
 
 
+_PAIRS = {
+    "ldh_above_uln": Message("LDH against the upper limit of normal")
+}  # whatever side of the limit the value is on
+
+
 def own_value(record: ClinicalRecord, fields: Sequence[str], term: str) -> Message:
     """A variable of the record with the patient's value; where a term joins two, both.
 
@@ -284,7 +289,9 @@ def own_value(record: ClinicalRecord, fields: Sequence[str], term: str) -> Messa
     values = [_value(record, field) for field in fields]
     if len(values) == 1:
         return Message("{what}: {value}", what=VARIABLES[fields[0]].label, value=values[0])
-    return Message("{what}: {first} to {second}", what=term_label(term), first=values[0], second=values[1])
+    return Message(
+        "{what}: {first} to {second}", what=_PAIRS.get(term) or term_label(term), first=values[0], second=values[1]
+    )
 
 
 def _value(record: ClinicalRecord, field: str) -> Message:

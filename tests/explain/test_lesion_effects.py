@@ -11,8 +11,9 @@ import torch
 from captum.attr import IntegratedGradients, ShapleyValues
 
 from explain import lesion_effects
-from explain.lesion_effects import TableScore, ablation_credits, free_after, score_terms, shapley_credits
+from explain.lesion_effects import TableScore, ablation_credits, free_after, own_value, score_terms, shapley_credits
 from explain.voxel_credit import credit_map, integrated_gradients, spread_credit
+from fedpet.clinical.record import ClinicalRecord
 from fedpet.core.messages import translate_message
 from inference.calibration import RiskCalibration
 from inference.encoding import encode
@@ -209,3 +210,8 @@ def test_the_map_sums_to_the_terms_of_lesions_and_organs():
     for number, credit in shared.items():
         assert found[labels.array == number].sum(dtype=float) == pytest.approx(credit, abs=1e-5)
     assert found[labels.array == 0].sum(dtype=float) == pytest.approx(-0.2, abs=1e-5)
+
+
+def test_an_ldh_below_its_limit_is_not_said_to_be_above_it():
+    said = own_value(ClinicalRecord(ldh=159, ldh_uln=250), ("ldh", "ldh_uln"), "ldh_above_uln")
+    assert str(said) == "LDH against the upper limit of normal: 159 U/L to 250 U/L"
