@@ -25,6 +25,10 @@ _END_MM: Final = 10.0  # at each end of the scan, where real images fade
 _MOST_ACROSS: Final = 100  # voxels along a side of a slice that are looked at
 _OF_BODY: Final = 0.4  # of the 90th percentile of a slice, from which a voxel belongs to the body
 _SHARED: Final = 0.7  # of the larger of two sections of the body, for two slices to be compared
+_NO_WIDER: Final = (
+    2.0  # than usual in this scan: the quartiles of a step; at the end of an organ voxels change unequally
+)
+_ROUNDING: Final = 0.02
 _LEAST_SHARE: Final = 0.02  # of a slice, likewise
 
 
@@ -57,10 +61,12 @@ def _steps(array: NDArray[np.float32]) -> NDArray[np.float64]:
     thin = max(1, -(-max(array.shape[1:]) // _MOST_ACROSS))
     slices = array[:, ::thin, ::thin].reshape(len(array), -1)
     bodies = slices > np.maximum(_OF_BODY * np.percentile(slices, 90, axis=1, keepdims=True), 0)
-    steps = np.zeros(len(slices) - 1)
+    steps, spreads = np.zeros(len(slices) - 1), np.full(len(slices) - 1, np.nan)
     for k in range(len(steps)):
         shared = bodies[k] & bodies[k + 1]
         larger = max(bodies[k].sum(), bodies[k + 1].sum())
         if shared.sum() >= _SHARED * larger and larger >= _LEAST_SHARE * shared.size:
-            steps[k] = np.median(np.log(slices[k + 1][shared] / slices[k][shared]))
-    return steps
+            low, steps[k], high = np.percentile(np.log(slices[k + 1][shared] / slices[k][shared]), (25, 50, 75))
+            spreads[k] = high - low
+    usual = 0.0 if np.isnan(spreads).all() else float(np.nanmedian(spreads))
+    return np.where(spreads <= _NO_WIDER * usual + _ROUNDING, steps, 0.0)
