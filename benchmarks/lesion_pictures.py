@@ -69,4 +69,4 @@ def sheet(folder: Path, out: Path, *, columns: int = 5, at_most: int = 10) -> No
     for number, one in enumerate(tiles):
         whole.paste(one, (number % columns * _TILE[0], number // columns * _TILE[1]))
     ImageDraw.Draw(whole).text((2, rows * _TILE[1] + 1), LEGEND, fill=(0, 0, 0))
-    whole.quantize(128).save(out, optimize=True)
+    whole.save(out, optimize=True)
