@@ -8,6 +8,7 @@ import pytest
 from fedpet.core.messages import Message
 from fedpet.imaging.analysis import StudyAnalysis
 from fedpet.imaging.loading import load_study
+from fedpet.imaging.quality.centre_uptake import CentreUptake, ScannerUptake
 from fedpet.imaging.study import CheckStatus, QualityCheck
 
 SUV = np.full((6, 8, 8), 2.0)
@@ -54,8 +55,17 @@ def test_an_analysis_of_other_images_is_another(study, counted):
 def test_the_checks_know_the_weight_and_how_the_ct_was_paired(study, counted):
     facts = replace(study.pet_facts, weight_kg=81.0)
     problem = Message("no volume")
-    assert StudyAnalysis(replace(study, pet_facts=facts, ct_frame_assumed=True, ct_problem=problem)).checks
-    assert counted[0][1] == {"ct_frame_assumed": True, "ct_problem": problem, "weight_kg": 81.0, "height_m": 1.7}
+    scanner = ScannerUptake("SYNTHETIC FACTORY", 12, 0.1, 0.07, {})
+    paired = replace(study, pet_facts=facts, ct_frame_assumed=True, ct_problem=problem)
+    assert StudyAnalysis(paired, usual=CentreUptake((scanner,))).checks
+    assert counted[0][1] == {
+        "ct_frame_assumed": True,
+        "ct_problem": problem,
+        "weight_kg": 81.0,
+        "height_m": 1.7,
+        "uptake_min": 60.0,
+        "usual": scanner,
+    }
 
 
 def test_the_suv_comes_first_then_the_images_then_the_other_headers(study):
