@@ -391,7 +391,7 @@ def test_a_ready_case_shows_its_answer(services):
             "−15",
             "Sexe : homme",
             "+2",
-            "1 autres",
+            "Une autre change la réponse",
             "tiers moyen de la cohorte d’entraînement selon le risque",
             "Albuminémie",
         ),
