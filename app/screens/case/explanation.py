@@ -130,9 +130,10 @@ def _change(change: float, loc: Localization) -> str:
     """In points of per cent, with the word for its direction."""
     if abs(change) < _NO_CHANGE:
         return loc.text("no change")
-    points = loc.signed(100 * change, 0)
-    better, worse = Message("{points} points, better", points=points), Message("{points} points, worse", points=points)
-    return loc.translate(better if change > 0 else worse)
+    count = abs(round(100 * change))
+    if change > 0:
+        return loc.translate(Message("+{count} point, better", "+{count} points, better", count=count))
+    return loc.translate(Message("−{count} point, worse", "−{count} points, worse", count=count))
 
 
 def draw_method_choice(case: Case, loc: Localization) -> None:
