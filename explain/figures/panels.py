@@ -71,6 +71,15 @@ class Panel:
     cross: Position | None = None
 
 
+def colour_limit(attribution: Volume) -> float:
+    """The absolute attribution at the ends of a colour scale: the 99.5th percentile where there is any, else 1.
+
+    A map of lesions is zero nearly everywhere: over all voxels that percentile would be zero.
+    """
+    size = np.abs(attribution.array[attribution.array != 0])
+    return float(np.percentile(size, 99.5)) if size.size else 1.0
+
+
 @dataclass(frozen=True, eq=False)
 class PanelStyle:
     """How voxels become colours."""
@@ -81,11 +90,8 @@ class PanelStyle:
 
     @cached_property
     def strength(self) -> float:
-        """The absolute attribution at the ends of the colour scale: the 99.5th percentile where there is any."""
-        if self.attribution is None:
-            return 1.0
-        size = np.abs(self.attribution.array[self.attribution.array != 0])
-        return float(np.percentile(size, 99.5)) if size.size else 1.0
+        """The absolute attribution at the ends of the colour scale."""
+        return 1.0 if self.attribution is None else colour_limit(self.attribution)
 
     def background(self, suv: NDArray[np.float32], hu: NDArray[np.float32] | None) -> Canvas:
         """CT with the PET over it; CT alone, or a dark PET, below an attribution; the PET alone in inverted grey."""

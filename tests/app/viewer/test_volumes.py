@@ -7,6 +7,7 @@ import pytest
 
 from app.viewer.description import read_description
 from app.viewer.volumes import store_images, store_prediction
+from explain.figures.panels import colour_limit
 from fedpet.imaging.lesions.quantities import quantify
 from tests.support import case_files as cases
 from tests.support.header_checks_only import HeaderChecksOnly
@@ -106,9 +107,18 @@ def test_saliency_keeps_its_sign_and_lies_between_minus_one_and_one(stored):
     shown, _ = _read(folder, description, "saliency")
     assert np.array_equal(np.sign(shown), np.sign(result.explanation.attribution.array))
     assert shown.max() == pytest.approx(1.0)
-    assert shown[0, 0, 0] == pytest.approx(
-        -3.0 / cases.LESION_SUV, abs=1e-3
-    )  # the 99.9th percentile is the lesion's SUV
+    assert shown[0, 0, 0] == pytest.approx(-3.0 / colour_limit(result.explanation.attribution), abs=1e-3)
+
+
+def test_a_map_of_one_small_lesion_is_as_strong_as_any(tmp_path):
+    """Nearly all of its voxels are zero, so no share of all voxels may scale it."""
+    case = cases.make_case(tmp_path)
+    sparse = np.zeros_like(case.explanation.attribution.array)
+    sparse[2, 2, 2:4] = 0.004, -0.002
+    attribution = case.explanation.attribution.like(sparse, case.explanation.attribution.unit)
+    _store(replace(case, explanation=replace(case.explanation, attribution=attribution)), tmp_path)
+    shown, _ = _read(tmp_path, read_description(tmp_path), "saliency")
+    assert (shown.max(), shown.min()) == (pytest.approx(1.0), pytest.approx(-0.5, abs=0.01))
 
 
 @pytest.mark.parametrize("name", PLANTED_GATES)
