@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from app.cases.tables import Case
     from fedpet.imaging.study import PatientFacts
@@ -37,7 +37,17 @@ def fill(case: Case, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
     return {**own, **taken}, taken
 
 
+def entered(case: Case, names: Collection[str]) -> dict[str, Any]:
+    """The inspection of a case once a person or a file gave fields of its record, as a column to change; {} as it was.
+
+    What is given is no copy of the images any more, even where it is the same.
+    """
+    taken = (case.inspection or {}).get(FILLED) or {}
+    left = {name: value for name, value in taken.items() if name not in names}
+    return {} if left == taken else {"inspection": {**(case.inspection or {}), FILLED: left}}
+
+
 def copied(case: Case) -> frozenset[str]:
-    """The fields of a record that were taken from the images and not changed since: they cannot be compared."""
+    """The fields of a record that only the images gave, and nobody entered since: they cannot be compared."""
     taken = (case.inspection or {}).get(FILLED) or {}
     return frozenset(name for name, value in taken.items() if case.record.get(name) == value)

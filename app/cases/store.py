@@ -16,7 +16,7 @@ from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.cases.lifecycle import CHANGED_MEANWHILE, CaseEvent, next_status
-from app.cases.prefill import FILLED, fill
+from app.cases.prefill import FILLED, entered, fill
 from app.cases.reading import Reading
 from app.cases.tables import ANSWERED, BUSY, Case, Decision, Delivery, Outcome, SignedVersion, Status
 from app.database.connection import forget_deleted, open_database
@@ -284,7 +284,8 @@ class Store:
 
         Args:
             case_id: the case.
-            changed: values by field name; None for one that is missing now.
+            changed: values by field name, typed or of a file; None for one that is missing now. They are the record's
+                own from then on, also where the images stated the same.
             language: of the page.
 
         Returns:
@@ -294,7 +295,7 @@ class Store:
         def save(case: Case) -> tuple[CaseEvent, _Values]:
             record = {name: value for name, value in {**case.record, **changed}.items() if value is not None}
             values = {"record": record, "record_version": case.record_version + 1, "language": language}
-            return CaseEvent.SAVE_DRAFT, values
+            return CaseEvent.SAVE_DRAFT, values | entered(case, changed)
 
         self._update(case_id, save)
         return self.require(case_id)

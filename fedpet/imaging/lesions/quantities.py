@@ -99,10 +99,10 @@ def _lesion(number: int, pet: Volume, index: NDArray[np.intp], kernels: tuple[Ke
 
 
 def main_point(pet: Volume, labels: Volume, quantities: Quantities) -> tuple[float, float, float]:
-    """Where to look first: the voxel of the largest lesion nearest to its centroid, which may lie outside the lesion.
+    """Where to look first: the voxel of highest uptake of the largest lesion; of equal ones that nearest its centroid.
 
     Args:
-        pet: whose middle is taken where there is no lesion.
+        pet: as measured; its middle is taken where there is no lesion.
         labels: on the PET grid, as measured.
         quantities: of `labels`.
 
@@ -112,6 +112,8 @@ def main_point(pet: Volume, labels: Volume, quantities: Quantities) -> tuple[flo
     largest = quantities.largest
     if largest is None:
         return pet.centre
-    voxels = labels.to_mm(np.argwhere(labels.array == largest.id).astype(float))
+    index = np.argwhere(labels.array == largest.id)
+    uptake = pet.array[tuple(index.T)]
+    voxels = labels.to_mm(index[uptake == uptake.max()].astype(float))
     x, y, z = voxels[np.linalg.norm(voxels - largest.centroid_mm, axis=1).argmin()]
     return float(x), float(y), float(z)

@@ -211,6 +211,11 @@ def test_what_the_images_state_fills_the_fields_that_nobody_filled_in(store):
     filled = store.get(case.id)
     assert filled.record == {"age": 61.0, "sex": "F", "weight_kg": 72.0}
     assert copied(filled) == {"sex", "weight_kg"}
+    from_file = store.save_draft(case.id, {"weight_kg": 72.0}, "fr")  # a file that states what the images do
+    assert (from_file.record, copied(from_file)) == (filled.record, {"sex"})
+    alter_case(store, case.id, status=Status.CHECKING)
+    again = store.finish_check(case.id, **CHECKED, stated=facts | {"weight_kg": 75.0})
+    assert (again.record["weight_kg"], copied(again)) == (72.0, {"sex"})
     typed = store.save_draft(case.id, {"weight_kg": 80.0, "sex": None}, "fr")
     assert copied(typed) == set()
 

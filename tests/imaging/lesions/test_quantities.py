@@ -177,7 +177,7 @@ def test_published_values_of_real_sarcomas_in_every_column(reference_data, patie
     assert (measured.tmtv_ml, measured.suv_peak) == (lesion.mtv_ml, lesion.suv_peak)
 
 
-def test_the_main_point_lies_in_the_largest_lesion_also_where_its_centroid_does_not(pet):
+def test_the_main_point_is_the_hottest_voxel_of_the_largest_lesion_wherever_its_centroid_is(pet):
     labels = threshold_components(pet)
     measured = quantify(pet, labels, method="x")
     assert measured.largest == measured.lesions[0]
@@ -187,6 +187,8 @@ def test_the_main_point_lies_in_the_largest_lesion_also_where_its_centroid_does_
     around = quantify(pet, hollow, method="x")
     assert around.largest.centroid_mm == pytest.approx((12.0, 12.0, 12.0))
     assert np.linalg.norm(np.subtract(main_point(pet, hollow, around), (12.0, 12.0, 12.0))) == pytest.approx(4.0)
+    pet.array[4, 4, 2] = 12.0  # its corner is the hottest: there, and not at its middle
+    assert main_point(pet, hollow, quantify(pet, hollow, method="x")) == pytest.approx(tuple(pet.to_mm([4, 4, 2])))
 
 
 def test_without_lesions_the_main_point_is_the_middle_of_the_pet(pet):
