@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fedpet.imaging.lesions.lesion_table import LesionTable
     from fedpet.imaging.volume import Volume
     from inference.input_contract import InputContract
+    from inference.prediction import Prediction
 
 ORGAN_CHECK: Final = "organ_source"
 
@@ -75,6 +76,13 @@ def organ_source_check(table: LesionTable, contract: InputContract) -> QualityCh
     )
     compared = {trained, here} == {OrganSource.RULES, OrganSource.LEARNED}  # figures in docs/imaging.md
     return QualityCheck(ORGAN_CHECK, CheckStatus.PASS if compared else CheckStatus.WARN, reason)
+
+
+def with_organ_check(analysis: StudyAnalysis, prediction: Prediction, contract: InputContract) -> StudyAnalysis:
+    """The analysis of an answer with `organ_source_check`, where the model read lesions that the organs told apart."""
+    if not contract.quantities or prediction.table is None or analysis.mask is not None:
+        return analysis
+    return analysis.with_check(organ_source_check(prediction.table, contract))
 
 
 @stage(Stage.LESIONS)

@@ -71,8 +71,8 @@ LEVELS: Mapping[CheckStatus, tuple[str, Message]] = {
 }  # worst first
 
 ENDPOINTS: Mapping[EndpointName, Message] = {
-    "pfs_12m": Message("No progression and alive at 12 months"),
-    "dcb_6m": Message("No progression and alive at 6 months (durable benefit)"),
+    "pfs_12m": Message("Alive without progression at 12 months"),
+    "dcb_6m": Message("Alive without progression at 6 months (durable benefit)"),
     "early_failure_3m": Message("Progression or death within 3 months"),
 }
 

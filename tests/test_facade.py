@@ -1,10 +1,12 @@
 """`import fedpet`: the names it exports, and that it loads nothing before one of them is used."""
 
 import ast
+import json
 import subprocess
 import sys
 from dataclasses import replace
 
+import pikepdf
 import pytest
 
 import fedpet
@@ -12,6 +14,7 @@ from fedpet.core.settings import Settings
 from fedpet.imaging.analysis import StudyAnalysis
 from fedpet.imaging.loading import load_study
 from inference.record_concordance import RecordConfirmation
+from reports.pdf.pdfa import CONTENT_NAME
 from reports.verification import verify_report
 from tests.support import ROOT
 from tests.test_packages import PACKAGES
@@ -95,6 +98,11 @@ def test_the_way_of_a_notebook(study, simulated_centre, tmp_path):
     found = verify_report(report)
     assert found.valid
     assert found.content_hash == digest
+    with pikepdf.open(report) as pdf:
+        content = json.loads(pdf.attachments[CONTENT_NAME].get_file().read_bytes())
+    checks = {check["name"] for check in content["study"]["checks"]}
+    own = {check.name for check in StudyAnalysis.of(study).checks}
+    assert checks - own == {"record_fits", "organ_source"}  # as the application and the command have them
 
 
 def test_the_record_of_another_patient_is_noticed(study, simulated_centre):

@@ -28,7 +28,7 @@ from fedpet.imaging.segmenters.organ_files import read_organs
 from fedpet.imaging.segmenters.organ_network import shipped_organs
 from fedpet.imaging.segmenters.totalsegmentator import TotalSegmentatorOrgans
 from inference.engine import Engine
-from inference.measured_lesions import organ_source_check
+from inference.measured_lesions import with_organ_check
 from inference.predict import predict
 from inference.record_concordance import join_record
 from reports.content import report_content
@@ -163,8 +163,7 @@ def compute_case(
     analysis, record = joined.analysis, joined.record
     progress(0.0, Message("Running the model"))
     prediction = answer(analysis, record, bundle, settings, options=options)
-    if bundle.contract.quantities and prediction.table is not None and analysis.mask is None:
-        analysis = analysis.with_check(organ_source_check(prediction.table, bundle.contract))
+    analysis = with_organ_check(analysis, prediction, bundle.contract)
     explanation = None
     if explain and prediction.abstained is None:
         explaining = sub_progress(progress, 0.1, 0.9)

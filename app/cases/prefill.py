@@ -47,6 +47,11 @@ def entered(case: Case, names: Collection[str]) -> dict[str, Any]:
     return {} if left == taken else {"inspection": {**(case.inspection or {}), FILLED: left}}
 
 
+def found_in(images: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The inspection of a case without what of it went into the record."""
+    return {name: value for name, value in (images or {}).items() if name != FILLED}
+
+
 def copied(case: Case) -> frozenset[str]:
     """The fields of a record that only the images gave, and nobody entered since: they cannot be compared."""
     taken = (case.inspection or {}).get(FILLED) or {}

@@ -55,8 +55,8 @@ def draw() -> None:
     if bundle.card["synthetic"]:
         synthetic_banner(loc)
     _draw_card(bundle, loc)
-    st.caption(f"{_('Fingerprint of the bundle')} : `{bundle.digest}`")
-    st.caption(f"{_('Fingerprint of the contract')} : `{bundle.contract.fingerprint}`")
+    st.caption(f"{loc.titled(_('Fingerprint of the bundle'))} `{bundle.digest}`")
+    st.caption(f"{loc.titled(_('Fingerprint of the contract'))} `{bundle.contract.fingerprint}`")
 
 
 def _draw_card(bundle: Bundle, loc: Localization) -> None:

@@ -73,7 +73,7 @@ def _answers_chart(found: Monitoring, loc: Localization) -> dict[str, Any] | Non
         "mark": {"type": "line", "point": True},
         "encoding": {
             "x": {"field": "month", "type": "ordinal", "title": _("Month"), "axis": {"labelAngle": 0}},
-            "y": {"field": "share", "type": "quantitative", "title": _("Free of progression"),
+            "y": {"field": "share", "type": "quantitative", "title": _("Alive without progression"),
                   "scale": scale, "axis": percent},
             "color": {"field": "what", "type": "nominal", "title": None, "scale": {"range": ["#4fb3bf", "#e8875a"]}},
         },

@@ -133,7 +133,7 @@ def _draw_heading(loc: Localization) -> None:
         _("Pseudonym"),
         _("PET/CT of"),
         _("Status"),
-        _("Progression-free at 12 months"),
+        _("Alive without progression at 12 months"),
         _("Risk group"),
         "",
     )

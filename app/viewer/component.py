@@ -122,7 +122,7 @@ LABELS: Mapping[str, Message] = {
     "display": Message("Display"),
     "to_confirm": Message("To be confirmed"),
     "estimate": Message("Your estimate before the answer"),
-    "estimated": Message("no progression at 12 months"),
+    "estimated": Message("alive without progression at 12 months"),
     "no_estimate": Message("No estimate"),
     "confirm": Message("Confirm the reading and see the answer"),
     "unreachable": Message("The application does not answer; nothing was kept. Try again."),

@@ -22,6 +22,7 @@ from fedpet.core.shared_override import SharedOverride
 from fedpet.imaging.analysis import StudyAnalysis
 from fedpet.imaging.study import PetCtStudy
 from inference.bundle.storage import Bundle
+from inference.measured_lesions import with_organ_check
 from inference.prediction import Prediction
 from inference.record_concordance import JoinedRecord
 from reports.content import report_content
@@ -129,7 +130,7 @@ def write_report(
     require_choice("language", language, LANGUAGES)
     joined = JoinedRecord.of(study, record, confirmation=confirmation)
     content = report_content(
-        joined.analysis,
+        with_organ_check(joined.analysis, prediction, model.contract),
         joined.record,
         prediction,
         explanation,

@@ -100,12 +100,11 @@ class PageFrame:
         canvas.setFillColor(QUIET)
         canvas.setFont(REGULAR, _SIZE)
         centre = content.centre or _("centre not configured")
-        said = replace_unprintable(
-            f"{content.study.pseudonym}  ·  {self.locale.translate(version_statement(content))}  ·  {centre}"
-        )
+        said = replace_unprintable(f"{content.study.pseudonym}  ·  {self.locale.translate(version_statement(content))}")
         canvas.drawString(left, 15 * mm, shorten(said, right - left - 22 * mm, size=_SIZE))
         canvas.drawRightString(right - 5 * mm, 15 * mm, _("Page") + f" {page} /")
-        canvas.drawString(left, 10.5 * mm, _("Report") + f" {content.report_uid}")
+        report = _("Report") + f" {content.report_uid}  ·  " + replace_unprintable(centre)
+        canvas.drawString(left, 10.5 * mm, shorten(report, right - left, size=_SIZE))
         canvas.drawString(left, 6 * mm, f"SHA-256 {self.digest}")
         canvas.translate(right - 4.2 * mm, 15 * mm)
         canvas.doForm(_TOTAL)

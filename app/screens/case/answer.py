@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from app.screens.layout.localization import Localization
 
 _OTHERS = {
-    "dcb_6m": Message("Progression-free at 6 months"),
+    "dcb_6m": Message("Alive without progression at 6 months"),
     "early_failure_3m": Message("Progression or death before 3 months"),
 }
 
@@ -40,7 +40,7 @@ def draw(prediction: StoredPrediction, loc: Localization, *, card: StreamlitPage
         )
         st.caption(loc.translate(below))
         if prediction.missing:
-            st.info(f"**{_('Missing variables')}** : {_missing(prediction, loc)}", icon=":material/help:")
+            st.info(f"**{loc.titled(_('Missing variables'))}** {_missing(prediction, loc)}", icon=":material/help:")
         draw_link(card, model.digest, model.name, model.version, loc)
         return
     st.warning(
@@ -66,7 +66,7 @@ def _draw_probability(main: StoredEndpoint, prediction: StoredPrediction, loc: L
     _, level = loc.text, prediction.interval_level
     percent = loc.percent
     low, point, high, base = (100 * x for x in (main.lower, main.probability, main.upper, main.base_rate))
-    st.header(_("Probability of no progression at 12 months"), anchor=False)
+    st.header(_("Probability of being alive without progression at 12 months"), anchor=False)
     interval = Message("{level} interval", level=percent(level))
     st.html(
         f"<div class='fp-figure' data-testid='probability'>{percent(main.probability)}</div>"

@@ -39,7 +39,7 @@ def survival_chart(curve: StoredCurve, base_rate: float, loc: Localization) -> d
     y = {
         "field": "probability",
         "type": "quantitative",
-        "title": _("Progression-free"),
+        "title": _("Alive without progression"),
         "scale": {"domain": [0, 1]},
         "axis": {"labelExpr": f"format(datum.value * 100, '.0f') + '{sign}'", "values": [0, 0.25, 0.5, 0.75, 1]},
     }
@@ -134,5 +134,6 @@ def _steps(
 
 
 def _bar(term: str, start: float, end: float, text: str) -> dict[str, Any]:
+    # the space before the break keeps the words apart where lines are read out or copied as one
     kind = "raises" if end > start else "lowers"
-    return {"term": fill(term, _LABEL), "start": start, "end": end, "kind": kind, "text": text}
+    return {"term": fill(term, _LABEL).replace("\n", " \n"), "start": start, "end": end, "kind": kind, "text": text}

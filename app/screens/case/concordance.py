@@ -43,9 +43,9 @@ def _row(item: ComparedItem, loc: Localization) -> str:
     name, verdict = escape(loc.translate(LABELS[item.name])), escape(loc.translate(AGREEMENTS[item.verdict][1]))
     level = f"<span class='fp-level {_COLOURS[item.verdict]}'>{verdict}</span>"
     if item.verdict is Agreement.AGREE:
-        return f"<tr><th scope='row'>{name} : {_side(item.images, loc)}</th><td>{level}</td></tr>"
+        return f"<tr><th scope='row'>{loc.titled(name)} {_side(item.images, loc)}</th><td>{level}</td></tr>"
     titled = ((loc.text("Record"), item.record), (loc.text("Images"), item.images))
-    sides = "<br>".join(f"{escape(title)} : {_side(value, loc)}" for title, value in titled)
+    sides = "<br>".join(f"{loc.titled(escape(title))} {_side(value, loc)}" for title, value in titled)
     return f"<tr><th scope='row'>{name}</th><td>{level}</td><td colspan='2'>{sides}</td></tr>"
 
 

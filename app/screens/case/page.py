@@ -68,7 +68,7 @@ def draw(pages: Mapping[str, StreamlitPage]) -> None:
     with side:
         compared = _draw_side(case, result, inspection, step, loc, pages)
     with beside:
-        rail.draw(case, inspection, compared, loc, pages)
+        rail.draw(case, inspection, result, compared, loc, pages)
         _draw_removal(case, loc, pages["worklist"])
 
 

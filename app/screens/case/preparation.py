@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app.cases.model_choice import bundle_for
-from app.cases.prefill import copied
+from app.cases.prefill import copied, found_in
 from app.cases.tables import Status, digest_of
 from app.screens import model_card as model
 from app.screens.case import checks, concordance, record_form
@@ -71,7 +71,7 @@ def _draw_start(case: Case, read: ReadRecord, found: RecordConcordance, loc: Loc
             _("Give the days from the PET to the first dose, or the day of the first dose."), icon=":material/event:"
         )
     # the record is not part of it: what this window entered was saved, what another wrote counts as another version
-    shown = digest_of([case.version, case.options, case.inspection, record_form.shown_version(case)])
+    shown = digest_of([case.version, case.options, found_in(case.inspection), record_form.shown_version(case)])
     if not _start_bar(shown, loc, disabled=not delay_known):
         return
     if found.contradictions and not reason:

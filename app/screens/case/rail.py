@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from streamlit.navigation.page import StreamlitPage
 
-    from app.cases.stored_result import StoredInspection, StoredPet
+    from app.cases.stored_result import StoredInspection, StoredPet, StoredResult
     from app.cases.tables import Case
     from app.screens.layout.localization import Localization
     from inference.record_concordance import RecordConcordance
@@ -36,6 +36,7 @@ _SEXES = {"M": Message("male"), "F": Message("female"), "O": Message("other")}
 def draw(
     case: Case,
     inspection: StoredInspection | None,
+    result: StoredResult | None,
     compared: RecordConcordance | None,
     loc: Localization,
     pages: Mapping[str, StreamlitPage],
@@ -45,6 +46,7 @@ def draw(
     Args:
         case: the case.
         inspection: what the checks of its images found; None before they are done.
+        result: its answer, whose checks are those of the report; None before there is one.
         compared: its record against its images; None where it is not known yet.
         loc: the language in force.
         pages: of the application, by name.
@@ -60,7 +62,7 @@ def draw(
     if inspection is None:
         return
     st.header(_("Quality of the images"), anchor=False)
-    facts.draw_checks(inspection.checks, loc)
+    facts.draw_checks(inspection.checks if result is None else result.checks, loc)
     st.header(_("PET series"), anchor=False)
     _draw_pet(inspection.pet, loc)
 

@@ -174,7 +174,7 @@ def _draw_signed(case: Case, version: SignedVersion, loc: Localization) -> None:
     st.success(_sentence(version, loc), icon=":material/verified:")
     if version.comment:
         st.html(f"<blockquote class='fp-comment'>{escape(version.comment)}</blockquote>")
-    st.caption(f"{_('Content hash')} : `{version.content_hash}`")
+    st.caption(f"{loc.titled(_('Content hash'))} `{version.content_hash}`")
     _draw_links(case, version, loc)
     sending.draw(case, version, loc)
     if decision_button(_("Open a new version"), case.digest, key="version", icon=":material/edit:"):

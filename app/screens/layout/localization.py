@@ -39,6 +39,10 @@ class Localization:
         """A message in this language, with its number format."""
         return Locale(self.language).translate(message)
 
+    def titled(self, title: str) -> str:
+        """A title with its colon, before which French has a no-break space."""
+        return f"{title}\u00a0:" if self.language == "fr" else f"{title}:"
+
     def number(self, value: float | None, digits: int = 1) -> str:
         """A number with that many decimals; a dash where it is unknown."""
         if value is None:

@@ -501,6 +501,7 @@ def test_the_terms_of_the_score_lead_from_the_reference_patient_to_this_one():
     assert [row["text"] for row in rows] == [
         "+0.40 raises the risk", "−0.25 lowers the risk", "+0.10 raises the risk", "+0.25",
     ]  # fmt: skip
+    assert rows[-1]["term"] == "This patient, against the \nreference patient"  # read out as words apart
 
 
 def test_the_terms_of_an_explanation_keep_their_labels_and_their_sum():
