@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedpet.clinical.variables import VARIABLES
 from fedpet.core.errors import ArgumentError
 from fedpet.core.messages import Message
 from fedpet.imaging.lesions.lesion_table import QUANTITIES
@@ -60,6 +61,19 @@ def encode(record: ClinicalRecord, contract: InputContract, table: LesionTable |
 def missing_variables(record: ClinicalRecord, contract: InputContract) -> tuple[str, ...]:
     """Fields that the model uses and the record lacks."""
     return tuple(name for name in contract.variables if getattr(record, name) is None)
+
+
+def missing_inputs(record: ClinicalRecord, contract: InputContract, table: LesionTable | None) -> tuple[str, ...]:
+    """Fields that the record lacks, then quantities of the table that could not be measured, as "lesion:<name>".
+
+    Args:
+        record: of the patient.
+        contract: of the model.
+        table: of the patient; None names no quantity.
+    """
+    values = table.values() if table is not None and table.version == contract.table_version else {}
+    lacking = (term.name for term in contract.quantities if values.get(term.name, 0.0) is None)
+    return (*missing_variables(record, contract), *(f"{LESION_PREFIX}{name}" for name in lacking))
 
 
 def missing_terms(
@@ -164,6 +178,11 @@ _LABELS = {
     "image:marrow_to_liver": Message("Marrow-to-liver ratio (model's map)"),
     LEARNED_TERM: Message("Pattern of the lesions (learned)"),
 }
+
+
+def input_label(name: str) -> Message:
+    """Label of an input that is missing, by the name that `missing_inputs` gives it."""
+    return VARIABLES[name].label if name in VARIABLES else term_label(name)
 
 
 def term_label(name: str) -> Message:

@@ -16,16 +16,20 @@ if TYPE_CHECKING:
 _WITH_MAP: Final = "_model_map"
 _LABELS: Final = {
     GIVEN_MASK: Message("mask given by the reader"),
-    "suv4": Message("SUV ≥ 4, physiological uptake excluded by rules"),
+    "suv4": Message("SUV ≥ 4, faint foci by their gradient; physiological uptake excluded by rules"),
     "suv41pct": Message("41 % of each lesion's SUVmax, physiological uptake excluded by rules"),
-    "suv25": Message("SUV ≥ 2.5, physiological uptake excluded by rules"),
-    "liver": Message("SUV ≥ 1.5 x liver, physiological uptake excluded by rules"),
+    "suv25": Message("SUV ≥ 2.5, faint foci by their gradient; physiological uptake excluded by rules"),
+    "liver": Message("SUV ≥ 1.5 x liver, faint foci by their gradient; physiological uptake excluded by rules"),
     "gradient": Message("steepest gradient of each lesion, physiological uptake excluded by rules"),
     "adaptive": Message(
         "threshold between each lesion and its background, by its size; physiological uptake excluded by rules"
     ),
-    "percist_liver": Message("SUV ≥ 1.5 x liver + 2 SD (PERCIST), physiological uptake excluded by rules"),
-    "percist_blood_pool": Message("SUV ≥ 2 x blood pool + 2 SD (PERCIST), physiological uptake excluded by rules"),
+    "percist_liver": Message(
+        "SUV ≥ 1.5 x liver + 2 SD (PERCIST), faint foci by their gradient; physiological uptake excluded by rules"
+    ),
+    "percist_blood_pool": Message(
+        "SUV ≥ 2 x blood pool + 2 SD (PERCIST), faint foci by their gradient; physiological uptake excluded by rules"
+    ),
 }
 
 

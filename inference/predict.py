@@ -24,7 +24,7 @@ from inference.abstention import (
 )
 from inference.answer import Answer, answer
 from inference.bundle.storage import Bundle
-from inference.encoding import encode, missing_variables
+from inference.encoding import encode, missing_inputs
 from inference.engine import Engine
 from inference.lesion_crops import crops_of
 from inference.lesion_map import lesion_map
@@ -209,7 +209,7 @@ def _prediction(seen: _Seen, request: _Request) -> Prediction:
         risk_score=answered.risk_score if answered else None,
         interval_level=model.calibration.interval_level,
         centre=answered.centre if answered else None,
-        missing=missing_variables(request.record, model.contract),
+        missing=missing_inputs(request.record, model.contract, found.table),
         contributions=answered.contributions if answered else {},
         quantities=found.quantities,
         lesion_labels=found.labels,

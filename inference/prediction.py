@@ -116,7 +116,8 @@ class Prediction:
         risk_group: third of the training cohort that the score falls into.
         risk_score: calibrated linear predictor (log hazard scale); higher is worse.
         interval_level: coverage of the intervals and of the conformal sets, for example 0.80.
-        missing: clinical variables that the model uses and the record lacks (names of `ClinicalRecord` fields).
+        missing: inputs that the model uses and the patient lacks: names of `ClinicalRecord` fields, and quantities of
+            the lesion table that could not be measured, prefixed with "lesion:". The intervals widen with each.
         contributions: additive terms of the uncalibrated score: clinical variables by field name, image concepts by
             name prefixed with "image:", quantities of the lesion table with "lesion:"; they sum, with the intercept, to
             the score.

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from fedpet.clinical.variables import VARIABLES
 from fedpet.core.messages import Message
 from fedpet.imaging.anatomy.regions import REGIONS
+from inference.encoding import input_label
 from reports.labels import CATEGORIES, inline
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _answer(content: ReportContent, locale: Locale) -> Iterator[Message]:
 
 def _missing(names: Sequence[str], locale: Locale) -> Message:
     """How many inputs the model lacked, and which, as far as few are named."""
-    named = [inline(locale.translate(VARIABLES[name].label)) for name in names[:_INPUTS]]
+    named = [inline(locale.translate(input_label(name))) for name in names[:_INPUTS]]
     more = ["…"] if len(names) > _INPUTS else []
     return Message(
         "One input was missing: {names}.",

@@ -187,12 +187,12 @@ def meaning_of_kept(level: float, *, by_outcome: bool) -> Message:
     count = round(100 * level)
     if by_outcome:
         return Message(
-            "This is no risk: of 100 patients who progress, and of 100 who do not, {count} have an outcome that the"
-            " model keeps.",
+            "This is no risk: for about {count} of 100 patients, whether they progress or not, the outcome that happens"
+            " is among those kept.",
             count=count,
         )
     return Message(
-        "This is no risk: of 100 patients, {count} have the outcome, or one of the outcomes, that the model keeps.",
+        "This is no risk: for about {count} of 100 patients, the outcome that happens is among those kept.",
         count=count,
     )
 
@@ -220,11 +220,11 @@ def meaning_of_interval(level: str, *, missing: Sequence[str], centre: str | Non
 
     Args:
         level: of the interval, written in per cent.
-        missing: variables that the record lacks (`inference.prediction.Prediction.missing`).
+        missing: inputs that the patient lacks (`inference.prediction.Prediction.missing`).
         centre: whose calibration answered (`inference.prediction.Prediction.centre`).
     """
     holds = [Message("the uncertainty of the calibration")]
-    holds += [Message("the missing variables")] if missing else []
+    holds += [Message("the missing inputs")] if missing else []
     holds += [Message("differences between centres (this one is not calibrated)")] if centre == "" else []
     lacks = [Message("what distinguishes two patients with the same data")]
     lacks += [Message("differences between centres")] if centre is None else []

@@ -13,13 +13,14 @@ from typing import Any, Literal
 from fedpet.core.messages import Message
 
 _AUC = "expected_auc_pfs_12m"  # of a centre's figures
+_EXPECTED = Message("Expected AUC against the true probability, PFS at 12 months")
 _METRICS: tuple[tuple[Message, tuple[str, ...]], ...] = (
-    (Message("AUC, PFS at 12 months"), ("metrics.auc_pfs_12m", "evaluation.expected_auc_pfs_12m.model")),
-    (Message("AUC, clinical data alone"), ("metrics.auc_clinical_only", "evaluation.expected_auc_pfs_12m.clinical")),
-    (
-        Message("AUC of the known truth (ceiling)"),
-        ("metrics.auc_bayes", "evaluation.expected_auc_pfs_12m.bayes_ceiling"),
-    ),
+    (Message("AUC, PFS at 12 months"), ("metrics.auc_pfs_12m",)),
+    (Message("AUC, clinical data alone"), ("metrics.auc_clinical_only",)),
+    (Message("AUC of the known truth (ceiling)"), ("metrics.auc_bayes",)),
+    (_EXPECTED, ("evaluation.expected_auc_pfs_12m.model",)),
+    (Message("Expected AUC, clinical data alone"), ("evaluation.expected_auc_pfs_12m.clinical",)),
+    (Message("Expected AUC of the true probability (ceiling)"), ("evaluation.expected_auc_pfs_12m.bayes_ceiling",)),
     (Message("C-index"), ("metrics.c_index", "evaluation.observed_c_index.model")),
     (Message("Answers at 12 months that hold the outcome"), ("evaluation.conformal_sets.pfs_12m.all.coverage",)),
     (
@@ -101,10 +102,26 @@ class ModelCard:
         return self.first("federation.differential_privacy") if epsilon is None else float(epsilon)
 
     def groups(self, kind: Literal["centre", "subgroup"]) -> tuple[tuple[str, Metric], ...]:
-        """AUC by centre or by subgroup of patients: `evaluation.by_centre`, `evaluation.by_subgroup`."""
+        """Expected AUC by centre or by subgroup of patients: `evaluation.by_centre`, `evaluation.by_subgroup`."""
         groups: Mapping[str, Any] = self.first(f"evaluation.by_{kind}") or {}
         figures = {name: one[_AUC] if isinstance(one, Mapping) and _AUC in one else one for name, one in groups.items()}
-        return tuple((name, _metric(_METRICS[0][0], one)) for name, one in figures.items() if one is not None)
+        return tuple((name, _metric(_EXPECTED, one)) for name, one in figures.items() if one is not None)
+
+    @property
+    def blocks(self) -> int | None:
+        """Into how many blocks the patients were dealt who all trained, each validated by a fit without their block.
+
+        None where other patients validated.
+        """
+        folds = self.first("federation.aggregation.folds")
+        same = self.nodes and all(one.training == one.validation for one in self.nodes)
+        return folds if same and isinstance(folds, int) and folds > 1 else None
+
+    @property
+    def tested(self) -> int | None:
+        """How many patients the figures are of, whom the training did not see."""
+        patients = self.first("evaluation.patients", "metrics.patients")
+        return None if patients is None else int(patients)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, fields, is_dataclass
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -25,6 +25,16 @@ if TYPE_CHECKING:
     from fedpet.imaging.analysis import StudyAnalysis
     from inference.prediction import Prediction
     from inference.record_concordance import RecordConcordance
+
+CONTRIBUTIONS_REFERENCE: Final = (
+    "score before calibration (log hazard); each input against its mean in the input contract (0: the reference"
+    " patient); positive raises the risk"
+)
+TERMS_REFERENCE: Final = (
+    "score: before calibration (log hazard), against this patient without the lesions, with record and organ ratios of"
+    " the reference patient (what is missing stays missing); positive raises the risk. points: probability of being"
+    " progression-free at 12 months with the part minus without it; negative is worse"
+)
 
 
 def result_json(
@@ -51,8 +61,8 @@ def result_json(
         "concordance": plain(concordance),
         "mask": mask_json(analysis),
         "record": {name: value for name, value in asdict(record).items() if value is not None},
-        "prediction": plain(prediction),
-        "explanation": plain(explanation),
+        "prediction": plain(prediction) | {"contributions_reference": CONTRIBUTIONS_REFERENCE},
+        "explanation": None if explanation is None else plain(explanation) | {"terms_reference": TERMS_REFERENCE},
     }
 
 

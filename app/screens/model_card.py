@@ -77,11 +77,15 @@ def _draw_card(bundle: Bundle, loc: Localization) -> None:
     with right:
         st.subheader(_("Performance on patients that the training did not see"), anchor=False)
         figures = [(loc.translate(one.label), loc.number(one.value, 3), _interval(one, loc)) for one in card.metrics]
+        if card.tested is not None:
+            figures.insert(0, (_("Test patients"), loc.number(card.tested, 0), "–"))
         table((_("Measure"), _("Value"), _("Interval")), figures, label=_("Measure"))
         st.subheader(_("Sites"), anchor=False)
         headings = (_("Site"), _("Patients trained on"), _("Validation patients"))
         sites = ((one.site, loc.number(one.training, 0), loc.number(one.validation, 0)) for one in card.nodes)
         table(headings, sites, label=_("Sites"))
+        if card.blocks is not None:
+            st.caption(loc.translate(_by_blocks(card.blocks)))
     with st.expander(_("The whole card, as the training wrote it (in English)")):
         st.markdown((bundle.folder / "card.md").read_text(encoding="utf-8"))
     if (bundle.folder / EVALUATION).is_file():
@@ -106,6 +110,15 @@ def _facts(card: ModelCard, loc: Localization) -> dict[str, str]:
         if isinstance(privacy, float)
         else _yes_or_no(privacy, loc),
     }
+
+
+def _by_blocks(count: int) -> Message:
+    """Why as many patients validate as train."""
+    return Message(
+        "Every patient trains and validates: the patients were dealt into {count} blocks, and each was validated by a"
+        " fit without the own block. The test patients are others.",
+        count=count,
+    )
 
 
 def _yes_or_no(answer: object, loc: Localization) -> str:

@@ -108,7 +108,9 @@ def saliency_figure(
     width: int = 1800,
     language: Language = "fr",
 ) -> Image.Image:
-    """The attribution projected from the front, and its slices through the voxel that weighs most.
+    """The attribution projected from the front, and its slices through the middle of the lesion that weighs most.
+
+    Where no lesion weighs: through the voxel that weighs most.
 
     Where a gate of the explanation failed: the PET/CT through the middle of the body, without the attribution, and a
     line that says so.
@@ -116,7 +118,7 @@ def saliency_figure(
     box = body_box(study.pet)
     shown = explanation.attribution if explanation.reliable else None
     style = PanelStyle(suv_max, window, shown)
-    x, y, z = (box.low + box.high) / 2 if shown is None else _peak(shown)
+    x, y, z = (box.low + box.high) / 2 if shown is None else heaviest_point(shown, labels)
     first, *frames = _row((CORONAL, AXIAL, CORONAL, SAGITTAL), box, width)
     panels = [slice_panel(study, labels, frame, (float(x), float(y), float(z)), style) for frame in frames]
     _ = gettext_for(language)
@@ -124,6 +126,21 @@ def saliency_figure(
     bars = style.legends(language, ct=study.ct is not None)
     panels.insert(0, projection_panel(study.pet, labels, first, style))
     return compose(panels, BLACK, bars, language=language, warning=warning)
+
+
+def heaviest_point(attribution: Volume, labels: Volume | None) -> Point:
+    """LPS mm of the voxel nearest to the centre of influence of the lesion with the largest absolute sum."""
+    if labels is None or not labels.on_grid_of(attribution):
+        return _peak(attribution)
+    size = np.abs(attribution.array).astype(np.float64)
+    sums = np.bincount(labels.array.ravel().astype(np.int64), size.ravel())
+    sums[0] = 0.0
+    if not sums.any():
+        return _peak(attribution)
+    voxels = np.argwhere(labels.array == sums.argmax())
+    centre = np.average(voxels, axis=0, weights=size[tuple(voxels.T)])
+    nearest = voxels[np.linalg.norm((voxels - centre) * attribution.spacing[::-1], axis=1).argmin()]
+    return attribution.to_mm(nearest.astype(float))
 
 
 def _peak(volume: Volume) -> Point:

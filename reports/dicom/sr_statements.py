@@ -10,6 +10,7 @@ from fedpet.clinical.variables import VARIABLES
 from fedpet.core.messages import Message
 from fedpet.imaging.study import CheckStatus
 from fedpet.imaging.suv.overrides import LABELS
+from inference.encoding import input_label
 from inference.record_concordance import LABELS as LABELS_COMPARED
 from inference.record_concordance import with_days
 from reports.clinical_markers import markers
@@ -49,7 +50,7 @@ def statements(export: Export) -> Iterator[ContentItem]:
     if prediction.abstained is not None:
         yield _text(codes.ABSTENTION, say(prediction.abstained))
     if prediction.missing:
-        yield _text(codes.MISSING, ", ".join(say(VARIABLES[name].label) for name in prediction.missing))
+        yield _text(codes.MISSING, ", ".join(say(input_label(name)) for name in prediction.missing))
     yield from (_text(codes.COMMENT, line) for line in _beside_the_answer(export))
     if explanation is not None and not explanation.reliable:
         unreliable = Message("Attribution map not reliable: at least one gate failed, so the map is not shown.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from reportlab.graphics.shapes import Circle, Drawing, Line, Polygon, PolyLine, String
 from reportlab.lib.colors import white
 from reportlab.lib.units import mm
+from reportlab.lib.utils import simpleSplit
 from reportlab.pdfbase.pdfmetrics import stringWidth
 
 from reports.pdf.style import BLUE, BOLD, INK, NAVY, QUIET, REGULAR, RULE, SKY, VERMILION
@@ -122,22 +123,25 @@ def survival_chart(
 
 
 def bars(terms: Sequence[tuple[str, float]], locale: Locale, *, width: float) -> Drawing:
-    """Signed terms from a common zero: the name at the left, the bar, the signed value at the right."""
-    row = 4.8 * mm
-    drawing = _canvas(width, row * len(terms) + 2 * mm)
-    names = [shorten(name, _NAMES * width) for name, _value in terms]
-    left = 2 * mm + max((stringWidth(name, REGULAR, _SMALL) for name in names), default=0.0)
+    """Signed terms from a common zero: the whole name at the left, the bar, the signed value at the right."""
+    row, line = 4.8 * mm, 3.2 * mm
+    names = [simpleSplit(name, REGULAR, _SMALL, _NAMES * width) or [""] for name, _value in terms]
+    drawing = _canvas(width, sum(row + line * (len(lines) - 1) for lines in names) + 2 * mm)
+    left = 2 * mm + max((stringWidth(one, REGULAR, _SMALL) for lines in names for one in lines), default=0.0)
     right = width - 13 * mm
     largest = max((abs(value) for _, value in terms), default=0.0) or 1.0
     zero, scale = (left + right) / 2, (right - left) / 2 / largest
-    for i, (name, (_name, value)) in enumerate(zip(names, terms, strict=True)):
-        y = drawing.height - row * (i + 1)
+    y = drawing.height
+    for lines, (_name, value) in zip(names, terms, strict=True):
+        y -= row
         length = abs(value) * scale
         colour = VERMILION if value > 0 else BLUE
-        drawing.add(_text(0, y + 4, name, anchor="start", size=8.0))
+        for place, one in enumerate(lines):
+            drawing.add(_text(0, y + 4 - line * place, one, anchor="start", size=_SMALL))
         x = zero if value > 0 else zero - length
         drawing.add(_box(x, y + 2, length, row - 4.2, fill=colour))
-        drawing.add(_text(width, y + 4, locale.decimal(value, 2, sign=True), anchor="end", size=8.0))
+        drawing.add(_text(width, y + 4, locale.decimal(value, 2, sign=True), anchor="end", size=_SMALL))
+        y -= line * (len(lines) - 1)
     drawing.add(Line(zero, 0, zero, drawing.height, strokeColor=QUIET, strokeWidth=0.6))
     return drawing
 

@@ -9,9 +9,9 @@ from reportlab.platypus import KeepTogether, Spacer
 
 from fedpet.core.messages import Message
 from fedpet.imaging.study import CheckStatus
-from inference.encoding import term_label
+from inference.encoding import input_label, term_label
 from reports.clinical_markers import markers
-from reports.labels import LEVELS
+from reports.labels import LEVELS, inline
 from reports.pdf.attribution import attribution_figure
 from reports.pdf.charts import bars
 from reports.pdf.first_page import effects, points
@@ -41,7 +41,7 @@ def explanation(content: ReportContent, locale: Locale) -> list[Flowable]:
     )
     parts: list[Flowable] = [KeepTogether([heading, *shown, Spacer(0, 2 * mm)])]
     if found is not None and found.terms:
-        parts.insert(0, KeepTogether(_effects(found, locale)))
+        parts.insert(0, KeepTogether(_effects(content, found, locale)))
     terms = _terms(content, locale)
     values = "; ".join(f"{name}: {locale.decimal(value, 2, sign=True)}" for name, value in terms)
     chart = Figure(bars(terms, locale, width=_CHART), values)
@@ -51,7 +51,7 @@ def explanation(content: ReportContent, locale: Locale) -> list[Flowable]:
     return [*parts, KeepTogether([Heading(_("Terms of the score")), beside])]
 
 
-def _effects(found: Explanation, locale: Locale) -> list[Flowable]:
+def _effects(content: ReportContent, found: Explanation, locale: Locale) -> list[Flowable]:
     """What each part of the patient does to the answer, as measured, in two columns: lesions and organs, the record."""
     _ = locale.text
     measured = effects(found)
@@ -67,7 +67,12 @@ def _effects(found: Explanation, locale: Locale) -> list[Flowable]:
         " need not add up, and they are not causes. Effects below half a point are left out."
     )
     beside = columns([tables[0], "", tables[1]], [86 * mm, 8 * mm, 86 * mm])
-    return [Heading(_("Why: what each part does to the answer")), paragraph(meaning, "quiet"), beside]
+    said = [paragraph(meaning, "quiet"), beside]
+    if missing := [inline(locale.translate(input_label(name))) for name in content.prediction.missing]:
+        lacking = Message("Missing, so taken as in the reference patient, with a wider interval: {names}.",
+                          names=", ".join(missing))  # fmt: skip
+        said.append(paragraph(locale.translate(lacking), "small"))
+    return [Heading(_("Why: what each part does to the answer")), *said]
 
 
 def _map(content: ReportContent, found: Explanation, locale: Locale) -> list[Flowable]:

@@ -187,11 +187,11 @@ def _tumour(content: ReportContent, locale: Locale) -> str:
 
 
 def _region(content: ReportContent, locale: Locale) -> str:
-    """What was scanned: the check of it in words, or the length of the scan."""
-    _ = locale.text
+    """What was scanned: as its check says, or the length of the scan."""
     region = next((check for check in content.checks if check.name == "scanned_region"), None)
-    if region is not None and region.level is CheckStatus.PASS:
-        return _("neck to thighs")
+    extent = None if region is None else region.reason.values.get("extent")
+    if isinstance(extent, Message):
+        return locale.translate(extent)
     low, high = content.study.pet.bounds
     length = locale.decimal(abs(float(high[2] - low[2])) / 10, 0)
     return locale.translate(Message("{cm} cm scanned", cm=length))

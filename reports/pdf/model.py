@@ -91,10 +91,9 @@ def _data(card: ModelCard, locale: Locale) -> str:
 def _performance(card: ModelCard, locale: Locale) -> Flowable:
     """Performance on held-out patients."""
     _ = locale.text
-    patients = card.first("evaluation.patients", "metrics.patients")
     rows: list[Sequence[str | Flowable]] = [[_("Performance on patients held out"), _("Value"), _("Interval")]]
-    if patients is not None:
-        rows.append([_("Number of patients"), locale.decimal(patients, 0), "–"])
+    if card.tested is not None:
+        rows.append([_("Number of patients"), locale.decimal(card.tested, 0), "–"])
     rows += [_figure(locale.translate(metric.label), metric, locale) for metric in card.metrics]
     if len(rows) == 1:
         rows.append([_("not stated"), "–", "–"])

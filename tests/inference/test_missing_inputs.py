@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from inference.answer import answer
-from inference.encoding import encode
+from inference.encoding import encode, input_label, missing_inputs
 from inference.engine import Engine
 from inference.input_contract import table_contract
 from inference.missing_inputs import covariance, input_weights, unknown_variance
@@ -70,6 +70,10 @@ def test_a_quantity_that_could_not_be_measured_counts_too(model, patient):
     bundle, engine = model
     variance = unknown_variance(record, bundle.contract, engine, without)
     assert variance == pytest.approx(USED["lesion:marrow_to_liver"] ** 2)
+    assert missing_inputs(record, bundle.contract, table) == ()
+    named = missing_inputs(replace(record, albumin=None), bundle.contract, without)
+    assert named == ("albumin", "lesion:marrow_to_liver")
+    assert [str(input_label(name)) for name in named] == ["Serum albumin", "Marrow-to-liver ratio"]
 
 
 def test_terms_of_one_variable_vary_together():

@@ -57,7 +57,14 @@ def test_the_card_of_a_rehearsal():
         ("B", 0.75, (0.7, 0.8)),
         ("C", 0.7, (0.6, 0.8)),
     ]
-    assert card.first("evaluation.patients") == 96
+    assert (card.tested, card.blocks) == (96, None)
+    assert str(card.metrics[0].label) == "Expected AUC against the true probability, PFS at 12 months"
+
+
+def test_patients_who_all_train_and_validate_are_said_to_be_dealt_into_blocks():
+    nodes = {"A": {"training": 12, "validation": 12}, "B": {"training": 7, "validation": 7}}
+    assert ModelCard({"federation": {"nodes": nodes, "aggregation": {"folds": 5}}}).blocks == 5
+    assert ModelCard({"federation": {"nodes": nodes | TRAINED["federation"]["nodes"]}}).blocks is None
 
 
 def test_an_empty_card_and_one_without_held_out_patients():

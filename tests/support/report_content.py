@@ -145,7 +145,7 @@ def predicted(pet, labels):
         risk_group="intermediate",
         risk_score=0.43,
         interval_level=0.8,
-        missing=("albumin",),
+        missing=("albumin", "lesion:necrotic_share"),
         contributions=values | {f"image:{name}": x for name, x in image.items()},
         quantities=measured(pet, labels),
         lesion_labels=labels,

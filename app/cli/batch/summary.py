@@ -78,7 +78,7 @@ def _body(rows: Sequence[BatchRow], bundle: Bundle, words: Words) -> str:
         warning = Message("SYNTHETIC MODEL: it predicts nothing about real patients.")
         parts.append(paragraph(words.say(warning), "private"))
     model = Message(
-        "Model {name} {version}; its intervals cover {level}.",
+        "Model {name} {version}; {level} intervals of each probability, not of what happens to a patient.",
         name=bundle.card["name"],
         version=bundle.card["version"],
         level=words.percent(bundle.calibration.interval_level),

@@ -10,8 +10,8 @@ import streamlit as st
 from app.screens.case.charts import survival_chart
 from app.screens.layout.frame import RISK
 from app.screens.model_card import draw_link
-from fedpet.clinical.variables import VARIABLES
 from fedpet.core.messages import Message
+from inference.encoding import input_label
 from reports.labels import VERDICTS, meaning_of_answer, meaning_of_interval
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _short_verdict(endpoint: StoredEndpoint, loc: Localization) -> str:
 
 
 def _missing(prediction: StoredPrediction, loc: Localization) -> str:
-    return ", ".join(loc.translate(VARIABLES[name].label) for name in prediction.missing) or loc.text("none")
+    return ", ".join(loc.translate(input_label(name)) for name in prediction.missing) or loc.text("none")
 
 
 def _span(endpoint: StoredEndpoint, loc: Localization) -> str:

@@ -18,6 +18,8 @@ CHECK = "scanned_region"
 _ABOVE_MM = 25.0  # of the PET above the lungs: the base of the neck
 _BELOW_MM_PER_M = 205.0  # under the diaphragm, for a metre of height: to the groin
 _USUAL_HEIGHT_M = 1.68
+_HEAD_MM = 90.0  # of the PET above the base of the brain: nearly all of it
+_THIGH_MM = 50.0  # under the groin
 
 
 @dataclass(frozen=True)
@@ -28,17 +30,33 @@ class ScannedRegion:
         above_mm: above the highest lung seen on the CT; negative where it ends below.
         below_mm: under the diaphragm.
         needed_below_mm: under the diaphragm, to hold the pelvis.
+        brain_mm: above the lowest slice of the brain; None where no brain is seen.
     """
 
     above_mm: float
     below_mm: float
     needed_below_mm: float
+    brain_mm: float | None = None
+
+    @property
+    def extent(self) -> Message:
+        """From where to where the PET reaches, of one that holds chest, abdomen and pelvis."""
+        head = self.brain_mm is not None and self.brain_mm >= _HEAD_MM
+        thighs = self.below_mm >= self.needed_below_mm + _THIGH_MM
+        extents = {
+            (True, True): Message("from the head to the thighs"),
+            (True, False): Message("from the head to the groin"),
+            (False, True): Message("from the neck to the thighs"),
+            (False, False): Message("from the neck to the groin"),
+        }
+        return extents[head, thighs]
 
     def check(self) -> QualityCheck:
         """The check of that name."""
         top, bottom = self.above_mm < _ABOVE_MM, self.below_mm < self.needed_below_mm
         if not top and not bottom:
-            return QualityCheck(CHECK, CheckStatus.PASS, Message("Chest, abdomen and pelvis were scanned."))
+            found = Message("Chest, abdomen and pelvis were scanned, {extent}.", extent=self.extent)
+            return QualityCheck(CHECK, CheckStatus.PASS, found)
         if top and bottom:
             seen = Message("The PET ends below the neck and above the groin")
         elif top:
@@ -74,4 +92,5 @@ def measure_scanned_region(anatomy: PatientAnatomy, height_m: float | None) -> S
         above_mm=(float(reached[-1]) - landmarks.apex) * GRID_MM,
         below_mm=(landmarks.diaphragm - float(reached[0])) * GRID_MM,
         needed_below_mm=_BELOW_MM_PER_M * height,
+        brain_mm=None if landmarks.skull_base is None else (float(reached[-1]) - landmarks.skull_base) * GRID_MM,
     )

@@ -853,6 +853,8 @@ def test_the_card_that_is_asked_for_is_shown_also_where_it_is_not_in_force(page)
     said = _texts(_open(page, "model"))
     assert load_model().digest in said
     assert "n’est pas celui en vigueur" in said
+    for words in ("répartis en 5 blocs", "Patients de test", "AUC attendue contre la probabilité réelle"):
+        assert words in said
 
 
 @pytest.fixture

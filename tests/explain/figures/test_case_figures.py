@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from explain.explanation import Explanation, SanityCheckResult
-from explain.figures.case_figures import fused_slices, mip_with_lesions, saliency_figure
+from explain.figures.case_figures import fused_slices, heaviest_point, mip_with_lesions, saliency_figure
 from explain.figures.drawing import LESION_COLOURS, WARNING
 from explain.figures.projections import AXIAL, CORONAL, SAGITTAL, BoundingBox, Frame, body_box
 from fedpet.core.messages import Message
@@ -174,6 +174,20 @@ def test_attribution_is_warm_where_it_raises_and_cold_where_it_lowers_the_risk()
     assert warm.size > 50
     assert cold.size > 50
     assert cold.max() <= warm.min() + 3  # the patient's right side lowers it here, and lies on the left
+
+
+def test_the_slices_go_through_the_middle_of_the_lesion_that_weighs_most():
+    """Not through the one voxel of the largest value, at the rim, nor through a small lesion with a larger one."""
+    study, labels = _study()
+    array = np.where(labels.array == 1, -1.0, 0.0).astype(np.float32)
+    rim = tuple(np.argwhere(labels.array == 1)[-1])
+    array[rim] = -5.0
+    found, numbers = labels.array.copy(), study.pet.to_index(np.array([-90.0, 0.0, -200.0])).astype(int)
+    found[tuple(numbers)], array[tuple(numbers)] = 2, 9.0
+    attribution = study.pet.like(array, "1")
+    point = heaviest_point(attribution, labels.like(found, "label"))
+    np.testing.assert_allclose(point, SPOT, atol=8.0)
+    assert attribution.array[tuple(np.rint(attribution.to_index(heaviest_point(attribution, None))).astype(int))] == 9.0
 
 
 def test_an_unreliable_explanation_is_shown_without_its_map():

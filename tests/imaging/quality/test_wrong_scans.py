@@ -52,7 +52,12 @@ def test_a_good_scan_passes(plain, good):
     assert measure_ct_fit(good).check().level is CheckStatus.PASS
     assert measure_sides(good).check().level is CheckStatus.PASS
     assert measure_upright(good.images).check().level is CheckStatus.PASS
-    assert measure_scanned_region(good, plain.patient.anatomy.height_m).check().level is CheckStatus.PASS
+    region = measure_scanned_region(good, plain.patient.anatomy.height_m)
+    assert region.check().level is CheckStatus.PASS
+    assert str(region.check().reason) == "Chest, abdomen and pelvis were scanned, from the head to the thighs."
+    for brain in (None, 30.0):
+        assert str(replace(region, brain_mm=brain).extent) == "from the neck to the thighs"
+    assert str(replace(region, below_mm=region.needed_below_mm).extent) == "from the head to the groin"
     assert extravasation_check(good, plain.patient.anatomy.weight_kg).level is CheckStatus.PASS
     checks = measure_uptake_ranges(good).checks()
     assert [check.name for check in checks] == ["fasting", "marrow_stimulation", "suv_scale"]

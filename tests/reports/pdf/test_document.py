@@ -11,12 +11,14 @@ from functools import cache
 import numpy as np
 import pypdfium2
 import pytest
+from reportlab.graphics.shapes import String
 
 from explain.figures.drawing import lesion_colour
 from fedpet.clinical.record import ClinicalRecord
 from fedpet.imaging.lesions.lesion import Quantities
 from reports.labels import radiopharmaceutical
 from reports.locale import Locale
+from reports.pdf.charts import bars
 from reports.pdf.document import write_pdf
 from tests.support import report_content as cases
 from tests.support.planted_gates import PLANTED_GATES
@@ -102,7 +104,7 @@ def plain(text):
 def test_the_caution_stands_before_the_figure_and_the_coverage_is_no_risk(french, english):
     page = plain(french.pages[0])
     assert page.index("Lisez les images") < page.index("34 % intervalle") < page.index("Issues retenues par le modèle")
-    assert "Ce n’est pas un risque : sur 100 patients, 80 ont l’issue" in page
+    assert "Ce n’est pas un risque : pour environ 80 patients sur 100, l’issue" in page
     assert "80 %" not in page
     assert "80%" not in english.pages[0]
     assert "Of 100 patients with this score, about 34 are alive" in english.pages[0]
@@ -178,7 +180,9 @@ def test_inputs_terms_comparators_and_provenance(english, french):
         "NLR 4.60", "dNLR 2.76", "not computable, missing: Serum albumin",
         "TMTV > 75 ml and dNLR > 3 1 of 2 unfavourable factors", "Fed-BioMed 6.4.1", "40, FedAvg",
         "AUC, PFS at 12 months 0.781 0.742–0.820", "ab" * 32, "cd" * 32, "ef" * 32, "Trained on simulated",
-        "One input was missing: serum albumin.",
+        "2 inputs were missing: serum albumin, necrotic share of the lesions.",
+        "with a wider interval: serum albumin, necrotic share of the lesions.",
+        "for about 80 of 100 patients, ", "faint foci by their gradient",
     ):  # fmt: skip
         assert words in f"{english.rows} {english.text}"
     for words in (
@@ -567,6 +571,18 @@ def test_a_rejected_figure_is_crossed_out(content, folder):
 def test_characters_that_the_fonts_lack_do_not_vanish(made):
     report = made("nothing_known", "en")
     assert report.text.count("\ufffd\ufffd <b>&amp; ok Deux lignes.") == 2
+
+
+def test_a_term_s_long_name_stands_whole_on_several_lines():
+    name = "LDH par rapport à la limite supérieure de la normale : 310 U/l pour une limite de 250 U/l"
+    drawn = bars([("Âge", -0.1), (name, 0.4), ("Sexe", 0.2)], Locale("fr"), width=297.0)
+    texts = [
+        (one.text, one.x, one.y) for one in drawn.contents if isinstance(one, String) and one.textAnchor == "start"
+    ]
+    assert " ".join(text for text, _x, _y in texts) == f"Âge {name} Sexe"
+    heights = [y for _text, _x, y in texts]
+    assert np.all(np.diff(heights) < -8.0)
+    assert min(heights) > 0
 
 
 def test_the_model_takes_half_a_page_without_tables_by_centre(many, made):
