@@ -69,7 +69,7 @@ def _table(content: ReportContent, locale: Locale) -> list[Flowable]:
         ])  # fmt: skip
     note = _("Regions are found by simple rules on the CT and are to be confirmed by the reader.")
     others = len(head) - 2
-    width = min(19.0, 132.0 / others)
+    width = min(19.0, 134.0 / others)
     widths = [12 * mm, (168 - width * others) * mm, *[width * mm] * others]
     return [grid(rows, widths, numbers_from=2), paragraph(note, "quiet")]
 
