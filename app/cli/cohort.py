@@ -108,7 +108,7 @@ def simulate(
             write_warehouses(
                 as_warehouse, patients=patients, sites=sites, seed=seed, signal=signal, out=out, database=database
             )
-    messages.print(f"Cohort written to {out}", highlight=False, markup=False)
+    say(Message("Cohort written to {folder}.", folder=str(out)), settings.language)
 
 
 @commands.command()
@@ -126,7 +126,7 @@ def check(
     from training.data.private_files import write_private
     from training.data.process_pool import all_cores
     from training.data.site_check.comparison import check_site
-    from training.data.site_check.page import TITLE, check_page, misnamed_column
+    from training.data.site_check.page import TITLE, check_page, column_remarks
 
     with reported():
         require_page_place(out, TITLE, dicom)
@@ -142,8 +142,8 @@ def check(
                 progress=progress,
             )
         write_private(out, check_page(site, first=settings.language))
-        for column in site.misnamed:
-            say(misnamed_column(column), settings.language, style="red")
+        for remark in column_remarks(site):
+            say(remark, settings.language, style="red")
         told = Message(
             "{usable} of {rows} rows usable with their images, {left_out} rows and folders left out. The page: {page}."
             " It and {memory} hold identifiers, are private to you and stay in the hospital.",

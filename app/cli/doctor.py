@@ -27,11 +27,26 @@ _ONNX = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensor
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: whether it is sound, and what was found."""
+    """One thing that was looked at.
+
+    Attributes:
+        name: of the thing.
+        sound: whether it is as it should be; also where it is absent and not needed.
+        found: what was found.
+        absent: whether it is not there, which is no fault.
+    """
 
     name: str
     sound: bool
     found: Message
+    absent: bool = False
+
+    @property
+    def mark(self) -> str:
+        """The sign in front of its line."""
+        if not self.sound:
+            return "✗"
+        return "–" if self.absent else "✓"
 
 
 def doctor(
@@ -47,7 +62,7 @@ def doctor(
         write_json({"sound": all(one.sound for one in findings), "findings": facts})
     else:
         for one in findings:
-            line = Message("{mark} {name}: {found}", mark="✓" if one.sound else "✗", name=one.name, found=one.found)
+            line = Message("{mark} {name}: {found}", mark=one.mark, name=one.name, found=one.found)
             say(line, style=None if one.sound else "red")
     if not all(one.sound for one in findings):
         raise typer.Exit(FAILED)
@@ -71,11 +86,11 @@ def examine(settings: Settings, *, pacs: bool) -> Iterator[Finding]:
         yield from _checked(f"pacs {name}", lambda name=name: _pacs(settings, name))  # type: ignore[misc]
 
 
-def _checked(name: str, look: Callable[[], Iterator[tuple[bool, Message]]]) -> Iterator[Finding]:
-    """The findings of one look; an error of fedpet is one."""
+def _checked(name: str, look: Callable[[], Iterator[tuple[bool | None, Message]]]) -> Iterator[Finding]:
+    """The findings of one look, None for what is absent and not needed; an error of fedpet is a finding."""
     try:
         for sound, found in look():
-            yield Finding(name, sound, found)
+            yield Finding(name, sound is not False, found, absent=sound is None)
     except FedpetError as error:
         yield Finding(name, sound=False, found=Message("{found} {advice}", found=error.found, advice=error.advice))
 
@@ -116,9 +131,19 @@ def _database(settings: Settings) -> Iterator[tuple[bool, Message]]:
         yield verdict.broken is None, verdict.broken or entries
         yield from _folders(store)
         gone = without_model(store, settings)
-        yield True, Message("{n} answered cases wait for a signature whose model is not here any more.", n=gone)
+        yield True, _without_model(gone)
     finally:
         store.close()
+
+
+def _without_model(gone: int) -> Message:
+    if not gone:
+        return Message("Every answered case that waits for a signature has its model here.")
+    return Message(
+        "One answered case waits for a signature, and its model is not here any more.",
+        "{count} answered cases wait for a signature, and their model is not here any more.",
+        count=gone,
+    )
 
 
 def _integrity(engine: Engine) -> Iterator[tuple[bool, Message]]:
@@ -168,7 +193,7 @@ def _model(settings: Settings) -> Iterator[tuple[bool, Message]]:
     yield True, Message("The model in force opens: {name} ({provider}).", name=name, provider=engine.provider)
 
 
-def _provider(name: str) -> Iterator[tuple[bool, Message]]:
+def _provider(name: str) -> Iterator[tuple[bool | None, Message]]:
     """Whether a provider of ONNX Runtime can run here, or why not; only the CPU has to."""
     import onnxruntime
 
@@ -177,10 +202,11 @@ def _provider(name: str) -> Iterator[tuple[bool, Message]]:
     from inference.engine import nvidia_driver
 
     if name != "cpu" and not nvidia_driver():
-        yield True, Message("It does not run here: the kernel has no NVIDIA driver.")
+        yield None, Message("It does not run here: the kernel has no NVIDIA driver.")
         return
     if _ONNX[name] not in onnxruntime.get_available_providers():
-        yield name != "cpu", Message("It does not run here: the installed onnxruntime was built without it.")
+        absent = False if name == "cpu" else None
+        yield absent, Message("It does not run here: the installed onnxruntime was built without it.")
         return
     try:
         Network(load_model(), provider=name)  # type: ignore[arg-type]  # one of its names

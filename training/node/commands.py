@@ -14,7 +14,7 @@ from hashlib import sha256
 from importlib.metadata import distribution
 from math import isfinite
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import fedpet
 from fedpet.core.errors import FederationError, NodeDataError
@@ -265,11 +265,14 @@ def plans(folder: Path) -> list[Plan]:
     return known if any(plan.ours for plan in known) else [Plan("", ours, _NEW, ours=True, text=text), *known]
 
 
+_NO_WHEEL: Final = "not recorded: fedpet was not installed from a wheel file"
+
+
 def installed_code() -> dict[str, str]:
     """What the reviewer of a plan compares with the coordinating centre: version, digests of code and wheel."""
     origin = json.loads(distribution("fedpet").read_text("direct_url.json") or "{}")
     wheel = origin.get("archive_info", {}).get("hashes", {}).get("sha256", "")
-    return {"fedpet": fedpet.__version__, "sources_sha256": code_digest(), "wheel_sha256": wheel or "—"}
+    return {"fedpet": fedpet.__version__, "sources_sha256": code_digest(), "wheel_sha256": wheel or _NO_WHEEL}
 
 
 def approve(folder: Path, beginning: str | None = None) -> Plan:

@@ -8,6 +8,7 @@ number of workers.
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from functools import partial
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from fedpet import __version__
 from fedpet.clinical.endpoints import DAYS_PER_MONTH
 from fedpet.clinical.reading import to_french_row
-from fedpet.core.errors import SettingsError
+from fedpet.core.errors import OutputError, SettingsError
 from fedpet.core.messages import Message
 from fedpet.core.progress import no_progress
 from training.data.node_data import write_json
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 RenderingQuality = Literal["coarse", "standard"]
 AnatomyKind = Literal["schematic", "varied"]
 FORMAT: Final = "fedpet-cohort-1"
+SUMMARY: Final = "cohort.json"
+_UNFINISHED: Final = "cohort.unfinished.json"  # what is being written; gone when the summary is there
 _LEAST_CASES: Final = 3
 _CEILING_PATIENTS: Final = 4000
 
@@ -125,8 +128,11 @@ def simulate_cohort(  # noqa: PLR0913  the options of the command, each with a n
 
     Raises:
         SettingsError: fewer patients than centres, or a number of centres that does not exist.
+        OutputError: the folder holds something else than the same cohort.
     """
     counts = distribute(patients, sites)
+    facts = cohort_facts(counts, seed=seed, signal=signal, stranding=stranding, fidelity=fidelity, anatomy=anatomy)
+    claim_place(out, facts)
     cases = cases_of(counts, seed=seed, signal=signal, fidelity=fidelity, anatomy=anatomy, stranding=stranding)
     rows: dict[str, list[dict[str, str]]] = {site.code: [] for site, _ in counts}
     truths: dict[str, dict[str, Any]] = {site.code: {} for site, _ in counts}
@@ -138,7 +144,7 @@ def simulate_cohort(  # noqa: PLR0913  the options of the command, each with a n
     for site, _ in counts:
         write_table(rows[site.code], out / site.code / "clinical.csv")
         write_json({"signal": signal, "patients": truths[site.code]}, out / site.code / "truth" / "truth.json")
-    write_summary(out, counts, seed=seed, signal=signal, stranding=stranding, fidelity=fidelity, anatomy=anatomy)
+    write_summary(out, facts)
 
 
 def cases_of(
@@ -158,29 +164,87 @@ def cases_of(
     ]
 
 
-def write_summary(
-    out: Path,
+def cohort_facts(
     counts: Iterable[tuple[SimulatedCentre, int]],
     *,
     seed: int,
     signal: float,
     stranding: bool = False,
     **further: object,
-) -> None:
-    """Write cohort.json: how the cohort was made, and what a model can reach on it (`achievable_performance`)."""
-    summary = {
+) -> dict[str, Any]:
+    """How a cohort is made: two cohorts with the same facts have the same patients."""
+    return {
         "format": FORMAT,
         "software": __version__,
         "seed": seed,
         "signal": signal,
         "sites": {site.code: {"name": site.name, "patients": count} for site, count in counts},
-        "ceilings": asdict(
-            achievable_performance(patients=_CEILING_PATIENTS, seed=seed, signal=signal, stranding=stranding)
-        ),
         **({"stranding": True} if stranding else {}),
         **further,
     }
-    write_json(summary, out / "cohort.json")
+
+
+def claim_place(out: Path, facts: dict[str, Any]) -> None:
+    """Refuse a folder that holds anything but this cohort, whole or begun, and note there what is being written.
+
+    Args:
+        out: folder of the cohort; made if missing.
+        facts: of `cohort_facts`.
+
+    Raises:
+        OutputError: it is a file, or holds another cohort or something else.
+    """
+    if out.exists() and not out.is_dir():
+        raise _other_content(out, Message("{name} is a file.", name=out.name))
+    if out.is_dir() and any(out.iterdir()):
+        held = _facts_in(out)
+        if held is None:
+            raise _other_content(out, Message("{name} holds files that are no simulated cohort.", name=out.name))
+        if held != facts:
+            raise _other_content(out, _what_differs(out, held, facts))
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / SUMMARY).exists():
+        write_json(facts, out / _UNFINISHED)
+
+
+def _facts_in(out: Path) -> dict[str, Any] | None:
+    """The facts of the cohort in a folder; None where there is none, or none that can be read."""
+    path = next((out / name for name in (SUMMARY, _UNFINISHED) if (out / name).is_file()), None)
+    try:
+        held = json.loads(path.read_text(encoding="utf-8")) if path else None
+    except (OSError, ValueError):
+        return None
+    return {name: value for name, value in held.items() if name != "ceilings"} if isinstance(held, dict) else None
+
+
+def _what_differs(out: Path, held: dict[str, Any], facts: dict[str, Any]) -> Message:
+    names = [name for name in {**held, **facts} if held.get(name) != facts.get(name)]
+    return Message("{name} holds another cohort; it differs in: {what}.", name=out.name, what=", ".join(names))
+
+
+def _other_content(out: Path, found: Message) -> OutputError:
+    return OutputError(
+        found=found,
+        needed=Message("A new or empty folder, or one with the same cohort: two would mix their patients."),
+        advice=Message("Give another --out, or remove the folder {name} first.", name=out.name),
+    )
+
+
+def write_summary(out: Path, facts: dict[str, Any]) -> None:
+    """Write cohort.json: how the cohort was made, and what a model can reach on it (`achievable_performance`).
+
+    Args:
+        out: folder of the cohort.
+        facts: of `cohort_facts`.
+    """
+    ceilings = achievable_performance(
+        patients=_CEILING_PATIENTS,
+        seed=facts["seed"],
+        signal=facts["signal"],
+        stranding=facts.get("stranding", False),
+    )
+    write_json({**facts, "ceilings": asdict(ceilings)}, out / SUMMARY)
+    (out / _UNFINISHED).unlink(missing_ok=True)
 
 
 def distribute(patients: int, sites: int) -> list[tuple[SimulatedCentre, int]]:

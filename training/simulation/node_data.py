@@ -33,7 +33,16 @@ from training.data.prepare import case_without_images, overall_survival, prepare
 from training.data.process_pool import ordered_map
 from training.simulation.acquisition.dicom_series import ct_series, pet_series
 from training.simulation.acquisition.ground_truth import patient_truth, write_masks
-from training.simulation.cohort import cases_of, distribute, scan, table_row, write_summary, write_table
+from training.simulation.cohort import (
+    cases_of,
+    claim_place,
+    cohort_facts,
+    distribute,
+    scan,
+    table_row,
+    write_summary,
+    write_table,
+)
 from training.simulation.patients.centres import SITES
 from training.simulation.patients.risk import DEFAULT_SIGNAL
 
@@ -112,12 +121,24 @@ def simulate_nodes(  # noqa: PLR0913  the options of the command, each with a na
 
     Raises:
         SettingsError: fewer patients than centres, or a number of centres that does not exist.
+        OutputError: the folder holds something else than the same cohort.
     """
     counts = distribute(patients, sites)
+    contract, key = preparation.contract, preparation.pseudonym_key
+    facts = cohort_facts(
+        counts,
+        seed=seed,
+        signal=signal,
+        stranding=stranding,
+        fidelity=fidelity,
+        anatomy=anatomy,
+        spacing_mm=contract.spacing_mm if contract.reads_images else 0,
+        contract_fingerprint=contract.fingerprint,
+    )
+    claim_place(out, facts)
     cases = cases_of(counts, seed=seed, signal=signal, fidelity=fidelity, anatomy=anatomy, stranding=stranding)
     for site, _ in counts:
         clear_cases(out / site.code)
-    contract, key = preparation.contract, preparation.pseudonym_key
     tasks = _with_rows(cases, key)
     simulate = partial(_simulate_case, out=out, preparation=preparation)
     results: dict[str, list[PreparedCase | ExcludedPatient]] = {site.code: [] for site, _ in counts}
@@ -130,17 +151,7 @@ def simulate_nodes(  # noqa: PLR0913  the options of the command, each with a na
     for code, of_centre in results.items():
         write_node(out / code, of_centre, contract, truth)
     contract.write(out / "contract.json")
-    write_summary(
-        out,
-        counts,
-        seed=seed,
-        signal=signal,
-        stranding=stranding,
-        fidelity=fidelity,
-        anatomy=anatomy,
-        spacing_mm=contract.spacing_mm if contract.reads_images else 0,
-        contract_fingerprint=contract.fingerprint,
-    )
+    write_summary(out, facts)
 
 
 def _with_rows(cases: list[SimulatedCase], key: bytes) -> list[_Task]:

@@ -70,8 +70,8 @@ def batch(
     if json:
         write_json({"counts": counts, "rows": [row.to_json() for row in rows]})
     told = Message(
-        "{answered} answered, {abstained} without an answer of the model, {refused} that cannot be used, {failed} that "
-        "stopped the program. Table: {table}. Which study is which: {key}, private to you.",
+        "{answered} answered, {abstained} abstained, {refused} refused, {failed} failed. Table: {table}."
+        " Which study is which: {key}, private to you.",
         **{state.value: n for state, n in counts.items()},
         table=str(out / "summary.html"),
         key=str(key),

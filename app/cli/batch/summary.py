@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from app.cli.batch.run import State
 from fedpet.core.messages import Message, translate_message
-from reports.labels import ENDPOINTS, supported
+from reports.labels import CHECKS, ENDPOINTS, supported
 from training.data.html_page import bilingual_page, cards, paragraph, table
 from training.data.spreadsheet_cells import safe_cell
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 TITLE = Message("Batch of predictions")
 _STATES = {
     State.ANSWERED: Message("answered"),
-    State.ABSTAINED: Message("the model abstains"),
-    State.REFUSED: Message("cannot be used"),
-    State.FAILED: Message("stopped the program"),
+    State.ABSTAINED: Message("abstained"),
+    State.REFUSED: Message("refused"),
+    State.FAILED: Message("failed"),
 }
 _STYLES = {State.ANSWERED: "good", State.ABSTAINED: "odd", State.REFUSED: "odd", State.FAILED: "bad"}
 
@@ -85,7 +85,13 @@ def _body(rows: Sequence[BatchRow], bundle: Bundle, words: Words) -> str:
     )
     parts.append(paragraph(words.say(model)))
     header = [Message("Line"), Message("Patient"), Message("State"), *(ENDPOINTS[name] for name in ENDPOINTS)]
-    header += [Message("Lesions"), Message("TMTV (ml)"), Message("SUVmax"), Message("Why there is no answer")]
+    header += [
+        Message("Lesions"),
+        Message("TMTV (ml)"),
+        Message("SUVmax"),
+        Message("Failed checks"),
+        Message("Why there is no answer"),
+    ]
     parts.append(table([words.say(cell) for cell in header], (_cells(row, words) for row in rows)))
     return "".join(parts)
 
@@ -102,6 +108,7 @@ def _cells(row: BatchRow, words: Words) -> list[str | tuple[str, str]]:
         cells.append(("–" if p is None else f"{words.percent(p[0])} ({_range(p[1], p[2], words)})", "num"))
     cells.append(("–" if row.lesions is None else str(row.lesions), "num"))
     cells += [("–" if value is None else words.number(value, 1), "num") for value in (row.tmtv_ml, row.suv_max)]
+    cells.append(", ".join(words.say(CHECKS[name]) if name in CHECKS else name for name in row.failed_checks) or "–")
     cells.append(words.say(row.reason) if row.reason else "")
     return cells
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.console import messages, reported, say, write_json
 from fedpet.core.messages import Message, translate_message
 from fedpet.core.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from training.node.commands import Plan
 
 commands = typer.Typer(help="The node of a hospital.", no_args_is_help=True)
 
@@ -106,7 +111,8 @@ def start(
 @commands.command()
 def plans(
     node: Node,
-    text: Annotated[bool, typer.Option("--text/--no-text", help="Print the plans' text as well.")] = False,
+    text: Annotated[bool, typer.Option("--text/--no-text", help="Print the plans' text as well, to be read.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="With --text: as JSON.")] = False,
 ) -> None:
     """List the training plans, with the digests to compare with the coordinating centre."""
     from training.node.commands import installed_code
@@ -118,7 +124,26 @@ def plans(
             {"hash": plan.hash, "status": plan.status, "installed": plan.ours, **({"text": plan.text} if text else {})}
             for plan in known
         ]
-        write_json({**installed_code(), "plans": listed})
+        if text and not json:
+            _show_plans(installed_code(), known)
+        else:
+            write_json({**installed_code(), "plans": listed})
+
+
+def _show_plans(code: Mapping[str, str], known: Sequence[Plan]) -> None:
+    """Print each plan as the program that it is, after its facts."""
+    translate = translate_message(load_settings().language)
+    for name, value in code.items():
+        typer.echo(f"{name}: {value}")
+    for number, plan in enumerate(known, start=1):
+        origin = (
+            Message("That of the fedpet installed here.")
+            if plan.ours
+            else Message("NOT that of the fedpet installed here.")
+        )
+        typer.echo("\n" + translate(Message("Plan {number} of {n}", number=number, n=len(known))))
+        typer.echo(f"hash: {plan.hash}\nstatus: {plan.status}\n{translate(origin)}\n")
+        typer.echo("\n".join(f"    {line}".rstrip() for line in plan.text.splitlines()))
 
 
 @commands.command()

@@ -84,6 +84,7 @@ def test_the_table_says_the_same_in_both_forms(batch):
     page = (work / "out" / "summary.html").read_text()
     assert f"{by_name['pfs_12m']:.0%} (" in page
     assert "SYNTHETIC MODEL" in page
+    assert "Failed checks</th>" in page
 
 
 def test_a_second_run_keeps_what_is_done_and_a_corrected_record_is_computed(batch):

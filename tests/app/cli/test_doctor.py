@@ -37,6 +37,10 @@ def test_a_sound_installation_has_no_fault_and_says_why_other_providers_do_not_r
     assert "runs" in said["onnxruntime cpu"]
     assert said["onnxruntime cuda"].startswith("It ")
     assert "whole" in json.dumps(report)
+    lines = CliRunner().invoke(main, ["doctor"], env={"FEDPET_LANGUAGE": "en", "COLUMNS": "300"}).stderr.splitlines()
+    marks = {line[2:].split(":")[0]: line[0] for line in lines if line[1:2] == " "}
+    assert (marks["database"], marks["onnxruntime cpu"]) == ("✓", "✓")
+    assert marks["onnxruntime cuda"] == ("–" if "not run" in said["onnxruntime cuda"] else "✓")
 
 
 def test_a_damaged_database_is_found(home):

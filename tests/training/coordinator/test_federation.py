@@ -212,7 +212,17 @@ def changed(refusing, contract, tmp_path_factory):
         federation.run_researcher(config(task, SITES, stage.out), stage, module="modified_researcher")
     stage.refused = refused.value
     listed = subprocess.run(
-        [sys.executable, "-m", "app.cli.main", "train", "node", "plans", str(federation.work / "nice"), "--text"],
+        [
+            sys.executable,
+            "-m",
+            "app.cli.main",
+            "train",
+            "node",
+            "plans",
+            str(federation.work / "nice"),
+            "--text",
+            "--json",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -88,7 +88,7 @@ def node(tmp_path_factory, researcher, contract, training_nodes):
     agreed.write_text(json.dumps(contract.to_json()))
     data = training_nodes.write_node(root / "nice", contract, 20, seed=1, as_records=True)
     assert train("register", root / "node", data, "--contract", agreed).exit_code == 0
-    before = json.loads(train("plans", root / "node", "--text").stdout)["plans"]
+    before = json.loads(train("plans", root / "node", "--text", "--json").stdout)["plans"]
     assert train("approve", root / "node").exit_code == 0
     (root / "plans.json").write_text(json.dumps(before))
     return root
@@ -119,10 +119,13 @@ def test_status_tells_what_the_node_is_and_nothing_of_patients(node, contract):
 def test_the_installed_plan_can_be_read_before_it_is_approved(node):
     """Nobody approves what they have not read."""
     (before,) = json.loads((node / "plans.json").read_text())
-    (after,) = json.loads(train("plans", node / "node", "--text").stdout)["plans"]
+    (after,) = json.loads(train("plans", node / "node", "--text", "--json").stdout)["plans"]
     assert (before["status"], after["status"]) == ("New", "Approved")
     assert before["hash"] == after["hash"]
     assert before["installed"] is after["installed"] is True
+    read = train("plans", node / "node", "--text").stdout
+    assert read.index(f"hash: {after['hash']}") < read.index("\n    class ")
+    assert all(f"    {line}".rstrip() in read.splitlines() for line in after["text"].splitlines())
     assert "class FedPetPlan(TorchTrainingPlan)" in before["text"]
     assert before["text"] == after["text"]
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from fedpet.clinical.reading import read_table
-from fedpet.core.errors import SettingsError
+from fedpet.core.errors import OutputError, SettingsError
 from fedpet.imaging.nifti import read_nifti
 from training.data.concept_masks import concept_masks
-from training.simulation.cohort import distribute, simulate_cohort, table_row
+from training.simulation.cohort import claim_place, cohort_facts, distribute, simulate_cohort, table_row
 from training.simulation.patients.centres import SITES
 from training.simulation.patients.population import draw_patient
 from training.simulation.patients.risk import follow_up, risk
@@ -40,6 +40,25 @@ def cohort(tmp_path_factory):
 def test_same_seed_same_bytes_whatever_the_workers(cohort, tmp_path):
     simulate_cohort(patients=3, sites=2, seed=8, out=tmp_path, fidelity="coarse", workers=2)
     assert digests(tmp_path) == digests(cohort)
+
+
+def test_a_folder_takes_one_cohort(cohort, tmp_path):
+    """The same options may be repeated, also after an interruption; anything else would mix patients of two cohorts."""
+    same = cohort_facts(distribute(3, 2), seed=8, signal=0.85, fidelity="coarse", anatomy="schematic")
+    before = digests(cohort)
+    claim_place(cohort, same)
+    for _ in range(2):
+        claim_place(tmp_path / "begun", same)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("kept")
+    for folder, found in (
+        (cohort, "differs in: seed"),
+        (tmp_path / "begun", "differs in: seed"),
+        (tmp_path / "notes", "no simulated"),
+    ):
+        with pytest.raises(OutputError, match=found):
+            simulate_cohort(patients=3, sites=2, seed=9, out=folder, fidelity="coarse")
+    assert digests(cohort) == before
 
 
 def test_layout_and_summary(cohort):

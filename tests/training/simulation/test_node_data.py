@@ -121,7 +121,7 @@ def test_a_coarser_grid_covers_the_same_box():
 
 
 def test_an_earlier_run_leaves_no_case(bare, tmp_path):
-    (tmp_path / "S1" / "cases").mkdir(parents=True)
+    simulate_nodes(patients=2, sites=1, seed=12, out=tmp_path, preparation=Preparation(contract_at(0), KEY))
     (tmp_path / "S1" / "cases" / "P-0.npz").touch()
     simulate_nodes(patients=2, sites=1, seed=12, out=tmp_path, preparation=Preparation(contract_at(0), KEY))
     names = {path.name for path in (tmp_path / "S1" / "cases").iterdir()}

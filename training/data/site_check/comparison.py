@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from training.data.study_folders import StudyFolder
 
 USABLE: Final = "usable"
+EVENTS: Final = frozenset({"date_progression", "date_deces"})  # empty where nothing happened
+NEARLY_EMPTY: Final = 0.2  # share of the rows, below which a column is named as one to look at
+_OPTIONAL: Final = frozenset(  # the default input contracts do not read them, and few tables hold them
+    {"stade", "tnm_t", "tnm_n", "tnm_m", "chirurgie_anterieure", "radiotherapie_anterieure"}
+)
 _LEAST_FILLED: Final = 8  # columns, for a row to be said to repeat another
 _LEAST_AGREEING: Final = 3  # items, for images to be said to fit another row
 
@@ -103,6 +108,18 @@ class SiteCheck:
     def misnamed(self) -> tuple[ColumnCompleteness, ...]:
         """Columns that the table lacks, and perhaps has under a name that is not known."""
         return tuple(one for one in self.columns if one.meant)
+
+    @property
+    def unstated(self) -> tuple[ColumnCompleteness, ...]:
+        """Optional columns that no row states, which is no fault."""
+        return tuple(one for one in self.columns if one.column in _OPTIONAL and not one.filled and not one.meant)
+
+    @property
+    def sparse(self) -> tuple[ColumnCompleteness, ...]:
+        """Columns that the table lacks or that fewer than `NEARLY_EMPTY` of its rows state; not `misnamed` ones."""
+        left_out = EVENTS.union(one.column for one in (*self.misnamed, *self.unstated))
+        least = NEARLY_EMPTY * len(self.table)
+        return tuple(one for one in self.columns if one.column not in left_out and one.filled < least)
 
     @property
     def ambiguous_dates(self) -> int:

@@ -9,7 +9,7 @@ from fedpet.clinical.value_parsing import AMBIGUOUS_DATES
 from fedpet.core.messages import Message
 from inference.record_concordance import LABELS, Agreement
 from training.data.html_page import bilingual_page, cards, folded, heading, paragraph, table
-from training.data.site_check.comparison import USABLE
+from training.data.site_check.comparison import EVENTS, NEARLY_EMPTY, USABLE
 from training.data.site_check.federation_view import PUBLISHED_AGE, PUBLISHED_PFS, federation_view
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ CODES: Final[Mapping[str, Message]] = {
     "no_delay": Message("day of the PET not known"),
     "study_refused": Message("images cannot be used"),
 }
-_EVENTS: Final = frozenset({"date_progression", "date_deces"})  # empty where nothing happened
 _MARKS: Final = {Agreement.AGREE: ("=", "good"), Agreement.DIFFER: ("≠", "bad"), Agreement.NOT_STATED: ("–", "muted")}
 
 
@@ -97,20 +96,23 @@ def _head(site: SiteCheck, words: Words) -> Iterator[str]:
 
 
 def _to_correct(site: SiteCheck, words: Words) -> Iterator[str]:
-    """Patients who are left out or who have something to look at."""
+    """Columns, then patients who are left out or who have something to look at."""
     concerned = [one for one in site.patients if one.code != USABLE or one.remarks]
     concerned.sort(key=lambda one: one.code == USABLE)
     yield heading(words.say(Message("To be corrected or looked at")))
-    general = [*map(misnamed_column, site.misnamed)]
+    general = [*column_remarks(site)]
     if site.ambiguous_dates:
         general += [Message("Rows with dates that can be read in two ways: {n}.", n=site.ambiguous_dates)]
         general += [AMBIGUOUS_DATES]
     for sentence in general:
         yield paragraph(words.say(sentence), "bad")
-    if not concerned and general:
-        return
+    if site.unstated:
+        names = ", ".join(one.column for one in site.unstated)
+        optional = Message("Stated in no row, which is no fault: these columns are optional: {columns}.", columns=names)
+        yield paragraph(words.say(optional), "muted")
     if not concerned:
-        yield paragraph(words.say(Message("Nothing.")))
+        if not general:
+            yield paragraph(words.say(Message("Nothing.")))
         return
     header = (Message("Patient"), Message("Row"), Message("Folder"), Message("Result"), Message("What and why"))
     rows = [
@@ -120,7 +122,25 @@ def _to_correct(site: SiteCheck, words: Words) -> Iterator[str]:
     yield table([words.say(name) for name in header], rows)
 
 
-def misnamed_column(one: ColumnCompleteness) -> Message:
+def column_remarks(site: SiteCheck) -> Iterator[Message]:
+    """What is wrong with columns as a whole: nearly the right name, not there, nearly empty."""
+    yield from map(_misnamed_column, site.misnamed)
+    if lacking := [one.column for one in site.sparse if not one.there]:
+        yield Message("The table has no column of this name: {columns}.", columns=", ".join(lacking))
+        if unread := [one.name[:40] for one in site.table.unread]:
+            yield Message(
+                "Columns that are not read: {columns}. If one of them is a missing one, rename it.",
+                columns=", ".join(unread),
+            )
+    if empty := [f"{one.column} ({one.filled}/{len(site.table)})" for one in site.sparse if one.there]:
+        yield Message(
+            "Columns that are stated in less than {share} % of the rows: {columns}.",
+            share=round(100 * NEARLY_EMPTY),
+            columns=", ".join(empty),
+        )
+
+
+def _misnamed_column(one: ColumnCompleteness) -> Message:
     """That the table lacks a column and has one of nearly its name."""
     return Message(
         "The table has no column {column}, and “{meant}” is not read: if it is the same, rename it {column}.",
@@ -151,7 +171,7 @@ def _columns(site: SiteCheck, words: Words) -> Iterator[str]:
 
 def _column(one: ColumnCompleteness, rows: int, words: Words) -> tuple[Cell, ...]:
     share = one.filled / rows if rows else 0.0
-    style = "" if one.column in _EVENTS else "good" if share >= 0.8 else "odd" if share >= 0.4 else "bad"
+    style = "" if one.column in EVENTS else "good" if share >= 0.8 else "odd" if share >= 0.4 else "bad"
     remark = ""
     if one.meant:
         remark = words.say(Message("The table has no such column; is “{column}” it?", column=one.meant))

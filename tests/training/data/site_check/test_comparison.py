@@ -14,7 +14,7 @@ from fedpet.core.errors import NodeDataError
 from fedpet.core.messages import translate_message
 from tests.support.hospital import french_day
 from training.data.site_check.comparison import USABLE, check_site
-from training.data.site_check.page import CODES, check_page
+from training.data.site_check.page import CODES, check_page, column_remarks
 
 KEY = b"a secret of the centre"
 
@@ -39,6 +39,8 @@ def test_a_good_export_is_usable_as_a_whole(hospital, checked):
     assert len(codes) == len(hospital.rows)
     assert not site.table.unread
     assert all(column.there for column in site.columns)
+    assert not list(column_remarks(site))
+    assert "stade, tnm_t" in check_page(site, first="en")
     assert [str(item.name) for item in site.patients[0].concordance.contradictions] == []
 
 
@@ -245,6 +247,16 @@ def test_images_without_a_folder_for_each_patient_are_refused_at_once(hospital, 
         folder.rmdir()
     with pytest.raises(NodeDataError, match="no folder of a patient"):
         checked()
+
+
+def test_lost_and_nearly_empty_columns_are_points_to_correct(hospital, checked):
+    hospital.rename("poids_kg", "masse")
+    hospital.column("crp", lambda _: "")
+    site, codes, _ = checked()
+    assert [(one.column, one.there, one.filled) for one in site.sparse] == [("poids_kg", False, 0), ("crp", True, 0)]
+    (main,) = re.findall(r'<main lang="fr">.*?</main>', check_page(site, first="fr"), re.DOTALL)
+    to_correct = main.split("Colonnes du tableau")[0]
+    assert all(name in to_correct for name in ("poids_kg", "masse", f"crp (0/{len(codes)})"))
 
 
 def test_the_page_says_everything_in_both_languages(hospital, checked):
