@@ -8,17 +8,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from string import ascii_lowercase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from explain.explanation import Explanation, SanityCheckResult, ScoreTerm
-    from fedpet.imaging.lesions.delineation import HotComponent
     from fedpet.imaging.volume import Volume
     from inference.prediction import Prediction
+
+
+class _HotFocus(Protocol):
+    """A hot component, as computed or as the application stored it."""
+
+    @property
+    def id(self) -> int: ...
+
+    @property
+    def included(self) -> bool: ...
+
 
 _NAMED = "numbers"  # value of a message that lists lesions, such as "2, 5"
 
@@ -38,9 +48,14 @@ class NumberedLesions:
     foci: Mapping[int, int]
 
 
+def report_numbers(foci: Iterable[int]) -> dict[int, int]:
+    """The number of each lesion in the report, by that of its focus; `foci` are in the order of the prediction."""
+    return {focus: number for number, focus in enumerate(foci, start=1)}
+
+
 def number_lesions(prediction: Prediction, explanation: Explanation | None) -> NumberedLesions:
     """Number the lesions of a prediction from 1 without gaps."""
-    numbers = {lesion.id: place for place, lesion in enumerate(prediction.quantities.lesions, start=1)}
+    numbers = report_numbers(lesion.id for lesion in prediction.quantities.lesions)
     foci = {number: focus for focus, number in numbers.items()}
     if all(number == focus for number, focus in foci.items()):
         return NumberedLesions(prediction, explanation, foci)
@@ -57,7 +72,7 @@ def number_lesions(prediction: Prediction, explanation: Explanation | None) -> N
     return NumberedLesions(numbered, explanation and _explained(explanation, numbers), foci)
 
 
-def letters(components: Sequence[HotComponent]) -> dict[int, str]:
+def letters(components: Iterable[_HotFocus]) -> dict[int, str]:
     """A letter for each hot component that is no lesion, by its number: a to z, then aa, ab and so on."""
     left_out = [one.id for one in components if not one.included]
     return {focus: _letter(place) for place, focus in enumerate(left_out)}

@@ -12,6 +12,7 @@ from app.cases.model_choice import bundle_for, kind_of, method_of
 from app.cases.options import CaseOptions
 from app.cases.tables import Status, digest_of
 from app.screens.case.charts import waterfall_chart
+from app.screens.case.lesions import names
 from app.screens.layout.decisions import decision_button
 from app.screens.layout.frame import errors_shown, user
 from app.screens.layout.tables import table, table_of
@@ -23,6 +24,8 @@ from fedpet.imaging.anatomy.regions import REGIONS
 from reports.clinical_markers import markers
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from app.cases.stored_result import StoredCounterfactual, StoredResult, StoredTerm
     from app.cases.tables import Case
     from app.screens.layout.localization import Localization
@@ -45,11 +48,11 @@ def draw_contributions(result: StoredResult, loc: Localization) -> None:
     if not result.prediction.contributions:
         st.caption(_("The model did not answer: there is nothing to explain."))
         return
+    labels = {one.name: _named(one, names(result.prediction, loc)) for one in terms}
     if terms:
-        _draw_effects(terms, loc)
+        _draw_effects(terms, labels, loc)
     by_part = bool(terms) and explained is not None and not explained.failed
     values = {one.name: one.score for one in terms} if by_part else result.prediction.contributions
-    labels = {one.name: one.label for one in terms}
     st.vega_lite_chart(spec=waterfall_chart(values, loc, labels=labels), key="contributions")
     st.caption(
         _(
@@ -59,7 +62,15 @@ def draw_contributions(result: StoredResult, loc: Localization) -> None:
     )
 
 
-def _draw_effects(terms: tuple[StoredTerm, ...], loc: Localization) -> None:
+def _named(term: StoredTerm, called: Mapping[int, str]) -> Message:
+    """The label of a term; a lesion's has the number of the report."""
+    number = term.label.values.get("number")
+    if not term.name.startswith("lesion:") or not isinstance(number, int) or number not in called:
+        return term.label
+    return term.label.with_values({**term.label.values, "number": called[number]})
+
+
+def _draw_effects(terms: tuple[StoredTerm, ...], labels: Mapping[str, Message], loc: Localization) -> None:
     """A table of the measured effects, the largest first."""
     _ = loc.text
     measured = sorted((one for one in terms if one.points is not None), key=lambda one: -abs(one.points or 0.0))
@@ -71,7 +82,7 @@ def _draw_effects(terms: tuple[StoredTerm, ...], loc: Localization) -> None:
         )
     )
     head = (_("Part of the patient"), _("Points at 12 months"))
-    rows = ((loc.translate(one.label), loc.signed(100 * (one.points or 0.0), 0)) for one in shown)
+    rows = ((loc.translate(labels[one.name]), loc.signed(100 * (one.points or 0.0), 0)) for one in shown)
     table(head, rows, label=_("What each part does to the answer"))
     if rest := len(measured) - len(shown):
         st.caption(
@@ -88,7 +99,8 @@ def _draw_effects(terms: tuple[StoredTerm, ...], loc: Localization) -> None:
 def draw_what_if(result: StoredResult, loc: Localization) -> None:
     """Draw the lesions: their part in the influence map, and the answer were each absent."""
     _ = loc.text
-    excluded = [str(one.id) for one in result.prediction.components if one.switched and not one.included]
+    called = names(result.prediction, loc)
+    excluded = [called[one.id] for one in result.prediction.components if one.switched and not one.included]
     if excluded:
         words = Message(
             "Excluded by the reader: {numbers}. The model answers without them.", numbers=", ".join(excluded)
@@ -98,7 +110,7 @@ def draw_what_if(result: StoredResult, loc: Localization) -> None:
         st.caption(_("No lesion was taken out: the model did not answer, or there is none."))
         return
     head = (_("Lesion"), _("Region"), "MTV (ml)", _("Influence"), _("12 months without it"), _("Change"))
-    rows = (_row(one, result, loc) for one in result.what_if)
+    rows = (_row(one, result, called, loc) for one in result.what_if)
     table_of(head, rows, label=_("What if a lesion were absent"))
     if any(one.abstained for one in result.what_if):
         st.caption(_("† The model would abstain for such a patient, who is unlike those it learned from."))
@@ -111,12 +123,12 @@ def draw_what_if(result: StoredResult, loc: Localization) -> None:
     )
 
 
-def _row(one: StoredCounterfactual, result: StoredResult, loc: Localization) -> str:
+def _row(one: StoredCounterfactual, result: StoredResult, called: Mapping[int, str], loc: Localization) -> str:
     _ = loc.text
     lesion = result.prediction.quantities.lesion(one.lesion)
     share = result.lesion_share(lesion.id) if lesion else None
     cells = (
-        str(one.lesion) if lesion else _("all lesions"),
+        called[lesion.id] if lesion else _("all lesions"),
         loc.translate(REGIONS[lesion.region]) if lesion else "",
         loc.number(lesion.mtv_ml) if lesion else "",
         "–" if share is None else loc.percent(share),

@@ -13,6 +13,7 @@ from explain.figures.drawing import lesion_colour
 from fedpet.core.messages import Message
 from fedpet.imaging.anatomy.regions import REGIONS
 from fedpet.imaging.lesions.detection.uptake_classification import PHYSIOLOGICAL_SITES
+from reports.lesion_numbers import letters, report_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,7 +81,8 @@ def table_data(
     ]
     rows += [_left_out(one, reasons[one.id], loc) for one in components if not one.included]
     badges = {one.id: _badge(one, loc) for one in proposed}
-    rows = [row | {"badge": badges.get(row["id"], "")} for row in rows]
+    called = {} if locked else names(result.prediction, loc)  # before, every correction would number them anew
+    rows = [row | {"badge": badges.get(row["id"], ""), "name": called.get(row["id"], row["name"])} for row in rows]
     return {
         "known": True,
         "columns": ["N°", _("Region"), "SUVmax", "ml"],
@@ -91,6 +93,20 @@ def table_data(
         "choices": _choices(case, loc) if components else None,
         "shown": case.digest,
         "regions": [[name, loc.translate(label)] for name, label in REGIONS.items()],
+    }
+
+
+def names(prediction: StoredPrediction, loc: Localization) -> dict[int, str]:
+    """What lesions and hot foci are called, by number of the focus: as in the report, and that number if it differs."""
+    in_report: dict[int, object] = {
+        **report_numbers(one.id for one in prediction.quantities.lesions),
+        **letters(prediction.components),
+    }
+    return {
+        focus: str(focus)
+        if name == focus
+        else loc.translate(Message("{name} (focus {focus})", name=str(name), focus=str(focus)))
+        for focus, name in in_report.items()
     }
 
 

@@ -52,7 +52,7 @@ export class Brush {
   say () {
     const { viewer, viewer: { data: { labels } } } = this
     const id = this.kind === 'brush' && this.at ? lesionAt(viewer, this.at, this.radius) : null
-    const what = this.kind === 'erase' ? labels.erase : id ? `${labels.lesion} ${id}` : labels.new_lesion
+    const what = this.kind === 'erase' ? labels.erase : id ? `${labels.lesion} ${viewer.nameOf(id)}` : labels.new_lesion
     write(this.words, `${what} · ∅ ${viewer.number(2 * this.radius, 0)} mm · ${labels.brush_help}`)
   }
 

@@ -299,6 +299,9 @@ class Viewer {
     })
   }
 
+  // What a lesion is called: its number in the report, and that of its focus where it is another.
+  nameOf (id) { return this.data.lesions.rows.find((row) => row.id === id)?.name ?? String(id) }
+
   // The values under the crosshair.
   showValues () {
     const { labels, quantity } = this.data
@@ -310,7 +313,7 @@ class Viewer {
     if (this.has('ct')) values.push(`${this.number(at('ct'), 0)} ${labels.hu}`)
     values.push(this.number(at('pet'), quantity === 'SUV' ? 2 : 0))
     if (this.tellsInfluence) values.push(this.number(at('saliency'), 2))
-    if (this.has('lesions')) values.push(lesion > 0 ? this.counts(lesion) ? String(lesion) : `(${lesion})` : '–')
+    if (this.has('lesions')) values.push(lesion > 0 ? this.counts(lesion) ? this.nameOf(lesion) : `(${this.nameOf(lesion)})` : '–')
     values.forEach((value, i) => write(this.values[i], value))
     this.windowing.show()
     this.lesions.mark(lesion)

@@ -21,6 +21,7 @@ from app.cases.model_choice import bundle_for, method_of, without_model
 from app.cases.options import CaseOptions
 from app.cases.result_json import inspection_json, plain
 from app.cases.store import INTERRUPTED
+from app.cases.stored_result import StoredComponent
 from app.cases.tables import Case, Decision, Status
 from app.exchange.quarantine import keep_apart, quarantined
 from app.jobs.case_process import compute
@@ -411,6 +412,12 @@ def test_an_answer_is_kept_back_until_the_lesions_are_confirmed_and_the_change_i
     data = lesions.table_data(now, case_result := now.stored_result, Localization("fr"), services.settings)
     assert case_result.explanation is not None
     assert "Influence" not in json.dumps(data)
+    one, left_out = Message("A.").to_json(), {"included": False, "place": "liver", "suv_max": 9.0, "volume_ml": 5.0}
+    hot = StoredComponent.model_validate({"id": 1, "reason": one, "centroid_mm": [0.0, 0.0, 0.0], **left_out})
+    (lesion,) = case_result.prediction.quantities.lesions
+    third = case_result.prediction.quantities.model_copy(update={"lesions": (lesion.model_copy(update={"id": 3}),)})
+    renumbered = case_result.prediction.model_copy(update={"quantities": third, "components": (hot,)})
+    assert lesions.names(renumbered, Localization("en")) == {3: "1 (focus 3)", 1: "a (focus 1)"}  # as in the report
     shown = services.store.get(case.id).digest
     with pytest.raises(OutdatedError):
         services.workflow.confirm_reading(case.id, actor="Dr A", estimate=0.4, blind=True, shown="another")

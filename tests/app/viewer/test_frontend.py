@@ -181,8 +181,8 @@ def test_the_readout_tells_the_values_under_the_crosshair(visit):
     assert re.search(r"Position D 30\s+A 50\s+I 70 mm", said)
     for words in (f"TDM {HU} UH", "SUV 9,00", "Influence 1,00"):
         assert words in said
-    page.locator(".lesions button").nth(1).click()  # counted as none: in brackets
-    expect(page.locator(".readout")).to_contain_text("(2)")
+    page.locator(".lesions button").nth(1).click()  # counted as none: in brackets, with the letter of the report
+    expect(page.locator(".readout")).to_contain_text("(a (foyer 2))")
     assert "SUV 14,00" in _values(page)
 
 
