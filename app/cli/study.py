@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from app.cli.console import REFUSED, messages, progress_bar, reported, say, show_profile, write_json
 from app.cli.options import (
@@ -199,62 +196,50 @@ def _organ_source(analysis: StudyAnalysis) -> dict[str, Any] | None:
 
 
 def _show_inspection(report: dict[str, Any]) -> None:
+    from app.cli.study_tables import show_check, show_table, shown
+
     columns = ("id", "modality", "description", "instances", "chosen", "reason")
-    _show_table("Series", columns, report["series"])
+    show_table(Message("Series"), columns, report["series"])
     for key, value in (report.get("pet") or {}).items():
-        messages.print(f"{key}: {value}", highlight=False, markup=False)
+        messages.print(f"{key}: {shown(key, value)}", highlight=False, markup=False)
     if paths := report.get("suv_witness"):
         rows = [one | {"factor": f"{one['factor']:.4g}", "deviation": f"{one['deviation']:+.1%}"} for one in paths]
-        _show_table("SUV factor by each path", ("path", "factor", "deviation", "used", "counts", "remark"), rows)
+        title = Message("SUV factor by each path")
+        show_table(title, ("path", "factor", "deviation", "used", "counts", "remark"), rows)
     for check in report.get("checks", []):
-        messages.print(f"{check['level']:>4}  {check['name']}: {check['reason']}", highlight=False, markup=False)
+        show_check(check["name"], check["level"], check["reason"])
     if compared := report.get("concordance"):
-        _show_table(
-            "Record and images",
-            ("item", "verdict", "record", "images"),
-            [{k: v or "–" for k, v in one.items()} for one in compared["items"]],
-        )
+        show_table(Message("Record and images"), ("item", "verdict", "record", "images"), compared["items"])
     for one in report.get("corrections", []):
-        change = f"corrected {one['name']}: {one['old']} -> {one['new']} ({one['reason']})"
-        messages.print(change, style="yellow", highlight=False, markup=False)
+        change = Message(
+            "corrected {name}: {old} -> {new} ({reason})",
+            **{name: shown(name, one[name]) for name in ("name", "old", "new")},
+            reason=one["reason"],
+        )
+        say(change, style="yellow")
     if refused := report.get("refused") or report.get("refused_for_prediction"):
         sentence = " ".join(refused[part] for part in ("found", "needed", "advice"))
         messages.print(sentence, style="red", highlight=False, markup=False)
 
 
 def _show_quantities(report: dict[str, Any]) -> None:
-    translate = translate_message(load_settings().language)
+    from app.cli.study_tables import show_check, show_table, show_total, shown
+    from fedpet.imaging.anatomy.organ_segmentation import OrganSource
+
     for check in report["remarks"]:
-        line = f"{check['level']:>4}  {check['name']}: {translate(Message.from_json(check['reason']))}"
-        messages.print(line, style="red" if check["level"] == "fail" else None, highlight=False, markup=False)
+        show_check(check["name"], check["level"], shown("reason", check["reason"]))
     columns = ("id", "region", "level", "suv_max", "suv_mean", "suv_peak", "mtv_ml", "tlg")
-    _show_table(f"{report['method']} ({report['unit']})", columns, report["lesions"])
+    show_table(Message("Lesions"), columns, report["lesions"], f" ({report['method']}, {report['unit']})")
     if any(one["station_proposal"] for one in report["lesions"]):
-        sentence = Message("A level with a question mark is a proposal of a lymph node station (IASLC).")
-        messages.print(translate(sentence), highlight=False, markup=False)
-    total = ", ".join(f"{key} {_figure(value)}" for key, value in report["total"].items())
-    messages.print(f"total: {total}", highlight=False, markup=False)
+        say(Message("A level with a question mark is a proposal of a lymph node station (IASLC)."))
+    show_total(report["total"])
     if report["organs"]:
-        messages.print(report["organs"]["text"], highlight=False, markup=False)
+        say(OrganSource(report["organs"]["source"]).sentence)
     if doubtful := [one for one in report["components"] or () if one["to_confirm"]]:
-        rows = [one | {"reason": one["reason"]["text"]} for one in doubtful]
-        _show_table("To be confirmed", ("id", "included", "place", "suv_max", "volume_ml", "score", "reason"), rows)
+        wanted = ("id", "included", "place", "suv_max", "volume_ml", "score", "reason")
+        show_table(Message("To be confirmed"), wanted, doubtful)
     if left_out := [one for one in report["components"] or () if not one["included"]]:
-        rows = [one | {"reason": one["reason"]["text"]} for one in left_out]
-        _show_table("Not counted", ("id", "place", "suv_max", "volume_ml", "reason"), rows)
-
-
-def _show_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    table = Table(title=title)
-    for heading in columns:
-        table.add_column(heading)
-    for row in rows:
-        table.add_row(*(Text(_figure(row[column])) for column in columns))
-    messages.print(table)
-
-
-def _figure(value: object) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+        show_table(Message("Not counted"), ("id", "place", "suv_max", "volume_ml", "reason"), left_out)
 
 
 @expand_options

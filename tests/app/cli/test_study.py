@@ -162,6 +162,8 @@ def test_markup_in_a_description_is_printed_as_it_stands(fedpet, dicom, tmp_path
     assert done.returncode == 0, done.stderr
     assert "[/]" in done.stderr
     assert "[red]" in done.stderr
+    assert all(word in done.stderr for word in ("Modalité", "Choisie", "oui"))  # in the language of the settings
+    assert not any(word in done.stderr for word in ("None", "True", "False", "chosen"))
 
 
 def test_a_refused_study_exits_3_with_what_to_do(fedpet, tmp_path):
