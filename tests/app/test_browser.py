@@ -168,7 +168,7 @@ def _correct_a_lesion(page):
     expect(figures).not_to_have_text(first, timeout=240 * _SECONDS)  # the images are read first
     second = figures.text_content()
     _press(page, page.locator(".panel.axial.fused canvas"), "s")
-    expect(page.locator(".segmenting")).to_contain_text("SUVmax", timeout=60 * _SECONDS)
+    expect(page.locator(".segmenting:visible")).to_contain_text("SUVmax", timeout=60 * _SECONDS)
     page.keyboard.press("]")
     page.keyboard.press("Enter")
     expect(figures).not_to_have_text(second, timeout=60 * _SECONDS)
