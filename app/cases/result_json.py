@@ -26,15 +26,18 @@ if TYPE_CHECKING:
     from inference.prediction import Prediction
     from inference.record_concordance import RecordConcordance
 
-CONTRIBUTIONS_REFERENCE: Final = (
-    "score before calibration (log hazard); each input against its mean in the input contract (0: the reference"
-    " patient); positive raises the risk"
-)
-TERMS_REFERENCE: Final = (
-    "score: before calibration (log hazard), against this patient without the lesions, with record and organ ratios of"
-    " the reference patient (what is missing stays missing); positive raises the risk. points: probability of being"
-    " progression-free at 12 months with the part minus without it; negative is worse"
-)
+# Beside the answer, not within it: the answer that is signed is compared with the stored one, field by field.
+MEASURED_AGAINST: Final = {
+    "prediction.contributions": (
+        "score before calibration (log hazard); each input against its mean in the input contract (0: the reference"
+        " patient); positive raises the risk"
+    ),
+    "explanation.terms": (
+        "score: before calibration (log hazard), against this patient without the lesions, with record and organ ratios"
+        " of the reference patient (what is missing stays missing); positive raises the risk. points: probability of"
+        " being progression-free at 12 months with the part minus without it; negative is worse"
+    ),
+}
 
 
 def result_json(
@@ -61,8 +64,9 @@ def result_json(
         "concordance": plain(concordance),
         "mask": mask_json(analysis),
         "record": {name: value for name, value in asdict(record).items() if value is not None},
-        "prediction": plain(prediction) | {"contributions_reference": CONTRIBUTIONS_REFERENCE},
-        "explanation": None if explanation is None else plain(explanation) | {"terms_reference": TERMS_REFERENCE},
+        "prediction": plain(prediction),
+        "explanation": plain(explanation),
+        "measured_against": MEASURED_AGAINST,
     }
 
 

@@ -243,8 +243,8 @@ def test_a_simulated_patient_gets_probabilities_in_order(simulated):
 
 def test_contributions_and_clinical_shares_agree(simulated):
     _, _, _, result = simulated
-    assert "reference patient" in result["prediction"]["contributions_reference"]
-    assert "without the lesions" in result["explanation"]["terms_reference"]
+    assert "reference patient" in result["measured_against"]["prediction.contributions"]
+    assert "without the lesions" in result["measured_against"]["explanation.terms"]
     given = result["prediction"]["contributions"]
     contributions = {name: x for name, x in given.items() if not name.startswith("missing:")}  # missing in both
     explained = result["explanation"]["variable_contributions"]
