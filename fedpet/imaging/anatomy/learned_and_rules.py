@@ -57,13 +57,13 @@ def combine(learned: OrganSegmentation, rules: OrganSegmentation, images: Aligne
         box = bounding_box(mask, margin=1)
         part = labels[box]
         part[mask[box] & ~largest_component(mask[box])] = 0
-    _leave_out_tumours_at_heart(labels, images)
     dropped: set[str] = set()
     for name, least in _LEAST_ML.items():
         mask = replace(learned, labels=learned.labels.like(labels, "label")).mask(name)
         if mask.sum() * VOXEL_ML < least:
             labels[mask] = 0
             dropped |= {name, *GROUPS.get(name, ())}
+    _leave_out_tumours_at_heart(labels, images)  # a heart stays one, however much of it was a tumour
     kept = replace(learned, labels=learned.labels.like(labels, "label"))
     for name in ("kidney_right", "kidney_left"):
         labels[kept.mask(name) & ~_near_kidney(rules.mask(name))] = 0

@@ -163,7 +163,10 @@ def test_a_node_of_few_patients_sends_no_table(training_nodes):
     task = TrainingTask(contract=contract, network="clinical")
     network, inputs = task.build(), {"image": torch.zeros(1, 2, *contract.shape)}
     for patients in (MINIMUM_CASES - 1, MINIMUM_CASES):
-        node = SimpleNamespace(validation=range(patients), rules=OPEN_POLICY.data, node=SimpleNamespace(cases=()))
+        validating = range(patients)
+        node = SimpleNamespace(
+            validation=validating, rules=OPEN_POLICY.data, node=SimpleNamespace(cases=()), sits_out=False
+        )
         validation = ValidationMetrics(task, node)
         for _ in range(patients):
             target = {"months": torch.tensor([7.0]), "event": torch.tensor([1.0])}

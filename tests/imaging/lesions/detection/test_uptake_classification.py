@@ -311,7 +311,7 @@ def test_percist_takes_twice_the_blood_pool_where_the_liver_is_not_normal(hot_li
 def test_uptake_without_the_density_of_soft_tissue_below_the_diaphragm_is_to_be_confirmed(region, hu, bone, doubtful):
     shares = dict.fromkeys(_NEIGHBOURS, 0.0) | {"body": 1.0, "end": 0.0, "fat": 0.0, "bone": bone}
     focus = Focus(17.0, 13.0, 5.0, 2.0, 25.0, 6.0, region, 60.0, 0.1, hu, None, shares)
-    uptakes = dict.fromkeys(("liver", "spleen", "bowel", "heart", "bone"))
+    uptakes = dict.fromkeys(("liver", "spleen", "bowel", "heart", "muscle", "bone"))
     verdict = _verdict(focus, uptakes, {"bowel", "heart"})
     assert verdict.lesion
     assert verdict.doubtful == doubtful

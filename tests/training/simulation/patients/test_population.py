@@ -88,9 +88,12 @@ def test_no_value_would_be_refused_by_the_clinical_record(population):
             assert value is None or low <= value <= high, name
 
 
+NOT_DRAWN = {"stage", "t_category", "n_category", "m_category", "prior_surgery", "prior_radiotherapy"}
+
+
 def test_records_are_complete_and_tables_are_not(population):
     for patient in population[:500]:
-        assert all(getattr(patient.record, f.name) is not None for f in fields(patient.record))
+        assert {f.name for f in fields(patient.record) if getattr(patient.record, f.name) is None} <= NOT_DRAWN
     last = [patient for patient in population if patient.site.code == "S7"]
     first = [patient for patient in population if patient.site.code == "S1"]
     missing = [np.mean([p.observed.ldh is None for p in group]) for group in (first, last)]
