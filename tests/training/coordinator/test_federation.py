@@ -353,7 +353,7 @@ def test_personal_parameters_never_leave_a_site(methods):
 def test_statistics_are_those_of_all_patients(methods, nodes, contract):
     """Under secure aggregation; the planted terms are standard normal, without flags raised."""
     sites = [read_node(folder, contract) for folder in nodes.values()]
-    rows = np.stack([case.clinical for site in sites for case in site.cases.values()]).astype(float)
+    rows = np.stack([case.clinical for site in sites for case in site.cases]).astype(float)
     found = describe_statistics(methods.weights(STATISTICS), contract)
     for term in contract.terms:
         row = next(row for row in found if row["term"] == term.name)
