@@ -458,8 +458,10 @@ def test_corrected_lesions_are_answered_at_once_and_what_hangs_on_them_is_comput
     said = _texts(page)
     assert "carte et le compte rendu sont en cours de calcul" in said
     assert "7,7 ml" in said.replace("\xa0", " ")  # the answer stays, with the lesions as they are now
-    with pytest.raises(TransitionError):
-        services.workflow.correct_lesions(case.id, step, actor="Dr A", measure=measure)
+    # a correction while they are computed ends that computation and is taken
+    services.workflow.correct_lesions(case.id, step, actor="Dr A", measure=lambda _: result["prediction"])
+    now = services.store.get(case.id)
+    assert (now.is_pending, now.options["exclude"]) == (True, [])
 
 
 def test_where_the_setting_is_off_the_answer_is_shown_at_once(tmp_path, untrained_bundle, visit):
@@ -641,7 +643,8 @@ def test_lesions_that_the_reader_excluded_are_named(page, services):
         some | {"id": number, "included": number in {1, 4}, "switched": number in {2, 4, 5}} for number in range(1, 6)
     ]
     cases.alter_case(services.store, case.id, result=result)
-    assert any("2, 5" in info.value for info in _open(page, "case", case, "answer").info)
+    said = [info.value for info in _open(page, "case", case, "answer").info]
+    assert any("a (foyer 2), c (foyer 5)" in one for one in said), said
 
 
 def test_markers_known_without_the_model_stand_beside_it(page, services):
