@@ -152,7 +152,8 @@ def read_signature(document: bytes, trust: Sequence[Path] = ()) -> Signature | N
         ) from error
     try:
         found = [_checked(one, document, roots) for one in PdfFileReader(BytesIO(document)).embedded_signatures]
-    except (PdfError, zlib.error, AssertionError, AttributeError, LookupError, TypeError, ValueError):  # damaged files
+    # what damaged files raise, a number that is none among them (decimal.InvalidOperation)
+    except (PdfError, zlib.error, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError):
         found = []
     broken = Signature("–", "", "", intact=False, trusted=False if roots else None)
     return min(found, key=lambda one: (one.intact, one.trusted is not False), default=broken)
