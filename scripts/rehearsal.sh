@@ -70,6 +70,7 @@ prepare_hospital() { # site
   "$fedpet" train node policy "nodes/$1"
   "$fedpet" train node register "nodes/$1" "$data/$1" --contract "$data/contract.json"
   "$fedpet" train node register "nodes/$1" "$data/held-out/$1" --contract "$data/contract.json" --evaluation
+  "$fedpet" train node plans "nodes/$1" --text >"plans-$1.txt" # to be read
   "$fedpet" train node plans "nodes/$1" --text --json >"plans-$1.json"
   "$fedpet" train node approve "nodes/$1"
 }
