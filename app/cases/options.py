@@ -122,9 +122,11 @@ _KIND_OF = {kind: name for name, kind in _KINDS.items()}
 
 
 def _edits(data: Mapping[str, Any]) -> LesionEdits:
-    steps = tuple(_step(one) for one in data.get("steps", ()))
+    # cases that were read when a lesion could only be grown
+    grown = [{"do": _KIND_OF[GrownFocus], **one} for one in data.get("grown", ())]
+    steps = tuple(_step(one) for one in data.get("steps", grown))
     regions = {int(number): region for number, region in data.get("regions", {}).items()}
-    return LesionEdits(steps, regions, data.get("first", 0))
+    return LesionEdits(steps, regions, data.get("first", min((one["id"] for one in grown), default=0)))
 
 
 def _step(data: Mapping[str, Any]) -> Step:

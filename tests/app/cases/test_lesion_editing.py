@@ -12,6 +12,7 @@ from app.cases.reading import Reading, Stamp, changes, checked_marks
 from app.cases.stored_result import StoredComponent, StoredResult
 from fedpet.core.errors import ArgumentError
 from fedpet.core.messages import Message
+from fedpet.imaging.lesions.interactive import GrownFocus, LesionEdits
 from tests.support import case_files as cases
 
 
@@ -150,3 +151,10 @@ def test_marks_of_another_form_are_refused(marks):
     assert checked_marks({"spheres": [{"radius": 5}], "other": 1}) == {
         "distances": [], "angles": [], "spheres": [{"radius": 5}], "keys": [],
     }  # fmt: skip
+
+
+def test_what_was_drawn_before_strokes_were_known_is_still_there():
+    grown = {"id": 7, "point_mm": [1.0, 2.0, 3.0], "threshold": 2.5}
+    options = CaseOptions.from_json({"edits": {"grown": [grown], "regions": {"7": "lung_left"}}})
+    assert options.edits == LesionEdits((GrownFocus(7, (1.0, 2.0, 3.0), 2.5),), {7: "lung_left"}, 7)
+    assert CaseOptions.from_json(options.to_json()) == options
