@@ -34,6 +34,8 @@ NETWORK, CARD = "organs.onnx", "organs.json"
 SHIPPED: Final = Path(__file__).parent / "weights"
 _DIVISOR: Final = 16  # voxels along each axis must be a multiple of it
 _BODY_HU: Final = -300.0
+_BODY_SUV: Final = 0.2, 5.0  # mean of a body; the network saw none outside
+_USUAL_BODY_SUV: Final = 0.8
 _MARGIN: Final = 2  # voxels around the body
 _BODY_SHARE: Final = 0.002  # of a row or column, least, of voxels of the body
 _SIDES: Final = {  # names of the network without a side
@@ -120,6 +122,7 @@ class LearnedOrgans:
         hu = resample(_averaged(ct, self.grid_mm), grid, outside=-1024).array.astype(np.float32)
         suv = np.nan_to_num(resample(_averaged(pet, self.grid_mm), grid, outside=0.0).array.astype(np.float32))
         box = _around_body(hu)
+        suv *= _to_a_scale_of_bodies(suv[box], hu[box])
         classes, probability = np.zeros(hu.shape, np.uint8), np.full(hu.shape, 255, np.uint8)
         classes[box], probability[box] = self.name_voxels(suv[box], hu[box])
         labels = self._with_sides(_refined(classes, probability, fine.shape, GRID_MM / self.grid_mm))
@@ -256,6 +259,17 @@ def _averaged(volume: Volume, grid_mm: float) -> Volume:
     affine = volume.affine @ np.diag([*steps[::-1], 1.0])
     affine[:3, 3] = volume.to_mm(np.array([(step - 1) / 2 for step in steps]))
     return Volume(mean, affine, volume.unit)
+
+
+def _to_a_scale_of_bodies(suv: NDArray[np.float32], hu: NDArray[np.float32]) -> float:
+    """The factor that brings a PET in a scale that no body has near the usual one; 1 for a possible scale.
+
+    The organs of a scan whose SUV is wrong are found so too, so that the check of the scale can say by how much.
+    """
+    inside = suv[(hu > _BODY_HU) & (suv > 0)]
+    mean = float(inside.mean()) if inside.size else 0.0
+    low, high = _BODY_SUV
+    return 1.0 if mean == 0 or low <= mean <= high else _USUAL_BODY_SUV / mean
 
 
 def _around_body(hu: NDArray[np.float32]) -> tuple[slice, slice, slice]:

@@ -164,7 +164,7 @@ def test_two_readers_at_once_each_see_their_own_case_only(readers, cases, server
     expect(readers[0].get_by_role("heading", name="Données cliniques", exact=True)).to_be_visible()
     for page, own, other in ((readers[0], *cases), (readers[1], *cases[::-1])):
         page.goto(url)
-        expect(page.get_by_role("button", name="Ouvrir")).to_have_count(1)
+        expect(page.get_by_test_id("stBaseButton-secondary").filter(has_text="Ouvrir")).to_have_count(1)
         page.goto(f"{url}/case?case={other}")
         expect(page.get_by_text("Ce dossier n’existe pas.")).to_be_visible()
         page.goto(f"{url}/case?case={own}")
@@ -213,7 +213,7 @@ def test_an_unexpected_error_shows_our_words_and_no_traceback(readers, server, b
 def test_an_administrator_sees_everyone_and_a_visitor_no_case(enter, cases, server):
     url = server[0]
     chief = enter("chief")
-    expect(chief.get_by_role("button", name="Ouvrir").first).to_be_visible()
+    expect(chief.get_by_test_id("stBaseButton-secondary").filter(has_text="Ouvrir")).to_have_count(2)
     assert _status(chief, f"/files/{cases[0]}/pet.bin") == 200
     chief.goto(f"{url}/administration")
     for name in ("dr.alpha", "dr.beta", "dr.chief"):

@@ -34,7 +34,7 @@ def archive(orthanc):
     os.environ["ORTHANC_SECRET"] = orthanc.credentials
 
     def build(kind, **changed):
-        quick = {"timeout_s": 10, "retries": 1, "backoff_s": 0.01}
+        quick = {"timeout_s": 30, "retries": 1, "backoff_s": 0.01}
         web = {"url": orthanc.url, "secret_env": "ORTHANC_SECRET"}
         dimse = {
             "host": "127.0.0.1",
