@@ -16,7 +16,7 @@ rehearsal: $(READY)
 	bash scripts/rehearsal.sh
 
 test: $(READY) system lint docs package sbom
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 app: $(READY)
 	$(BIN)/fedpet app

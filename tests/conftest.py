@@ -14,6 +14,12 @@ pytest.register_assert_rewrite("tests.support")
 _DEFAULT_REFERENCE_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Take the files that wait for servers first: late ones would leave one worker alone at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("federation") or item.get_closest_marker("browser")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def reference_data() -> Path:
     """Folder of the real reference scans; see the marker `reference_data`."""
