@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.viewer.description import read_description, write_description
-from explain.figures.panels import colour_limit
+from explain.figures.panels import colour_limit, colour_strength
 from fedpet.imaging.anatomy.pet_only import body_bounds
 from fedpet.imaging.lesions.quantities import main_point
 from fedpet.imaging.mip import rotating_mip
@@ -61,8 +61,8 @@ def store_prediction(result: CaseResult, folder: Path) -> None:
 
     The labels are all hot components where the answer has them, so that those that are no lesions can be shown too.
     They are stored as runs: uint32 triples of first voxel, number of voxels and label, in the order of the array.
-    The saliency map is left out where a gate failed: it must not be shown. It is stored as int16 relative to the end
-    of the colour scale of the report's pictures, from -1 to 1. The crosshair starts at the largest lesion.
+    The saliency map is left out where a gate failed: it must not be shown. It is stored as int16, the strength of the
+    colour of the report's pictures, from -1 to 1. The crosshair starts at the largest lesion.
     """
     store_labels(result.prediction, folder)
     description = read_description(folder)
@@ -70,7 +70,7 @@ def store_prediction(result: CaseResult, folder: Path) -> None:
     explanation = result.explanation
     if explanation is not None and explanation.reliable:
         attribution = align_to_patient_axes(explanation.attribution, outside=0.0)
-        relative = np.clip(attribution.array / colour_limit(attribution), -1.0, 1.0)
+        relative = colour_strength(attribution.array, colour_limit(attribution))
         images.append(_store_scaled("saliency", attribution.like(relative, "1"), np.int16, 1.0, folder))
     labels, quantities = result.prediction.lesion_labels, result.prediction.quantities
     focus = main_point(result.study.pet, labels, quantities)

@@ -80,6 +80,19 @@ def colour_limit(attribution: Volume) -> float:
     return float(np.percentile(size, 99.5)) if size.size else 1.0
 
 
+def colour_strength(attribution: NDArray[np.float32], limit: float) -> NDArray[np.float32]:
+    """Strength of the colour from -1 to 1: the signed square root of the share of the limit.
+
+    A large lesion spreads its share over many voxels: on a scale without the root the lesion that weighs most could
+    stay grey beside a small one.
+
+    Args:
+        attribution: any shape.
+        limit: see `colour_limit`.
+    """
+    return np.sign(attribution) * np.sqrt(np.minimum(np.abs(attribution) / limit, 1.0))
+
+
 @dataclass(frozen=True, eq=False)
 class PanelStyle:
     """How voxels become colours."""
@@ -106,7 +119,7 @@ class PanelStyle:
 
     def overlay(self, canvas: Canvas, attribution: NDArray[np.float32]) -> Canvas:
         """The attribution over the canvas."""
-        x = np.clip(attribution / self.strength, -1.0, 1.0)
+        x = colour_strength(attribution, self.strength)
         return blend(canvas, diverging(x), np.clip(2.0 * np.abs(x) - 0.04, 0.0, 0.9))
 
     def legends(self, language: Language, *, ct: bool) -> list[Legend]:

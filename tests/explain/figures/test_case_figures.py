@@ -10,6 +10,7 @@ import pytest
 from explain.explanation import Explanation, SanityCheckResult
 from explain.figures.case_figures import fused_slices, heaviest_point, mip_with_lesions, saliency_figure
 from explain.figures.drawing import LESION_COLOURS, WARNING
+from explain.figures.panels import PanelStyle
 from explain.figures.projections import AXIAL, CORONAL, SAGITTAL, BoundingBox, Frame, body_box
 from fedpet.core.messages import Message
 from fedpet.imaging.study import PetCtStudy, PetFacts
@@ -174,6 +175,14 @@ def test_attribution_is_warm_where_it_raises_and_cold_where_it_lowers_the_risk()
     assert warm.size > 50
     assert cold.size > 50
     assert cold.max() <= warm.min() + 3  # the patient's right side lowers it here, and lies on the left
+
+
+def test_a_large_lesion_that_weighs_most_is_coloured_beside_a_small_one():
+    """Half of the attribution in 40 ml, an eighth in 1 ml."""
+    attribution = Volume(np.full((1, 1, 1), 0.125, np.float32), np.eye(4), "1")
+    style = PanelStyle(suv_max=10.0, window=(-160.0, 240.0), attribution=attribution)
+    grey = np.full((1, 1, 3), 0.5, np.float32)
+    assert np.abs(style.overlay(grey, np.full((1, 1), 0.5 / 40, np.float32)) - grey).max() > 0.15
 
 
 def test_the_slices_go_through_the_middle_of_the_lesion_that_weighs_most():
