@@ -54,6 +54,7 @@ CHECKS: Mapping[str, Message] = {
     "record_fits": Message("Record of this patient"),
     "mask_read": Message("Mask read whole"),
     "mask_position": Message("Position of the mask"),
+    "mask_origin": Message("Examination of the mask"),
     "mask_fit": Message("Mask against uptake"),
     "other_patients": Message("Images of another patient"),
 }

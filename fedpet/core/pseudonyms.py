@@ -10,10 +10,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import secrets
 import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 from fedpet.core.errors import ArgumentError
 from fedpet.core.messages import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PREFIX = "P-"
 # What is written where there is no identifier, as `comparable` reduces it.
@@ -26,6 +32,35 @@ _PLACEHOLDERS = frozenset(
     }
 )
 _FILLER = re.compile("0+|x+|9{4,}")
+
+
+@dataclass(frozen=True, repr=False)
+class SaltedDigests:
+    """Values that may be compared with others and not be read.
+
+    The salt is drawn at random, so that the digests of two objects have nothing in common.
+
+    Attributes:
+        salt: key of the digests.
+        digests: by the name of the value; what is not stated is not there.
+    """
+
+    salt: bytes
+    digests: Mapping[str, str]
+
+    @classmethod
+    def of(cls, values: Mapping[str, str]) -> Self:
+        """Of values by their names; "" is not stated."""
+        salt = secrets.token_bytes(16)
+        return cls(salt, {name: _hmac(salt, value) for name, value in values.items() if value})
+
+    def differing(self, values: Mapping[str, str]) -> list[str]:
+        """Names of the values that both sides state, and state differently."""
+        return [
+            name
+            for name, value in values.items()
+            if value and name in self.digests and self.digests[name] != _hmac(self.salt, value)
+        ]
 
 
 def local_key() -> bytes:

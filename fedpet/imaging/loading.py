@@ -294,6 +294,8 @@ def _load(choice: SelectedSeries, calibration: SuvCalibration, pseudonym_key: by
         corrections=calibration.corrections,
         suv_refusal=calibration.refusal,
         frame_of_reference=text(first, "FrameOfReferenceUID"),
+        study_uid=text(first, "StudyInstanceUID"),
+        identity=patient.digests(),
         patient=patient.facts(pseudonym_key, _dates(instances), calibration.facts),
         ct_frame_assumed=choice.ct_frame_assumed,
         ct_problem=ct_problem or choice.ct_problem,

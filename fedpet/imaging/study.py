@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from fedpet.core.errors import StudyError
     from fedpet.core.messages import Message
+    from fedpet.core.pseudonyms import SaltedDigests
     from fedpet.imaging.volume import Volume
 
 
@@ -182,6 +183,8 @@ class PetCtStudy:
         source_uids: SOP Instance UIDs of the images used, in slice order, by modality ("PT", "CT").
         suv_refusal: why `pet` is not SUV; None where it is.
         frame_of_reference: FrameOfReferenceUID of the PET.
+        study_uid: StudyInstanceUID of the PET.
+        identity: whose images they are, for comparison with a mask; see `patient_module.same_person`.
         patient: what the headers state about the patient, for comparison with a clinical record.
         ct_frame_assumed: see `fedpet.imaging.dicom.selection.SelectedSeries`.
         ct_problem: why the CT that belongs to the PET could not be used; None where there is none, or where it is used.
@@ -198,6 +201,8 @@ class PetCtStudy:
     corrections: tuple[AppliedOverride, ...] = ()
     suv_refusal: StudyError | None = None
     frame_of_reference: str = field(default="", repr=False)
+    study_uid: str = field(default="", repr=False)
+    identity: SaltedDigests | None = field(default=None, repr=False)
     patient: PatientFacts = _NOTHING_STATED
     ct_frame_assumed: bool = False
     ct_problem: Message | None = None

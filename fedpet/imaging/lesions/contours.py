@@ -66,6 +66,17 @@ class Contour:
         """The area, mm2, that is only a matter of drawing."""
         return min(_SAME_OUTLINE_MM * self.length, _SAME_AREA * self.area)
 
+    @cached_property
+    def crosses_itself(self) -> bool:
+        """Whether it runs around one part of its area the other way round than another part, or more than once.
+
+        A keyhole does not: it runs around its hole not at all. What is smaller than the tolerance does not count.
+        """
+        turns = _turns(_spread(self.bounds), self.points)
+        usual = 1 if (turns > 0).sum() >= (turns < 0).sum() else -1
+        odd = np.count_nonzero((turns != 0) & (turns != usual))
+        return odd / _SAMPLES**2 * float(np.prod(np.diff(self.bounds, axis=0))) > self.tolerance
+
     def contains(self, points: Points) -> NDArray[np.bool_]:
         """Which points (m, 2) are inside."""
         low, high = self.bounds
@@ -241,19 +252,28 @@ def _spread(bounds: Points, count: int = _SAMPLES) -> Points:
 
 
 def _even_odd(points: Points, corners: Points) -> NDArray[np.bool_]:
-    """Which points (m, 2) see an odd number of edges of a polygon (n, 2) to their right, row by row of points.
+    """Which points (m, 2) a polygon (n, 2) runs around an odd number of times."""
+    return _turns(points, corners) % 2 == 1
 
-    Edges are taken upwards, so that the two edges of a keyhole's channel are crossed at the very same place.
+
+def _turns(points: Points, corners: Points) -> NDArray[np.intp]:
+    """How often a polygon (n, 2) runs around points (m, 2); negative where it does so the other way round.
+
+    The edges to the right of a point are counted, row by row of points. They are taken upwards, so that the two edges
+    of a keyhole's channel are crossed at the very same place.
     """
     starts, ends = corners, np.roll(corners, -1, axis=0)
-    up = (starts[:, 1] <= ends[:, 1])[:, None]
-    (low_x, low_y), (high_x, high_y) = np.where(up, starts, ends).T, np.where(up, ends, starts).T
+    up = starts[:, 1] <= ends[:, 1]
+    (low_x, low_y), (high_x, high_y) = np.where(up[:, None], starts, ends).T, np.where(up[:, None], ends, starts).T
     slope = (high_x - low_x) / np.where(high_y > low_y, high_y - low_y, 1.0)
-    inside = np.empty(len(points), bool)
+    signs = np.where(up, 1, -1)
+    turns = np.empty(len(points), np.intp)
     rows, row_of_point, sizes = np.unique(points[:, 1], return_inverse=True, return_counts=True)
     members = np.split(np.argsort(row_of_point, kind="stable"), np.cumsum(sizes)[:-1])
     for y, row in zip(rows, members, strict=False):  # of no points, split makes one empty row
-        crossed = (low_y <= y) & (y < high_y)
-        edges = np.sort(low_x[crossed] + (y - low_y[crossed]) * slope[crossed])
-        inside[row] = (len(edges) - np.searchsorted(edges, points[row, 0], side="right")) % 2 == 1
-    return inside
+        crossed = np.flatnonzero((low_y <= y) & (y < high_y))
+        edges = low_x[crossed] + (y - low_y[crossed]) * slope[crossed]
+        order = np.argsort(edges)
+        to_the_right = np.append(np.cumsum(signs[crossed[order]][::-1])[::-1], 0)
+        turns[row] = to_the_right[np.searchsorted(edges[order], points[row, 0], side="right")]
+    return turns

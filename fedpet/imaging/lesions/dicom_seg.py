@@ -17,6 +17,7 @@ from fedpet.core.errors import UnreadableStudyError
 from fedpet.core.messages import Message
 from fedpet.imaging.dicom.headers.attributes import number, numbers, text
 from fedpet.imaging.lesions.mask_audit import RegionAudit
+from fedpet.imaging.lesions.mask_origin import require_same_examination
 from fedpet.imaging.lesions.planar_regions import (
     ContourPlane,
     DrawnMask,
@@ -26,7 +27,6 @@ from fedpet.imaging.lesions.planar_regions import (
     names_without_patient,
     nothing_drawn,
     rasterize,
-    require_same_examination,
     same_plane,
     slab_faces,
     step_along,
@@ -71,7 +71,7 @@ def read_segmentation(
 
     Raises:
         UnreadableStudyError: no segment holds a pixel, or the object is damaged.
-        SeriesNotFoundError: a label of `rois` is not there.
+        SeriesNotFoundError: a label of `rois` is not there, or the object states another patient.
         SliceGeometryError: drawn on another examination.
     """
     require_same_examination(dataset, {uid for uid in [text(dataset, "FrameOfReferenceUID")] if uid}, study)

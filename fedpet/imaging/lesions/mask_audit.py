@@ -43,6 +43,7 @@ class RegionAudit:
         dropped: contours that are not used.
         dropped_kinds: their number by reason: a Contour Geometric Type, "UNDER_3_POINTS", "NO_AREA", "UNKNOWN".
         miscounted: contours that announce another number of points than they hold.
+        self_crossing: planes of contours that cross themselves, for example "z 112.0 mm".
         empty_planes: planes without a drawing between two with one.
         gaps: those of them whose neighbours are drawn one above the other, so that one lesion may be cut in two.
     """
@@ -60,6 +61,7 @@ class RegionAudit:
     dropped: int = 0
     dropped_kinds: Mapping[str, int] = field(default_factory=dict)
     miscounted: int = 0
+    self_crossing: tuple[str, ...] = ()
     empty_planes: int = 0
     gaps: int = 0
 
@@ -124,7 +126,7 @@ class MaskAudit:
             for what, count in (*_DOUBTS, *_not_used(self.regions))
             if (regions := _named(self.regions, count))
         ]
-        doubts += self._volume_doubts()
+        doubts += [*self._crossings(), *self._volume_doubts()]
         if doubts:
             return QualityCheck("mask_read", CheckStatus.WARN, join_sentences(doubts))
         read = Message(
@@ -135,6 +137,10 @@ class MaskAudit:
             sampled=self.sampled,
         )
         return QualityCheck("mask_read", CheckStatus.PASS, join_sentences([read, *self._remarks()]))
+
+    def _crossings(self) -> list[Message]:
+        crossed = [f"{one.name} ({_listed(one.self_crossing)})" for one in self.regions if one.self_crossing]
+        return [Message("Contours that cross themselves: {regions}.", regions=_listed(crossed))] if crossed else []
 
     def _volume_doubts(self) -> list[Message]:
         doubts = [] if self.drawn_ml else [Message("Nothing is drawn in the mask, and nothing is measured.")]

@@ -18,6 +18,7 @@ from fedpet.imaging.dicom.headers.unvalidated import values_as_written
 from fedpet.imaging.lesions.delineation import connected_components
 from fedpet.imaging.lesions.dicom_seg import read_segmentation
 from fedpet.imaging.lesions.mask_audit import MaskAudit, RegionAudit, join_sentences
+from fedpet.imaging.lesions.mask_origin import origin_checks
 from fedpet.imaging.lesions.planar_regions import labelled, outside_the_pet
 from fedpet.imaging.lesions.rtstruct import read_structures
 from fedpet.imaging.nifti import NiftiImage, grid_box, is_nifti, read_nifti_image
@@ -54,7 +55,8 @@ class ReaderMask:
     Attributes:
         labels: uint16 on the PET grid; 0 is background.
         audit: what was read and what was not.
-        checks: "mask_read", whether all of it was read; "mask_position", where its place is doubtful.
+        checks: "mask_read", whether all of it was read; "mask_position" and "mask_origin", where its place or its
+            examination is doubtful.
     """
 
     labels: Volume
@@ -81,7 +83,8 @@ def read_mask(
         path: a NIfTI image, a DICOM SEG or RT Structure Set, or a folder or zip archive that holds one such object
             among other DICOM files.
         pet: the grid wanted.
-        study: the examination of the PET, to refuse what was drawn on another one; without it, overlap has to tell.
+        study: the examination of the PET, to refuse what was drawn on another one or another patient; without it,
+            overlap has to tell.
         rois: names of the segments or regions to take; `read_segmentation` and `read_structures` say what is taken by
             default. A NIfTI image has no names.
         limits: files and bytes taken in at most.
@@ -89,7 +92,7 @@ def read_mask(
     Raises:
         UnreadableStudyError: no mask, several, a damaged one, or nothing drawn in it (an empty NIfTI image is
             accepted).
-        SeriesNotFoundError: a name that the mask does not hold.
+        SeriesNotFoundError: a name that the mask does not hold, or a mask of another patient.
         SliceGeometryError: drawn on another examination, without a position, or no voxel in common with the PET.
     """
     if _is_image(path):
@@ -100,6 +103,7 @@ def read_mask(
             mask = _on_pet(_DICOM_READERS[text(dataset, "Modality")](dataset, pet, study=study, rois=rois), pet)
         except _DAMAGED as error:
             raise _damaged() from error
+        mask = replace(mask, checks=(*mask.checks, *origin_checks(dataset, study)))
     values = np.unique(mask.labels.array)
     return replace(mask, labels=connected_components(mask.labels)) if len(values[values > 0]) == 1 else mask
 

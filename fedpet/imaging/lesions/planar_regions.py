@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from fedpet.core.errors import SeriesNotFoundError, SliceGeometryError, UnreadableStudyError
 from fedpet.core.messages import Message
 from fedpet.imaging.dicom.headers.attributes import text, without_identity
+from fedpet.imaging.lesions.mask_origin import refers_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -164,7 +165,7 @@ def step_of_source(dataset: Dataset, study: PetCtStudy | None, normal: NDArray[n
     if study is None:
         return None
     for modality, volume in (("PT", study.pet), ("CT", study.ct)):
-        if volume is not None and _refers_to(dataset, study.source_uids.get(modality, ())):
+        if volume is not None and refers_to(dataset, study.source_uids.get(modality, ())):
             return step_along(volume, normal)
     return None
 
@@ -211,24 +212,6 @@ def match_names(names: Sequence[str], wanted: Sequence[str], dataset: Dataset) -
     return [index for index, name in enumerate(held) if name in asked]
 
 
-def require_same_examination(dataset: Dataset, frames: set[str], study: PetCtStudy | None) -> None:
-    """Refuse an object drawn in another frame of reference, unless it refers to images of the study.
-
-    Where the study or the object names no frame of reference, only the overlap of the voxels can tell.
-
-    Raises:
-        SliceGeometryError: drawn on another examination.
-    """
-    if study is None or not study.frame_of_reference or frames <= {study.frame_of_reference}:
-        return
-    if not _refers_to(dataset, [uid for uids in study.source_uids.values() for uid in uids]):
-        raise SliceGeometryError(
-            found=Message("The mask was drawn on another examination: its frame of reference is not that of the PET."),
-            needed=Message("A mask drawn on this PET, or on a CT in its frame of reference."),
-            advice=Message("Check the patient and the date, then export the mask of this examination."),
-        )
-
-
 def outside_the_pet() -> SliceGeometryError:
     """The refusal of a mask that shares no voxel with the PET."""
     return SliceGeometryError(
@@ -244,13 +227,6 @@ def nothing_drawn() -> UnreadableStudyError:
         found=Message("Nothing is drawn in the mask, or only outlines of the body and of devices."),
         needed=Message("A DICOM SEG with a segment, or an RT Structure Set with closed planar contours."),
         advice=Message("Export the lesions again; a region of another kind can be chosen by its name."),
-    )
-
-
-def _refers_to(dataset: Dataset, uids: Sequence[str]) -> bool:
-    known = frozenset(uids)
-    return bool(known) and any(
-        element.keyword == "ReferencedSOPInstanceUID" and element.value in known for element in dataset.iterall()
     )
 
 

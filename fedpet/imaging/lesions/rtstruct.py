@@ -17,6 +17,7 @@ from fedpet.core.messages import Message
 from fedpet.imaging.dicom.headers.attributes import number, numbers, text
 from fedpet.imaging.lesions.contours import Contour, PlanarArea, clean_outline, combine
 from fedpet.imaging.lesions.mask_audit import RegionAudit, dropped_kinds
+from fedpet.imaging.lesions.mask_origin import require_same_examination
 from fedpet.imaging.lesions.planar_regions import (
     ContourPlane,
     DrawnMask,
@@ -26,7 +27,6 @@ from fedpet.imaging.lesions.planar_regions import (
     names_without_patient,
     nothing_drawn,
     rasterize,
-    require_same_examination,
     same_plane,
     slab_faces,
     step_along,
@@ -115,7 +115,7 @@ def read_structures(
 
     Raises:
         UnreadableStudyError: nothing is drawn, or contours are damaged or not planar.
-        SeriesNotFoundError: a name of `rois` is not there.
+        SeriesNotFoundError: a name of `rois` is not there, or the object states another patient.
         SliceGeometryError: drawn on another examination.
     """
     found = _rois(dataset)
@@ -311,8 +311,19 @@ def _audit(name: str, drawing: _Drawing, step: float) -> RegionAudit:
         dropped=sum(drawing.dropped.values()),
         dropped_kinds=dict(drawing.dropped),
         miscounted=drawing.roi.miscounted,
+        self_crossing=_crossed(drawing),
         empty_planes=empty,
         gaps=gaps,
+    )
+
+
+def _crossed(drawing: _Drawing) -> tuple[str, ...]:
+    """The planes that hold a contour that crosses itself, by the coordinate that changes most across them."""
+    axis = int(np.argmax(np.abs(drawing.normal)))
+    return tuple(
+        f"{'xyz'[axis]} {drawing.outline(index, area.contours[0].points)[:, axis].mean():.1f} mm"
+        for index, area in enumerate(drawing.areas)
+        if any(contour.crosses_itself for contour in area.contours)
     )
 
 

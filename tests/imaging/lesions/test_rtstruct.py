@@ -429,6 +429,79 @@ def test_another_frame_of_reference_is_refused_unless_the_pets_images_are_named(
     np.testing.assert_array_equal(read(structure_set(drawn), study=study), here)  # none told: the overlap does
 
 
+@pytest.fixture
+def given(dicom, mask, tmp_path):
+    """What `read_mask` makes of a box in the frame of reference of a PET whose mask states these attributes."""
+    slices = dicom.pet(np.ones(SHAPE), spacing=tuple(SPACING), origin=tuple(ORIGIN), PatientBirthDate="19600102")
+    study = load_study(dicom.save(slices, tmp_path / "pet"), pseudonym_key=b"key")
+
+    def given(references=(), **attributes):
+        structures = structure_set(roi(box(-7, 9, -8, 6, height(3))), frame=dicom.FRAME, references=references)
+        for keyword, value in attributes.items():
+            setattr(structures, keyword, value)
+        return mask(structures, study=study)
+
+    return given
+
+
+@pytest.mark.parametrize(
+    ("attributes", "differing"),
+    [
+        ({"PatientID": "HOSP-4712"}, "different identifiers"),
+        ({"PatientName": "MARTIN^Paule"}, "different names"),
+        ({"PatientBirthDate": "19710203"}, "different birth dates"),
+        ({"PatientSex": "M"}, "different sexes"),
+        ({"PatientID": "", "PatientName": "MARTIN^Paule", "PatientBirthDate": "19710203"}, "names, different birth"),
+    ],
+)
+def test_a_mask_of_another_patient_in_the_same_frame_of_reference_is_refused(given, attributes, differing):
+    with pytest.raises(SeriesNotFoundError, match=differing) as refusal:
+        given(**attributes)
+    assert not {"4711", "4712", "DUPONT", "MARTIN"} & set(str(refusal.value).replace("-", " ").split())
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"PatientID": "hosp 4711", "PatientName": "Dupont^JEANNE^Marie", "PatientBirthDate": "1960.01.02"},
+        {"PatientID": "", "PatientName": "", "PatientBirthDate": ""},
+        {"PatientID": "UNKNOWN", "PatientSex": "O"},
+    ],
+)
+def test_other_spellings_of_a_patient_and_what_a_mask_leaves_out_contradict_nothing(given, attributes):
+    assert [check.name for check in given(**attributes).checks] == ["mask_read"]
+
+
+def origin(mask):
+    """Level and sentence of the check on the examination of a mask; None where nothing is doubtful."""
+    return next(((c.level.value, str(c.reason)) for c in mask.checks if c.name == "mask_origin"), None)
+
+
+def test_a_mask_that_names_another_study_alone_or_is_de_identified_alone_is_a_warning(dicom, given):
+    other, image = generate_uid(), dicom.pet(np.ones(SHAPE))[0].SOPInstanceUID
+    assert origin(given(StudyInstanceUID=dicom.pet(np.ones((5, 5, 5)))[0].StudyInstanceUID)) is None
+    assert origin(given([image], StudyInstanceUID=other)) is None  # drawn on our images, kept in a study of its own
+    for doubtful in (given(StudyInstanceUID=other), given([generate_uid()])):
+        level, said = origin(doubtful)
+        assert level == "warn"
+        assert "names another study" in said
+    level, said = origin(given(PatientID="A-1", PatientName="", PatientIdentityRemoved="YES"))
+    assert (level, "one alone is de-identified" in said) == ("warn", True)
+
+
+def test_a_contour_that_crosses_itself_is_named_with_its_plane(mask):
+    bow, good = box(-7, 9, -8, 6, height(3)), box(-7, 9, -8, 6, height(4))
+    crossed = mask(structure_set(roi([bow[0], bow[2], bow[1], bow[3]], good, name="Mass")))
+    level, said = remark(crossed)
+    assert level == "warn"
+    assert f"Contours that cross themselves: Mass (z {height(3):.1f} mm)." in said
+    noise = np.random.default_rng(5)
+    for _ in range(20):  # uneven outlines that do not cross, rounded as files are
+        outline = circle(0, 0, noise.uniform(6, 20), height(4), corners=90) * (1 + 0.2 * np.sin(noise.uniform(2, 6)))
+        outline[:, 2] = height(4)
+        assert remark(mask(structure_set(roi(np.round(outline, 1)))))[0] == "pass"
+
+
 def test_contours_beside_the_pet_are_refused(read):
     with pytest.raises(SliceGeometryError, match="No voxel of the mask"):
         read(structure_set(roi(box(-7, 9, -8, 6, 700.0))))
@@ -504,5 +577,5 @@ def test_the_contours_of_real_sarcomas_are_their_masks(reference_data, name):
 @pytest.mark.reference_data
 def test_the_contours_of_another_patient_are_refused(reference_data):
     study = load_study(reference_data / "sts" / "STS_002" / "PET" / "image", pseudonym_key=b"key")
-    with pytest.raises(SliceGeometryError, match="another examination"):
+    with pytest.raises(SeriesNotFoundError, match="another patient than the images: different identifiers"):
         read_mask(reference_data / "sts" / "STS_008" / "PET" / "mask" / "RS.dcm", study.pet, study=study)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from fedpet.core.errors import SeriesNotFoundError
 from fedpet.core.messages import Message
-from fedpet.core.pseudonyms import comparable, identifier_digest, is_placeholder, pseudonym
+from fedpet.core.pseudonyms import SaltedDigests, comparable, identifier_digest, is_placeholder, pseudonym
 from fedpet.imaging.dicom.headers.attributes import text
 from fedpet.imaging.dicom.headers.temporal_values import UnreadableValueError, read_date
 from fedpet.imaging.study import PatientFacts
@@ -30,6 +30,7 @@ _SEXES: Final[Mapping[str, str]] = {"M": "M", "F": "F", "MALE": "M", "FEMALE": "
 _UNITS_A_YEAR: Final = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}  # of Age String (PS3.5 6.2)
 _NO_BIRTH_DATES: Final = frozenset({date(1800, 1, 1), date(1900, 1, 1), date(1901, 1, 1), date(1111, 11, 11)})
 _OLDEST: Final = 115  # years; beyond it a date or an age is a filler
+_REMOVED: Final = "YES"
 _MODIFIED: Final = ("MODIFIED", "REMOVED")
 _IDENTIFYING: Final[Mapping[str, Message]] = {
     "patient_id": Message("different identifiers"),
@@ -37,6 +38,8 @@ _IDENTIFYING: Final[Mapping[str, Message]] = {
     "name": Message("different names"),
     "birth_date": Message("different birth dates"),
 }
+_DEIDENTIFIED: Final = "deidentified"
+_COMPARED: Final[Mapping[str, Message]] = {**_IDENTIFYING, "sex": Message("different sexes")}
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,6 +54,7 @@ class PatientModule:
         sex: "F", "M" or "".
         age: PatientAge in completed years; None where not stated.
         dates_modified: a de-identification moved or removed the dates (PS3.3 C.7.2.1).
+        deidentified: PatientIdentityRemoved is YES.
     """
 
     patient_id: str = ""
@@ -60,6 +64,7 @@ class PatientModule:
     sex: str = ""
     age: int | None = None
     dates_modified: bool = False
+    deidentified: bool = False
 
     @classmethod
     def from_header(cls, header: Dataset) -> PatientModule:
@@ -74,6 +79,7 @@ class PatientModule:
             sex=_SEXES.get(text(header, "PatientSex").upper(), ""),
             age=_years(text(header, "PatientAge")),
             dates_modified=text(header, "LongitudinalTemporalInformationModified").upper() in _MODIFIED,
+            deidentified=text(header, "PatientIdentityRemoved").upper() == _REMOVED,
         )
 
     @property
@@ -90,6 +96,32 @@ class PatientModule:
         if self.patient_id:
             return pseudonym(self.patient_id, key, person=self.person)
         return pseudonym(examination_uid, key, person=self.person)
+
+    def digests(self) -> SaltedDigests:
+        """What may be kept for `contradictions`."""
+        return SaltedDigests.of(self._compared())
+
+    def contradictions(self, images: SaltedDigests) -> list[Message]:
+        """What an object states otherwise than its images do; nothing where one of them alone is de-identified."""
+        differing = images.differing(self._compared())
+        if _DEIDENTIFIED in differing:
+            return []
+        return [_COMPARED[name] for name in differing]
+
+    def comparable_with(self, images: SaltedDigests) -> bool:
+        """Whether both state the patient, or both a pseudonym."""
+        return _DEIDENTIFIED not in images.differing(self._compared())
+
+    def _compared(self) -> dict[str, str]:
+        """What identifies the person, reduced to what counts."""
+        return {
+            "patient_id": comparable(self.patient_id).lstrip("0"),
+            "issuer": self.issuer,
+            "name": self.name,
+            "birth_date": self.birth_date,
+            "sex": self.sex,
+            _DEIDENTIFIED: str(self.deidentified),
+        }
 
     def facts(self, key: bytes, dates: Sequence[str], pet: PetFacts) -> PatientFacts:
         """What may be kept.
@@ -144,6 +176,7 @@ def one_patient(modules: Iterable[PatientModule]) -> PatientModule:
         sex=stated["sex"],
         age=min(ages, default=None),
         dates_modified=any(one.dates_modified for one in counts),
+        deidentified=any(one.deidentified for one in counts),
     )
 
 
