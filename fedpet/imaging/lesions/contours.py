@@ -75,7 +75,7 @@ class Contour:
         turns = _turns(_spread(self.bounds), self.points)
         usual = 1 if (turns > 0).sum() >= (turns < 0).sum() else -1
         odd = np.count_nonzero((turns != 0) & (turns != usual))
-        return odd / _SAMPLES**2 * float(np.prod(np.diff(self.bounds, axis=0))) > self.tolerance
+        return bool(odd / _SAMPLES**2 * np.prod(np.diff(self.bounds, axis=0)) > self.tolerance)
 
     def contains(self, points: Points) -> NDArray[np.bool_]:
         """Which points (m, 2) are inside."""
@@ -253,7 +253,7 @@ def _spread(bounds: Points, count: int = _SAMPLES) -> Points:
 
 def _even_odd(points: Points, corners: Points) -> NDArray[np.bool_]:
     """Which points (m, 2) a polygon (n, 2) runs around an odd number of times."""
-    return _turns(points, corners) % 2 == 1
+    return np.asarray(_turns(points, corners) % 2 == 1)
 
 
 def _turns(points: Points, corners: Points) -> NDArray[np.intp]:
