@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 FORMAT = "fedpet.report/2"
 _LEFT_OUT: Mapping[type, frozenset[str]] = {
-    PetCtStudy: frozenset({"frame_of_reference", "header_checks", "ct_frame_assumed"}),
+    PetCtStudy: frozenset({"frame_of_reference", "study_uid", "identity", "header_checks", "ct_frame_assumed"}),
     SeriesFacts: frozenset({"description"}),
     PatientFacts: frozenset({"identifier"}),
     Prediction: frozenset({"origin"}),
