@@ -123,6 +123,6 @@ def measure_lesions(
         found = delineate(pet, anatomy, method=method, lesion_map=lesion_map, include=include, exclude=exclude)
     found = apply_edits(found, pet, edits, anatomy)
     labels = found.lesions
-    quantities = rename_regions(quantify(pet, labels, method=found.method, anatomy=anatomy), edits.regions)
+    quantities = rename_regions(quantify(pet, labels, method=found.method, anatomy=anatomy), edits.regions, anatomy)
     table = measure_table(analysis, labels, quantities=quantities)
     return MeasuredLesions(labels, quantities, table, found.components, found.labels)

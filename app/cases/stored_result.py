@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from fedpet.clinical.record import ClinicalRecord
 from fedpet.core.errors import StoredResultError, SuvError
 from fedpet.core.messages import Message
+from fedpet.imaging.anatomy.finer_places import place_in_words
 from fedpet.imaging.study import PatientFacts
 from inference.record_concordance import (
     Agreement,
@@ -219,7 +220,10 @@ class StoredCurve(_Stored):
 
 
 class StoredLesion(_Stored):
-    """A lesion; `region` is a key of `fedpet.imaging.anatomy.regions.REGIONS`."""
+    """A lesion; `region` is a key of `fedpet.imaging.anatomy.regions.REGIONS`.
+
+    `vertebra` and `station` are an estimate and a proposal (`fedpet.imaging.anatomy.finer_places.FinerPlace`).
+    """
 
     id: int
     region: str
@@ -229,6 +233,13 @@ class StoredLesion(_Stored):
     suv_peak: float
     mtv_ml: float
     tlg: float
+    vertebra: str | None = None
+    station: str | None = None
+
+    @property
+    def place(self) -> Message:
+        """Where it lies, in words."""
+        return place_in_words(self.region, self.vertebra, self.station)
 
 
 class StoredQuantities(_Stored):

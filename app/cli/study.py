@@ -152,7 +152,7 @@ def _measured(
     in_suvbw = measured.quantities if normalization == "bw" else None
     table = measure_table(analysis, measured.labels, quantities=in_suvbw)
     quantities = asdict(measured.quantities)
-    rows = [row | _finer_place(row, analysis) for row in quantities.pop("lesions")]
+    rows = [row | _finer_place(row) for row in quantities.pop("lesions")]
     return {
         "method": quantities.pop("method"),
         "normalization": normalization,
@@ -171,14 +171,17 @@ def _measured(
     }
 
 
-def _finer_place(lesion: dict[str, Any], analysis: StudyAnalysis) -> dict[str, Any]:
-    """Vertebral level and proposed station of a lesion; `level` holds the one that there is."""
-    from fedpet.imaging.anatomy.finer_places import finer_place
+def _finer_place(lesion: dict[str, Any]) -> dict[str, Any]:
+    """Vertebral level and proposed station of a lesion with their codes; `level` holds the one that there is."""
+    from fedpet.imaging.anatomy.finer_places import STATIONS, VERTEBRAE
 
-    place = finer_place(lesion["region"], lesion["centroid_mm"], analysis.anatomy)
-    vertebra = place.vertebra and {"name": place.vertebra, "scheme": "SCT", "code": place.vertebra_code}
-    level = place.vertebra or (f"{place.station}?" if place.station else None)
-    return {"vertebra": vertebra, "station_proposal": place.station, "level": level}
+    vertebra, station = lesion["vertebra"], lesion.pop("station")
+    return {
+        "vertebra": vertebra and {"name": vertebra, "scheme": "SCT", "code": VERTEBRAE[vertebra]},
+        "station_proposal": station,
+        "station_nodes": station and {"scheme": "SCT", "code": STATIONS[station]},
+        "level": vertebra or (f"{station}?" if station else None),
+    }
 
 
 def _organ_source(analysis: StudyAnalysis) -> dict[str, Any] | None:

@@ -1,6 +1,8 @@
 """Regions of lesions in SNOMED CT, as an anatomic region of a segment and a finding site of a measurement.
 
-A region is rough, found by rules on the CT: each has the nearest concept that does not say more than it.
+A region is rough, found by rules on the CT: each has the nearest concept that does not say more than it. The estimated
+vertebra and the lymph nodes of the proposed station stand beside it: as the primary anatomic structure of the segment,
+and in an evaluation of the measurement that says that it is an estimate or a proposal.
 """
 
 from __future__ import annotations
@@ -9,8 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from pydicom.sr.coding import Code
 
+from fedpet.imaging.anatomy.finer_places import STATIONS, VERTEBRAE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from fedpet.imaging.lesions.lesion import Lesion
 
     Site = tuple[Code, Code | None]  # the structure and its side
 
@@ -67,3 +73,26 @@ SITES: Final[Mapping[str, Site]] = {
     **{f"{name}_{side}": (code, which) for name, code in _PAIRED.items() for side, which in _SIDES.items()},
     **{f"lung_{side}_{zone}": (code, which) for zone, code in _LUNG_ZONES.items() for side, which in _SIDES.items()},
 }
+
+_NODES: Final[Mapping[str, str]] = {  # CID 7600
+    "127926002": "highest mediastinal lymph node",
+    "127927006": "upper paratracheal lymph node (mediastinal)",
+    "127930004": "prevascular/retrotracheal lymph node",
+    "127932007": "lower paratracheal (including azygous) lymph node",
+    "127938006": "lymph node of aortopulmonary window",
+    "127939003": "para-aortic lymph node of the anterior mediastinum",
+    "28330007": "subcarinal lymph node",
+    "127940001": "paraesophageal lymph node below carina",
+    "53074004": "hilar lymph node",
+    "127919002": "interlobar lymph node of the lung",
+}
+
+
+def finer_structure(lesion: Lesion) -> Site | None:
+    """The estimated vertebra, or the lymph nodes of the proposed station with their side; None where it has neither."""
+    if lesion.vertebra is not None:
+        return _sct(VERTEBRAE[lesion.vertebra], f"{lesion.vertebra} vertebra"), None
+    if lesion.station is not None:
+        value = STATIONS[lesion.station]
+        return _sct(value, _NODES[value]), {"R": _RIGHT, "L": _LEFT}.get(lesion.station[-1])
+    return None

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 from highdicom.sr import (
     AlgorithmIdentification,
+    CodeContentItem,
+    ContentSequence,
     FindingSite,
     Measurement,
     MeasurementsAndQualitativeEvaluations,
     QualitativeEvaluation,
     ReferencedSegment,
+    RelationshipTypeValues,
     SourceSeriesForSegmentation,
     TrackingIdentifier,
     VolumetricROIMeasurementsAndQualitativeEvaluations,
@@ -19,7 +22,7 @@ from highdicom.sr import (
 import fedpet
 from fedpet.core.messages import Message
 from reports.dicom import codes
-from reports.dicom.anatomic_sites import SITES
+from reports.dicom.anatomic_sites import SITES, finer_structure
 from reports.dicom.export import number
 from reports.labels import ORGANS, supported
 from reports.measures import sul_factor
@@ -74,7 +77,20 @@ def _lesion(
         finding_sites=None if site is None else [FindingSite(*site)],
         algorithm_id=_delineation(export),
         measurements=measurements,
+        qualitative_evaluations=_finer_place(lesion),
     )
+
+
+def _finer_place(lesion: Lesion) -> list[QualitativeEvaluation] | None:
+    """The estimated vertebra, or the lymph nodes of the proposed station with their side."""
+    structure, side = finer_structure(lesion) or (None, None)
+    if structure is None:
+        return None
+    found = QualitativeEvaluation(codes.STATION if lesion.vertebra is None else codes.VERTEBRA, structure)
+    if side is not None:
+        modifier = CodeContentItem(codes.LATERALITY, side, RelationshipTypeValues.HAS_CONCEPT_MOD)
+        found[0].ContentSequence = ContentSequence([modifier])
+    return [found]
 
 
 def body_group(export: Export) -> MeasurementsAndQualitativeEvaluations:

@@ -14,10 +14,9 @@ from pydicom.uid import UID
 import fedpet
 from explain.figures.drawing import lesion_colour
 from fedpet.core.messages import Message
-from fedpet.imaging.anatomy.regions import REGIONS
 from fedpet.imaging.lesions.lesion import GIVEN_MASK
 from reports.dicom import codes
-from reports.dicom.anatomic_sites import SITES
+from reports.dicom.anatomic_sites import SITES, finer_structure
 from reports.dicom.export import deterministic_uid, long_string
 from reports.dicom.frames import frame_order, references
 
@@ -55,9 +54,10 @@ def segmentation(export: Export) -> Segmentation | None:
 def _segment(number: int, lesion: Lesion, export: Export) -> SegmentDescription:
     method = export.content.prediction.quantities.method
     family = codes.ARTIFICIAL_INTELLIGENCE if "model" in method else codes.MORPHOLOGICAL_OPERATIONS
-    label = Message("Lesion {number}: {region}", number=lesion.id, region=REGIONS[lesion.region])
+    label = Message("Lesion {number}: {region}", number=lesion.id, region=lesion.place)
     name = long_string(export.locale.translate(label))
     site, side = SITES.get(lesion.region, (None, None))
+    finer, finer_side = finer_structure(lesion) or (None, None)
     red, green, blue = (255 * part for part in lesion_colour(lesion.id))
     segment = SegmentDescription(
         segment_number=number,
@@ -73,10 +73,14 @@ def _segment(number: int, lesion: Lesion, export: Export) -> SegmentDescription:
         tracking_uid=_tracking_uid(lesion, export),
         tracking_id=name,
         anatomic_regions=None if site is None else [site],
+        primary_anatomic_structures=None if finer is None else [finer],
         display_color=CIELabColor.from_rgb(red, green, blue),
     )
     if side is not None:
         segment.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [CodedConcept.from_code(side)]
+    if finer_side is not None:
+        structure = segment.PrimaryAnatomicStructureSequence[0]
+        structure.PrimaryAnatomicStructureModifierSequence = [CodedConcept.from_code(finer_side)]
     return segment
 
 

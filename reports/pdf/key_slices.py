@@ -13,7 +13,6 @@ from reportlab.platypus import Flowable, KeepTogether, Spacer, Table
 from explain.figures.panels import PanelStyle
 from explain.figures.projections import AXIAL, BoundingBox, Frame
 from fedpet.core.messages import Message
-from fedpet.imaging.anatomy.regions import REGIONS
 from reports.lesion_numbers import letters
 from reports.pdf.outlines import outlines
 from reports.pdf.projections import doubtful_foci, draw_outlines, hatch, ink_of, jpeg
@@ -165,7 +164,7 @@ def _row(cells: list[list[Flowable]]) -> Table:
 
 
 def _lesion(lesion: Lesion, content: ReportContent, locale: Locale) -> list[Flowable]:
-    site = locale.translate(REGIONS[lesion.region])
+    site = locale.translate(lesion.place)
     said = Message(
         "{number} · {site} · SUVmax {suv} · {volume} ml",
         number=lesion.id,

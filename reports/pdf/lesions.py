@@ -62,12 +62,15 @@ def _table(content: ReportContent, locale: Locale) -> list[Flowable]:
                   lesion.mtv_ml, lesion.tlg]  # fmt: skip
         rows.append([
             _number(lesion),
-            locale.translate(REGIONS[lesion.region]),
+            locale.translate(lesion.place),
             *(locale.decimal(x) for x in values),
             *([locale.percent(shares.get(lesion.id, 0.0))] if shares else []),
             *([str(content.foci.get(lesion.id, lesion.id))] if renumbered else []),
         ])  # fmt: skip
-    note = _("Regions are found by simple rules on the CT and are to be confirmed by the reader.")
+    note = _(
+        "Regions are found by simple rules on the CT and are to be confirmed by the reader; vertebral levels are"
+        " estimates, lymph node stations (IASLC) proposals."
+    )
     others = len(head) - 2
     width = min(19.0, 134.0 / others)
     widths = [12 * mm, (168 - width * others) * mm, *[width * mm] * others]

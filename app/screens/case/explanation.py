@@ -20,7 +20,6 @@ from app.services import services
 from explain.methods import METHODS
 from fedpet.core.errors import FedpetError
 from fedpet.core.messages import Message
-from fedpet.imaging.anatomy.regions import REGIONS
 from reports.clinical_markers import markers
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def _row(one: StoredCounterfactual, result: StoredResult, called: Mapping[int, s
     share = result.lesion_share(lesion.id) if lesion else None
     cells = (
         called[lesion.id] if lesion else _("all lesions"),
-        loc.translate(REGIONS[lesion.region]) if lesion else "",
+        loc.translate(lesion.place) if lesion else "",
         loc.number(lesion.mtv_ml) if lesion else "",
         "–" if share is None else loc.percent(share),
         loc.percent(one.probability) + (" †" if one.abstained else ""),

@@ -88,12 +88,20 @@ def table_data(
         "columns": ["N°", _("Region"), "SUVmax", "ml"],
         "rows": rows,
         "figures": _figures(result.prediction, loc, locked=locked),
-        "note": _("Lesions below 1 ml or SUV 2.5, and those of the brain, may be missing from this list."),
+        "note": _note(result.prediction.quantities.lesions, loc),
         "proposed": [{"point": list(one.point_mm), "text": _badge(one, loc)} for one in proposed if one.id is None],
         "choices": _choices(case, loc) if components else None,
         "shown": case.digest,
         "regions": [[name, loc.translate(label)] for name, label in REGIONS.items()],
     }
+
+
+def _note(lesions: Sequence[StoredLesion], loc: Localization) -> str:
+    """What the list may lack, and what an estimated place is worth."""
+    notes = [loc.text("Lesions below 1 ml or SUV 2.5, and those of the brain, may be missing from this list.")]
+    if any(one.vertebra or one.station for one in lesions):
+        notes.append(loc.text("Vertebral levels are estimates, lymph node stations (IASLC) proposals."))
+    return " ".join(notes)
 
 
 def names(prediction: StoredPrediction, loc: Localization) -> dict[int, str]:
@@ -141,8 +149,7 @@ def _lesion(lesion: StoredLesion, share: float | None, reason: str, loc: Localiz
     ]
     if share is not None:
         more.append([loc.text("Influence"), loc.percent(share)])
-    place, measured = loc.translate(REGIONS[lesion.region]), (lesion.suv_max, lesion.mtv_ml)
-    row = _row(lesion, place, measured, loc)
+    row = _row(lesion, loc.translate(lesion.place), (lesion.suv_max, lesion.mtv_ml), loc)
     return row | {"included": True, "more": more, "reason": reason, "region": lesion.region}
 
 

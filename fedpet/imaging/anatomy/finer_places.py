@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from fedpet.core.messages import Message
 from fedpet.imaging.anatomy.morphology import GRID_MM
+from fedpet.imaging.anatomy.regions import REGIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
+    from fedpet.imaging.anatomy.landmarks import Landmarks
+    from fedpet.imaging.anatomy.organ_segmentation import OrganSegmentation
     from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
 
 # SNOMED CT, from the first cervical to the fifth lumbar vertebra (DICOM PS3.16, CID 7304 and its parts).
@@ -32,7 +36,14 @@ VERTEBRAE: Final[Mapping[str, str]] = MappingProxyType(
         "T12": "23215003", "L1": "66794005", "L2": "14293000", "L3": "36470004", "L4": "11994002", "L5": "49668003",
     }
 )  # fmt: skip
-STATIONS: Final = ("1R", "1L", "2R", "2L", "3a", "3p", "4R", "4L", "5", "6", "7", "8", "10R", "10L", "11R", "11L")
+# SNOMED CT of their lymph nodes (CID 7600), without the side, which the name ends with.
+STATIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "1R": "127926002", "1L": "127926002", "2R": "127927006", "2L": "127927006", "3a": "127930004",
+        "3p": "127930004", "4R": "127932007", "4L": "127932007", "5": "127938006", "6": "127939003", "7": "28330007",
+        "8": "127940001", "10R": "53074004", "10L": "53074004", "11R": "127919002", "11L": "127919002",
+    }
+)  # fmt: skip
 _SPINE: Final = tuple(f"bone_spine_{part}" for part in ("cervical", "thoracic", "lumbar"))
 _CHEST: Final = ("mediastinum", "hilum_right", "hilum_left")
 # Usual heights of the vertebrae with the disc below, mm, from the lowest up; only their ratios count.
@@ -62,10 +73,33 @@ class FinerPlace:
     vertebra: str | None = None
     station: str | None = None
 
-    @property
-    def vertebra_code(self) -> str | None:
-        """SNOMED CT."""
-        return None if self.vertebra is None else VERTEBRAE[self.vertebra]
+
+@dataclass(frozen=True)
+class Levels:
+    """Where parts of spine and mediastinum end, slices of the grid of the body; None where it is not known.
+
+    Attributes:
+        spine: lower and upper end of "lumbar", "thoracic" and "cervical".
+        arch: top of the aortic arch; None without a carina.
+    """
+
+    spine: Mapping[str, tuple[float | None, float | None]]
+    arch: float | None
+
+
+def place_in_words(region: str, vertebra: str | None, station: str | None) -> Message:
+    """The region with the estimated level or the proposed station.
+
+    Args:
+        region: a key of `fedpet.imaging.anatomy.regions.REGIONS`.
+        vertebra: as of `FinerPlace`.
+        station: as of `FinerPlace`.
+    """
+    if vertebra is not None:
+        return Message("{region}, about {vertebra}", region=REGIONS[region], vertebra=vertebra)
+    if station is not None:
+        return Message("{region}, proposed station {station}", region=REGIONS[region], station=station)
+    return REGIONS[region]
 
 
 def finer_place(region: str, point_mm: tuple[float, float, float], anatomy: PatientAnatomy | None) -> FinerPlace:
@@ -89,7 +123,7 @@ def finer_place(region: str, point_mm: tuple[float, float, float], anatomy: Pati
 def _vertebra(anatomy: PatientAnatomy, region: str, level: float) -> str | None:
     """The vertebra at a slice; None where an end of its part of the spine is not known."""
     part = region.removeprefix("bone_spine_")
-    low, high = _bounds(anatomy)[part]
+    low, high = anatomy.levels.spine[part]
     if low is None or high is None or high <= low:
         return None
     heights = np.array(_HEIGHTS[part])
@@ -98,21 +132,20 @@ def _vertebra(anatomy: PatientAnatomy, region: str, level: float) -> str | None:
     return f"{part[0].upper()}{len(heights) - max(from_below, 0)}"
 
 
-def _bounds(anatomy: PatientAnatomy) -> dict[str, tuple[float | None, float | None]]:
-    """Lower and upper end of each part of the spine, slices: between parts that were segmented, else by landmarks."""
-    landmarks = anatomy.landmarks
-    ends = {part: _ends(anatomy, f"spine_{part}") for part in _HEIGHTS}
-    lumbar, thoracic, cervical = (ends[part] for part in ("lumbar", "thoracic", "cervical"))
+def find_levels(organs: OrganSegmentation, landmarks: Landmarks) -> Levels:
+    """Find the ends of the parts of the spine, between parts that were segmented, else by landmarks, and the arch."""
+    lumbar, thoracic, cervical = (_ends(organs, f"spine_{part}") for part in ("lumbar", "thoracic", "cervical"))
     sacrum = landmarks.sacrum if lumbar is None else lumbar[0]
     first_lumbar = _between(lumbar, thoracic, landmarks.first_lumbar)
     neck = _between(thoracic, cervical, landmarks.apex)
     skull = landmarks.skull_base if cervical is None else cervical[1]
-    return {"lumbar": (sacrum, first_lumbar), "thoracic": (first_lumbar, neck), "cervical": (neck, skull)}
+    spine = {"lumbar": (sacrum, first_lumbar), "thoracic": (first_lumbar, neck), "cervical": (neck, skull)}
+    return Levels(spine, None if landmarks.carina is None else _arch(organs, landmarks.carina))
 
 
-def _ends(anatomy: PatientAnatomy, name: str) -> tuple[float, float] | None:
+def _ends(organs: OrganSegmentation, name: str) -> tuple[float, float] | None:
     """Lowest and highest slice of a structure; None where it was not found."""
-    levels = np.nonzero(anatomy.organs.mask(name))[0]
+    levels = np.nonzero(organs.mask(name))[0]
     if len(levels) < _LEAST:
         return None
     low, high = np.percentile(levels, _ENDS)
@@ -130,14 +163,14 @@ def _between(
 
 def _station(anatomy: PatientAnatomy, region: str, voxel: NDArray[np.int_]) -> str | None:
     """The station at a voxel of the grid of the body; None without a carina. The first rule that holds wins."""
-    landmarks, body = anatomy.landmarks, anatomy.body
-    if landmarks.carina is None or landmarks.apex is None:
+    landmarks, body, arch = anatomy.landmarks, anatomy.body, anatomy.levels.arch
+    if landmarks.carina is None or landmarks.apex is None or arch is None:
         return None
     level, row, column = (int(one) for one in voxel)
     left = float(column - body.midline[level]) * GRID_MM
     behind = float(row - body.vertebral_row[level]) * GRID_MM
     above = (level - landmarks.carina) * GRID_MM
-    beneath_arch = level < _arch(anatomy, landmarks.carina)
+    beneath_arch = level < arch
     side, lung = "R" if left < _TRACHEA_MM else "L", "R" if left < 0 else "L"
     hilum = {"hilum_right": "R", "hilum_left": "L"}.get(region)
     beside_arch = left > _AORTIC_MM and beneath_arch
@@ -154,9 +187,9 @@ def _station(anatomy: PatientAnatomy, region: str, voxel: NDArray[np.int_]) -> s
     return next(name for holds, name in rules if holds)
 
 
-def _arch(anatomy: PatientAnatomy, carina: float) -> float:
+def _arch(organs: OrganSegmentation, carina: float) -> float:
     """Slice of the top of the aortic arch."""
-    levels = np.nonzero(anatomy.organs.mask("aorta"))[0]
+    levels = np.nonzero(organs.mask("aorta"))[0]
     usual = carina + _ARCH_MM / GRID_MM
     if len(levels) < _LEAST:
         return usual

@@ -11,6 +11,7 @@ import numpy as np
 from fedpet.core.profile import Stage, stage
 from fedpet.imaging.anatomy.aligned_images import align_images
 from fedpet.imaging.anatomy.body import LEFT, RIGHT, segment_body
+from fedpet.imaging.anatomy.finer_places import Levels, find_levels
 from fedpet.imaging.anatomy.landmarks import find_landmarks
 from fedpet.imaging.anatomy.learned_and_rules import combine
 from fedpet.imaging.anatomy.organ_segmentation import OrganSource
@@ -112,6 +113,12 @@ class PatientAnatomy:
     def regions(self) -> RegionFeatureExtractor:
         """What names the region of a lesion."""
         return RegionFeatureExtractor(self.body, self.organs, self.landmarks)
+
+    @cached_property
+    @stage(Stage.ANATOMY)
+    def levels(self) -> Levels:
+        """Ends of the parts of the spine and of the aortic arch, for the finer place of a lesion."""
+        return find_levels(self.organs, self.landmarks)
 
     @cached_property
     @stage(Stage.ANATOMY)

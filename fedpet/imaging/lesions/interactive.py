@@ -17,6 +17,7 @@ from fedpet.core.messages import Message
 from fedpet.imaging.anatomy.regions import REGIONS, locate_lesions
 from fedpet.imaging.lesions.delineation import HotComponent
 from fedpet.imaging.lesions.detection.watershed import watershed_basins
+from fedpet.imaging.lesions.quantities import placed
 from fedpet.imaging.volume import Volume
 
 if TYPE_CHECKING:
@@ -231,8 +232,8 @@ def apply_edits(
     return replace(found, labels=found.labels.like(labels, "label"), components=left)
 
 
-def rename_regions(quantities: Quantities, regions: Mapping[int, str]) -> Quantities:
-    """The quantities with the regions that a reader gave.
+def rename_regions(quantities: Quantities, regions: Mapping[int, str], anatomy: PatientAnatomy | None) -> Quantities:
+    """The quantities with the regions that a reader gave, and the vertebra or station that follows from each.
 
     Raises:
         ArgumentError: no such region.
@@ -244,7 +245,10 @@ def rename_regions(quantities: Quantities, regions: Mapping[int, str]) -> Quanti
             needed=Message("One of: {names}.", names=", ".join(REGIONS)),
             advice=Message("Choose a region of the list."),
         )
-    lesions = tuple(replace(one, region=regions.get(one.id, one.region)) for one in quantities.lesions)
+    lesions = tuple(
+        placed(replace(one, region=regions[one.id]), anatomy) if one.id in regions else one
+        for one in quantities.lesions
+    )
     return replace(quantities, lesions=lesions)
 
 

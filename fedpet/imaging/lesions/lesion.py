@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from fedpet.core.notebook import html_table
+from fedpet.imaging.anatomy.finer_places import place_in_words
+
+if TYPE_CHECKING:
+    from fedpet.core.messages import Message
 
 # How lesions are outlined.
 ThresholdMethod = Literal["suv4", "suv41pct", "suv25", "percist", "liver", "gradient", "adaptive"]
@@ -28,6 +32,8 @@ class Lesion:
         mtv_ml: volume of its voxels, ml.
         tlg: MTV x SUVmean, g.
         mtv_41pct_ml, mtv_suv4_ml: the part of the lesion of at least 41 % of its SUVmax, or of SUV 4.
+        vertebra, station: the estimated vertebra or a proposed lymph node station
+            (`fedpet.imaging.anatomy.finer_places.FinerPlace`); None where the region has none.
     """
 
     id: int
@@ -44,6 +50,13 @@ class Lesion:
     mtv_41pct_ml: float
     mtv_suv4_ml: float
     tlg: float
+    vertebra: str | None = None
+    station: str | None = None
+
+    @property
+    def place(self) -> Message:
+        """Where it lies, in words."""
+        return place_in_words(self.region, self.vertebra, self.station)
 
 
 @dataclass(frozen=True)

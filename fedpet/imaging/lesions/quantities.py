@@ -7,6 +7,7 @@ voxels belong to the lesion; for its definitions see `fedpet.imaging.lesions.suv
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy.spatial.distance import pdist
 
 from fedpet.core.errors import ArgumentError
 from fedpet.core.messages import Message
+from fedpet.imaging.anatomy.finer_places import finer_place
 from fedpet.imaging.anatomy.regions import locate_lesions
 from fedpet.imaging.lesions.lesion import Lesion, Quantities
 from fedpet.imaging.lesions.suv_peak import binary_sphere_kernel, fractional_sphere_kernel, sphere_means
@@ -59,7 +61,7 @@ def quantify(pet: Volume, labels: Volume, *, method: str, anatomy: PatientAnatom
     regions = locate_lesions(labels, anatomy)
     kernels = binary_sphere_kernel(pet.affine), fractional_sphere_kernel(pet.affine)
     lesions = tuple(
-        _lesion(int(number), pet, part, kernels, regions[int(number)])
+        placed(_lesion(int(number), pet, part, kernels, regions[int(number)]), anatomy)
         for number, part in zip(ids, np.split(index[order], starts)[1:], strict=True)
     )
     return Quantities(
@@ -71,6 +73,12 @@ def quantify(pet: Volume, labels: Volume, *, method: str, anatomy: PatientAnatom
         suv_peak=max((lesion.suv_peak for lesion in lesions), default=0.0),
         dmax_mm=float(pdist([lesion.centroid_mm for lesion in lesions]).max()) if len(lesions) > 1 else 0.0,
     )
+
+
+def placed(lesion: Lesion, anatomy: PatientAnatomy | None) -> Lesion:
+    """The lesion with the vertebra or the station of its region and centroid."""
+    finer = finer_place(lesion.region, lesion.centroid_mm, anatomy)
+    return replace(lesion, vertebra=finer.vertebra, station=finer.station)
 
 
 def _lesion(number: int, pet: Volume, index: NDArray[np.intp], kernels: tuple[Kernel, Kernel], region: str) -> Lesion:

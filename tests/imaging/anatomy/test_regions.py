@@ -88,7 +88,7 @@ def test_the_vertebral_level_is_right_within_one_and_stations_are_of_the_chest(s
         if case.regions[number].startswith("bone_spine"):
             assert found.vertebra is not None
             assert abs(order.index(found.vertebra) - order.index(one.place)) <= 1
-            assert found.vertebra_code == getattr(codes.SCT, f"{found.vertebra}Vertebra").value
+            assert VERTEBRAE[found.vertebra] == getattr(codes.SCT, f"{found.vertebra}Vertebra").value
         assert (found.station in STATIONS) == case.regions[number].startswith(("mediastinum", "hilum"))
         assert one.place not in ("4R", "4L", "7") or found.station in NEIGHBOURS[one.place], one.place
     assert finer_place("bone_spine_lumbar", (0.0, 0.0, 9000.0), case.anatomy) == finer_place("liver", (0, 0, 0), None)

@@ -172,6 +172,6 @@ def test_numbers_that_are_taken_and_unknown_regions_are_refused(pet):
     with pytest.raises(ArgumentError, match="same number"):
         apply_edits(found, pet, LesionEdits((GrownFocus(1, HOT, 4.0),)))
     quantities = quantify(pet, found.lesions, method="suv4")
-    assert rename_regions(quantities, {1: "liver"}).lesions[0].region == "liver"
+    assert rename_regions(quantities, {1: "liver"}, None).lesions[0].region == "liver"
     with pytest.raises(ArgumentError, match="no region"):
-        rename_regions(quantities, {1: "tail"})
+        rename_regions(quantities, {1: "tail"}, None)

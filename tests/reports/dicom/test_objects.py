@@ -21,6 +21,7 @@ from explain.explanation import Explanation, SanityCheckResult
 from fedpet.clinical.record import ClinicalRecord, RecordReference
 from fedpet.core.errors import SliceGeometryError
 from fedpet.core.messages import Message
+from fedpet.imaging.anatomy.finer_places import STATIONS, VERTEBRAE
 from fedpet.imaging.anatomy.regions import REGIONS
 from fedpet.imaging.dicom.patient_identity import PatientHeaders, read_identity
 from fedpet.imaging.lesions.masks import read_mask
@@ -32,7 +33,7 @@ from inference.record_concordance import RecordConfirmation, compare_record
 from reports.content import ReaderDecision, ReportContent
 from reports.content_hash import content_hash
 from reports.dicom import codes as dicom_codes
-from reports.dicom.anatomic_sites import SITES
+from reports.dicom.anatomic_sites import SITES, finer_structure
 from reports.dicom.objects import write_dicom
 from tests.support import report_content as cases
 from tests.support.planted_gates import PLANTED_GATES
@@ -266,7 +267,7 @@ def test_another_reader_finds_the_lesions_at_the_same_points(written, content):
     np.testing.assert_allclose(*(points[np.lexsort(points.round(2).T)] for points in (found, expected)), atol=1e-3)
 
 
-def test_a_segment_says_what_it_is_and_who_drew_it(read, write, content):
+def test_a_segment_says_what_it_is_and_who_drew_it(read, write, content, tmp_path):
     first, second = read.lesions.SegmentSequence
     assert first.SegmentLabel == "Lésion 3\u00a0: poumon droit"
     assert first.SegmentAlgorithmType == "AUTOMATIC"
@@ -276,8 +277,28 @@ def test_a_segment_says_what_it_is_and_who_drew_it(read, write, content):
     assert region.AnatomicRegionModifierSequence[0].CodeMeaning == "Right"
     assert "AnatomicRegionSequence" not in second
     prediction = content.prediction
-    drawn = replace(prediction, quantities=replace(prediction.quantities, method="given_mask"))
-    assert write(prediction=drawn)["lesions"].SegmentSequence[0].SegmentAlgorithmType == "MANUAL"
+    finer = (("bone_spine_thoracic", "T8", None), ("mediastinum", None, "4R"))
+    lesions = [
+        replace(one, region=region, vertebra=vertebra, station=station)
+        for one, (region, vertebra, station) in zip(prediction.quantities.lesions, finer, strict=True)
+    ]
+    quantities = replace(prediction.quantities, method="given_mask", lesions=tuple(lesions))
+    made = write(prediction=replace(prediction, quantities=quantities))
+    first, second = made["lesions"].SegmentSequence
+    assert first.SegmentAlgorithmType == "MANUAL"
+    assert first.SegmentLabel == "Lésion 3\u00a0: rachis thoracique, vers T8"
+    assert second.SegmentLabel == "Lésion 7\u00a0: médiastin, station 4R proposée"
+    assert first.PrimaryAnatomicStructureSequence[0].CodeMeaning == "T8 vertebra"
+    structure = second.PrimaryAnatomicStructureSequence[0]
+    assert structure.CodeMeaning == "lower paratracheal (including azygous) lymph node"
+    assert structure.PrimaryAnatomicStructureModifierSequence[0].CodeMeaning == "Right"
+    first, second = groups(made["measurements"])[0]
+    assert coded(first, ("vertebral_level", "99FEDPET")) == ("11068009", "SCT")
+    assert coded(second, ("node_station", "99FEDPET")) == ("127932007", "SCT")
+    station = below(second, dicom_codes.STATION)[0]
+    assert coded(station, ("272741003", "SCT")) == ("24028007", "SCT")
+    for kind in ("lesions", "measurements"):
+        assert dciodvfy_errors(saved(made[kind], tmp_path / f"{kind}.dcm")) == []
 
 
 def test_our_own_segmentation_comes_back_as_a_mask(written, content):
@@ -704,6 +725,8 @@ def test_codes_mean_what_the_standard_s_dictionary_says():
     named = [value for value in vars(dicom_codes).values() if isinstance(value, Code)]
     named += [site for pair in SITES.values() for site in pair if site is not None]
     named += [*dicom_codes.MODALITIES.values(), *dicom_codes.ORGANS.values()]
+    finer = [(name, None) for name in VERTEBRAE] + [(None, name) for name in STATIONS]
+    named += [finer_structure(SimpleNamespace(vertebra=bone, station=station))[0] for bone, station in finer]
     meanings = defaultdict(set)
     for designator in ("DCM", "SCT", "LN"):
         scheme = getattr(dictionary, designator)
