@@ -227,7 +227,7 @@ def answer(
 
     An `engine` that is open on the bundle is used again.
     """
-    engine = engine or Engine(bundle, provider=settings.provider, threads=settings.threads)
+    engine = engine or Engine.of(bundle, settings)
     return predict(
         analysis,
         record,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fedpet.core.settings import Settings
 
 _ROOM_MB = 2048  # of a study with its results, and some more
+_AGREEMENT = 1e-5  # of a server with ONNX Runtime here, as far as single precision carries
 _ONNX = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
 
@@ -82,6 +83,8 @@ def examine(settings: Settings, *, pacs: bool) -> Iterator[Finding]:
     yield from _checked("model", lambda: _model(settings))
     for name in _ONNX:
         yield from _checked(f"onnxruntime {name}", lambda name=name: _provider(name))  # type: ignore[misc]
+    if settings.inference_server.url:
+        yield from _checked("inference server", lambda: _server(settings))
     for name in settings.pacs if pacs else ():
         yield from _checked(f"pacs {name}", lambda name=name: _pacs(settings, name))  # type: ignore[misc]
 
@@ -214,6 +217,24 @@ def _provider(name: str) -> Iterator[tuple[bool | None, Message]]:
         yield False, error.needed
     else:
         yield True, Message("It runs.")
+
+
+def _server(settings: Settings) -> Iterator[tuple[bool, Message]]:
+    """Whether the server answers as ONNX Runtime does here, on one made-up patient."""
+    import numpy as np
+
+    from inference.engine import Engine as Network
+    from inference.engine import largest_difference
+    from inference.preprocessing import blank_image
+    from inference.registry import Registry
+
+    bundle = Registry.of(settings).in_force()
+    clinical = np.linspace(-1.0, 1.0, len(bundle.contract.inputs), dtype=np.float32)
+    image = blank_image(bundle.contract)
+    here, there = (one.run(image, clinical) for one in (Network(bundle, provider="cpu"), Network.of(bundle, settings)))
+    apart = largest_difference(here, there)
+    found = Message("It answers; the largest difference from the answer computed here is {apart:.1e}.", apart=apart)
+    yield apart <= _AGREEMENT, found
 
 
 def _pacs(settings: Settings, name: str) -> Iterator[tuple[bool, Message]]:

@@ -74,6 +74,24 @@ def verify(folder: Folder = None, json: Json = False) -> None:
         typer.echo("\n".join(f"{key}: {value}" for key, value in facts.items()))
 
 
+@commands.command(name="export-triton")
+def export(
+    bundle: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Bundle folder.")],
+    out: Annotated[Path, typer.Argument(file_okay=False, help="Model repository: a folder, made where it is missing.")],
+    json: Json = False,
+) -> None:
+    """Write the bundle into a model repository of Triton, KServe or OpenVINO Model Server."""
+    from inference.bundle.storage import Bundle
+    from inference.bundle.triton import export_triton
+
+    with reported(as_json=json):
+        folder = export_triton(Bundle.load(bundle), out)
+    if json:
+        write_json({"model": folder.name, "folder": str(folder)})
+    else:
+        messages.print(f"{folder.name} in {out}", highlight=False, markup=False, soft_wrap=True)
+
+
 @commands.command(name="list")
 def listed(json: Json = False) -> None:
     """List the models of the registry, the one in force, and what was promoted when, by whom and why."""

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from training.data.process_pool import Workers
 
 Study = Annotated[Path, typer.Argument(exists=True, help="Folder, zip or file with a PET/CT study in DICOM.")]
+InferenceServer = Annotated[
+    str, typer.Option(help="Address of a server that runs the network (Open Inference Protocol v2), https://host:port.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Write only JSON to standard output.")]
 
 

@@ -11,6 +11,7 @@ import typer
 from app.cli.console import REFUSED, messages, progress_bar, reported, say, show_profile, write_json
 from app.cli.options import (
     HeaderOptions,
+    InferenceServer,
     Json,
     LesionOptions,
     OrganOptions,
@@ -262,6 +263,7 @@ def predict(
         str, typer.Option(help="Why the record is right although it contradicts the images; kept with the result.")
     ] = "",
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time went.")] = False,
+    inference_server: InferenceServer = "",
     *,
     lesions: LesionOptions,
     organs: OrganOptions,
@@ -277,7 +279,7 @@ def predict(
 
     with reported(as_json=json), profiled(whole_process=True) as times:
         _require_unused(out)
-        settings = load_settings()
+        settings = load_settings().with_inference_server(inference_server)
         language = lang or settings.language
         with stage(Stage.RECORD):
             read = read_record(clinical)

@@ -159,7 +159,7 @@ def _answer(store: Store, audit: AuditTrail, case: Case, settings: Settings, ana
 def _complete(result: CaseResult, bundle: Bundle, settings: Settings, progress: Progress) -> dict[str, Any]:
     """Add to `result.json` what the pages show beside the answer: counterfactuals, healthy organs, landmarks."""
     analysis, path = result.analysis, result.folder / "result.json"
-    engine = Engine(bundle, provider=settings.provider, threads=settings.threads)
+    engine = Engine.of(bundle, settings)
     without_lesions = counterfactuals(
         analysis.study, result.record, bundle, result.prediction, engine=engine, progress=progress
     )

@@ -58,7 +58,7 @@ class EditorSession:
         options, bundle = CaseOptions.from_json(case.options), bundle_for(case, settings)
         analysis = analyse(read_study(source_of(store, case.id), settings, options=options), options, settings)
         joined = joined_record(analysis, case, options, settings)
-        engine = Engine(bundle, provider=settings.provider, threads=settings.threads)
+        engine = Engine.of(bundle, settings)
         session = cls(joined, bundle, engine, settings, store.folder(case.id))
         session.predict(options)  # what is computed when it is first needed is then there
         return session

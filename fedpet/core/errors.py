@@ -36,6 +36,7 @@
     ├── SignInError                   what the provider said of a user cannot be used
     ├── ReportError                   a file that is no report of fedpet
     ├── WorklistError                 a list of studies without studies, or with paths that do not exist
+    ├── InferenceServerError          a server of the network that cannot be reached, refuses, or holds another model
     ├── ClusterError                  machines that cannot be reached, or differ in what they must share
     ├── OutputError                   a folder that cannot take a result: not empty, or not writable
     └── SettingsError                 configuration that cannot be used
@@ -217,6 +218,10 @@ class WorklistError(FedpetError):
 
 class ClusterError(FedpetError):
     """Machines that work together cannot be reached, or differ in what they must share."""
+
+
+class InferenceServerError(FedpetError):
+    """A server that runs the network cannot be reached, refuses, answers too late, or does not answer as the model."""
 
 
 class OutputError(FedpetError):

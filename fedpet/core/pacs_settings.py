@@ -6,16 +6,13 @@ variable or the file that holds its secret.
 
 from __future__ import annotations
 
-import os
 import re
-import ssl
 from pathlib import Path  # noqa: TC003  pydantic reads the annotations at run time
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+from fedpet.core.connection_settings import Encrypted, address_faults, read_secret
 
 
 def _ae_title(value: str) -> str:
@@ -31,36 +28,7 @@ PacsName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-class _Encrypted(BaseModel):
-    """Certificates in PEM files; without `ca_file`, the authorities that this machine trusts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    ca_file: Path | None = Field(
-        default=None, description="Certificates (PEM) that the other side's must descend from."
-    )
-    cert_file: Path | None = Field(default=None, description="Our certificate (PEM).")
-    key_file: Path | None = Field(default=None, description="Its private key (PEM).")
-
-    def caller_context(self) -> ssl.SSLContext:
-        """For connections that we open: whom we trust, and the certificate that we show, if any."""
-        context = ssl.create_default_context(cafile=self.ca_file)
-        if self.cert_file is not None:
-            context.load_cert_chain(self.cert_file, self.key_file)
-        return context
-
-    def listener_context(self) -> ssl.SSLContext | None:
-        """For connections that we accept: our certificate, and whose we ask for; None without encryption."""
-        if self.cert_file is None:
-            return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.ca_file)
-        context.load_cert_chain(self.cert_file, self.key_file)
-        if self.ca_file is not None:
-            context.verify_mode = ssl.CERT_REQUIRED
-        return context
-
-
-class PacsSettings(_Encrypted):
+class PacsSettings(Encrypted):
     """One PACS, by DIMSE (`host`) or by DICOMweb (`url`)."""
 
     host: str = Field(default="", description="DIMSE: host name or address of the PACS.")
@@ -85,13 +53,9 @@ class PacsSettings(_Encrypted):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         """One way to reach it; no credentials in an address; no secret over an open line."""
-        parts, secret = urlsplit(self.url), bool(self.secret_env or self.secret_file)
-        web = parts.scheme in {"http", "https"} and bool(parts.hostname)
         faults = {
             "give either host (DIMSE) or url (DICOMweb)": bool(self.host) == bool(self.url),
-            "url must be http(s)://host…": bool(self.url) and not web,
-            "url must not hold a user or a password": "@" in parts.netloc,
-            "a secret needs https": secret and parts.scheme == "http" and parts.hostname not in _LOOPBACK,
+            **address_faults(self.url, secret=bool(self.secret_env or self.secret_file)),
             'retrieve = "move" needs move_port': self.retrieve == "move" and self.move_port is None,
             "ohif must hold {study_uid}": bool(self.ohif) and "{study_uid}" not in self.ohif,
         }
@@ -102,15 +66,10 @@ class PacsSettings(_Encrypted):
 
     def secret(self) -> str | None:
         """The value of `auth_header`, or None where none is configured or it is not there."""
-        if self.secret_file is not None:
-            try:
-                return self.secret_file.read_text(encoding="utf-8").strip()
-            except OSError:
-                return None
-        return os.environ.get(self.secret_env) if self.secret_env else None
+        return read_secret(self.secret_env, self.secret_file)
 
 
-class PacsListenSettings(_Encrypted):
+class PacsListenSettings(Encrypted):
     """The receiver of `fedpet pacs listen`. With `cert_file` it speaks TLS; with `ca_file` it asks for certificates."""
 
     ae: AeTitle = Field(default="FEDPET", description="Our AE title; associations for another are rejected.")

@@ -20,6 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from fedpet.core.connection_settings import InferenceServerSettings
 from fedpet.core.errors import SettingsError
 from fedpet.core.messages import Message
 from fedpet.core.pacs_settings import PacsListenSettings, PacsName, PacsSettings
@@ -68,6 +69,9 @@ class Settings(BaseSettings):
         default="auto", description="ONNX Runtime provider; auto takes CUDA where it works, else the CPU."
     )
     threads: int = Field(default=0, ge=0, description="Threads of the prediction engine; 0 lets it choose.")
+    inference_server: InferenceServerSettings = Field(
+        default=InferenceServerSettings(), description="A server that runs the network, not this machine."
+    )
     max_memory_mb: int = Field(
         default=0, ge=0, description="Most memory of one computation, in MB; 0 takes three quarters of the machine's."
     )
@@ -154,6 +158,20 @@ class Settings(BaseSettings):
             raise _unwritable(folder, error) from error
         return folder
 
+    def with_inference_server(self, url: str) -> Settings:
+        """The same settings with another address of the inference server; "" changes nothing.
+
+        Raises:
+            SettingsError: the address cannot be used.
+        """
+        if not url:
+            return self
+        try:
+            server = InferenceServerSettings.model_validate(self.inference_server.model_dump() | {"url": url})
+        except ValidationError as error:
+            raise _invalid("inference_server.url", error) from error
+        return self.model_copy(update={"inference_server": server})
+
     @property
     def centre_uptake_file(self) -> Path:
         """Where the usual uptake of this centre is kept, whether it is there or not."""
@@ -208,13 +226,12 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors()[0]
-        raise SettingsError(
-            found=Message(
-                "The setting “{name}” is not valid: {why}.",
-                name=".".join(map(str, first["loc"])),
-                why=first["msg"],
-            ),
-            needed=Message("Settings are listed in docs/settings.md."),
-            advice=Message("Correct fedpet.toml or the FEDPET_ environment variable."),
-        ) from error
+        raise _invalid(".".join(map(str, error.errors()[0]["loc"])), error) from error
+
+
+def _invalid(name: str, error: ValidationError) -> SettingsError:
+    return SettingsError(
+        found=Message("The setting “{name}” is not valid: {why}.", name=name, why=error.errors()[0]["msg"]),
+        needed=Message("Settings are listed in docs/settings.md."),
+        advice=Message("Correct fedpet.toml or the FEDPET_ environment variable."),
+    )

@@ -167,7 +167,7 @@ def prediction_group(export: Export) -> MeasurementsAndQualitativeEvaluations:
             parameters=[
                 f"bundle SHA-256 {model.digest}",
                 f"input contract SHA-256 {model.contract_fingerprint}",
-                f"ONNX Runtime {model.provider}",
+                f"computed by {model.provider}",
             ],
             family=codes.ARTIFICIAL_INTELLIGENCE,
             manufacturer="fedpet",

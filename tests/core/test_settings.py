@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from fedpet.core.connection_settings import InferenceServerSettings
 from fedpet.core.errors import SettingsError
 from fedpet.core.settings import Settings, load_settings, read_or_create_key
 from tests.support import ROOT
@@ -14,6 +15,9 @@ def test_every_setting_is_documented():
     for name, field in Settings.model_fields.items():
         assert f"`{name}`" in page, name
         assert field.description in page, name
+    page = (ROOT / "docs" / "inference_server.md").read_text(encoding="utf-8")
+    for name, field in InferenceServerSettings.model_fields.items():
+        assert f"| `{name}` | {field.description}" in page, name
 
 
 def test_environment_overrides_the_file(tmp_path, monkeypatch):

@@ -7,14 +7,19 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pypdfium2
 import pytest
+from typer.testing import CliRunner
 
+from app.cli.main import main
 from fedpet.core.profile import Stage
 from fedpet.imaging.lesions.lesion_table import TABLE_VERSION
 from fedpet.imaging.lesions.masks import read_mask
 from fedpet.imaging.loading import load_study
 from fedpet.imaging.nifti import read_nifti, write_nifti
+from inference.bundle.storage import load_model
+from tests.support import inference_server
 
 ROOT = Path(__file__).parents[3]
 FEDPET = Path(sys.executable).with_name("fedpet")
@@ -217,6 +222,32 @@ def test_a_simulated_patient_gets_every_file(simulated):
         "result.json", "report.pdf", "saliency.nii.gz", "lesions.nii.gz", "mip.png", "fused.png",
     }  # fmt: skip
     assert (out / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_an_inference_server_gives_the_same_answer_and_is_sent_no_identity(simulated, tmp_path, monkeypatch):
+    centre, patient, _, here = simulated
+    with inference_server.serving(tmp_path / "server", load_model()) as server:
+        reached = server.settings()
+        monkeypatch.setenv("FEDPET_HOME", str(tmp_path / "home"))
+        monkeypatch.setenv(
+            "FEDPET_INFERENCE_SERVER", json.dumps({"ca_file": str(reached.ca_file), "secret_env": "KEY"})
+        )
+        monkeypatch.setenv("KEY", inference_server.TOKEN)
+        words = ["predict", patient, "--clinical", centre / "clinical.csv", "--out", tmp_path / "out", "--no-explain"]
+        done = CliRunner().invoke(main, [*map(str, words), "--json", "--inference-server", reached.url])
+    assert done.exit_code == 0, done.stderr
+    ours, theirs = here["prediction"], json.loads(done.stdout)["prediction"]
+    assert "localhost" in theirs["model"]["provider"]
+    assert "localhost" not in ours["model"]["provider"]
+    assert theirs["risk_score"] == pytest.approx(ours["risk_score"], abs=1e-5)
+    assert len(theirs["endpoints"]) == len(ours["endpoints"]) == 3
+    for one, other in zip(theirs["endpoints"], ours["endpoints"], strict=True):
+        assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
+    sent = b"".join(f"{path} {headers}".encode() + body for _, path, headers, body in server.asked)
+    assert b"clinical" in sent
+    header = pydicom.dcmread(next(patient.rglob("*.dcm")), stop_before_pixels=True)
+    for identity in (header.PatientName, header.PatientID, patient.name, header.StudyInstanceUID, header.StudyDate):
+        assert str(identity).encode() not in sent
 
 
 def test_the_profile_names_every_stage_but_dicom_and_adds_up(simulated):

@@ -381,7 +381,7 @@ def test_the_prediction_has_its_interval_and_its_model(read):
     assert below(group, Code("111001", "DCM", ""))[0].TextValue == "demonstration – MODÈLE SYNTHÉTIQUE"
     assert below(group, Code("111003", "DCM", ""))[0].TextValue == "1.0"
     parameters = [item.TextValue for item in below(group, Code("111002", "DCM", ""))]
-    assert parameters == [f"bundle SHA-256 {'ab' * 32}", f"input contract SHA-256 {'cd' * 32}", "ONNX Runtime Provider"]
+    assert parameters == [f"bundle SHA-256 {'ab' * 32}", f"input contract SHA-256 {'cd' * 32}", "computed by Provider"]
 
 
 def test_the_report_says_its_language_and_what_must_be_read_beside_the_numbers(read, write, content):

@@ -7,14 +7,13 @@ import socket
 import ssl
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from threading import Thread
 
 import pytest
 from typer.testing import CliRunner
 
 from fedpet.core.errors import FederationError
+from tests.support.certificates import self_signed
 
 pytestmark = pytest.mark.federation
 
@@ -38,23 +37,8 @@ def contract(training_nodes):
 @pytest.fixture(scope="module")
 def researcher(tmp_path_factory):
     """A TLS server with a certificate of its own, in place of a researcher."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
-    ).sign(key, hashes.SHA256())
     path = tmp_path_factory.mktemp("researcher") / "server.pem"
-    form = serialization.PrivateFormat.PKCS8
-    path.write_bytes(
-        certificate.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-    )
+    fingerprint = self_signed(path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path)
     listener = socket.create_server(("localhost", 0))
@@ -72,7 +56,7 @@ def researcher(tmp_path_factory):
 
     Thread(target=answer, daemon=True).start()
     port = listener.getsockname()[1]
-    yield port, sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
+    yield port, fingerprint
     listener.close()
 
 
