@@ -1,4 +1,4 @@
-"""The `fedpet` command: the table of its sub-commands, each imported only when it is run or listed."""
+"""The `fedpet` command: the table of its sub-commands, each imported only when it is run."""
 
 from __future__ import annotations
 
@@ -13,23 +13,41 @@ from typer.main import get_command, get_group
 
 from fedpet import __version__
 
-_COMMANDS = {  # name -> module:attribute, a function or a `typer.Typer`; in the order of the help
-    "inspect": "app.cli.study:inspect",
-    "quantify": "app.cli.study:quantify",
-    "predict": "app.cli.study:predict",
-    "batch": "app.cli.batch.command:batch",
-    "deidentify": "app.cli.deidentify:deidentify",
-    "app": "app.cli.serve:serve_app",
-    "doctor": "app.cli.doctor:doctor",
-    "audit": "app.cli.audit:commands",
-    "cases": "app.cli.cases:commands",
-    "model": "app.cli.model:commands",
-    "monitor": "app.cli.monitor:commands",
-    "pacs": "app.cli.pacs:commands",
-    "report": "app.cli.report:commands",
-    "cohort": "app.cli.cohort:commands",
-    "train": "app.cli.train.commands:commands",
-    "users": "app.cli.users:commands",
+_COMMANDS = {  # name -> module:attribute, a function or a `typer.Typer`, and its first sentence; as the help lists them
+    "inspect": (
+        "app.cli.study:inspect",
+        "Say which series a study holds, which are used, what the SUV rests on, and whether a record fits the images.",
+    ),
+    "quantify": (
+        "app.cli.study:quantify",
+        "Measure lesions: those a reader drew, or the hot components that are not physiological uptake.",
+    ),
+    "predict": (
+        "app.cli.study:predict",
+        "Predict progression-free survival from a study and a clinical record, explain it and write the report.",
+    ),
+    "batch": (
+        "app.cli.batch.command:batch",
+        "Predict many studies, on all cores or machines; what one run did, the next one keeps.",
+    ),
+    "deidentify": (
+        "app.cli.deidentify:deidentify",
+        "Copy a study without what identifies the patient, so that its SUV stays what it is.",
+    ),
+    "app": ("app.cli.serve:serve_app", "Start the application and open it in the browser."),
+    "doctor": (
+        "app.cli.doctor:doctor",
+        "Look at folder, disk, database, trail, cases, fonts, model, ONNX Runtime and PACS; exit code 2 on a fault.",
+    ),
+    "audit": ("app.cli.audit:commands", "Verify, export or stamp the audit trail."),
+    "cases": ("app.cli.cases:commands", "Erase cases, with a proof."),
+    "model": ("app.cli.model:commands", "Show or verify a model bundle; say which one is in force."),
+    "monitor": ("app.cli.monitor:commands", "Compare the cases of this centre with the model's reference."),
+    "pacs": ("app.cli.pacs:commands", "Connection to the hospital's PACS."),
+    "report": ("app.cli.report:commands", "Verify a report, or write its edition with the patient's identity."),
+    "cohort": ("app.cli.cohort:commands", "Synthetic cohort and node data."),
+    "train": ("app.cli.train.commands:commands", "Train with Fed-BioMed."),
+    "users": ("app.cli.users:commands", "Users of the application."),
 }
 
 
@@ -37,10 +55,10 @@ _IDENTIFIED = frozenset({"inspect", "quantify", "predict", "batch", "deidentify"
 
 
 class _Commands(UserDict[str, Any]):
-    """The sub-commands by name; reading one imports its module."""
+    """The sub-commands by name; reading one imports its module, which takes seconds."""
 
     def __getitem__(self, name: str) -> TyperCommand | TyperGroup:
-        module, _, attribute = self.data[name].partition(":")
+        module, _, attribute = self.data[name][0].partition(":")
         found = getattr(import_module(module), attribute)
         if isinstance(found, typer.Typer):
             command: Any = get_group(found)
@@ -55,6 +73,20 @@ class _LazyGroup(TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.commands = _Commands(_COMMANDS)
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # its base has a private Click
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand | None:  # type: ignore[override]  # as above
+        """What the help and the completion of the shell list: a name and a sentence, without an import."""
+        del ctx
+        return TyperCommand(cmd_name, help=_COMMANDS[cmd_name][1]) if cmd_name in _COMMANDS else None
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> tuple[str | None, Any, list[str]]:  # type: ignore[override]  # as above
+        """The command that is to run, or whose options are asked for."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, None if name is None else self.commands[name], rest
 
 
 main = typer.Typer(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import pytest
 import typer
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from app.cli.main import _COMMANDS, main
@@ -17,27 +18,43 @@ from tests.support import ROOT
 HEAVY = {"SimpleITK", "numpy", "onnxruntime", "pydicom", "reportlab", "rich", "scipy", "torch"}
 
 
-def test_version_loads_no_library_of_computation():
+@pytest.mark.parametrize("words", [["--version"], ["--help"]])
+def test_version_and_help_load_no_library_of_computation(words):
     code = (
         "import sys\nfrom app.cli.main import main\n"
-        "try:\n    main(['--version'])\nexcept SystemExit:\n    pass\n"
-        f"sys.stderr.write(' '.join(sorted({HEAVY!r} & set(sys.modules))))"
+        f"try:\n    main({words})\nexcept SystemExit:\n    pass\n"
+        f"sys.stderr.write(' '.join(sorted({HEAVY - {'rich'}!r} & set(sys.modules))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout == f"fedpet {__version__}\n"
     assert done.stderr == ""
-
-
-def test_help_lists_every_command():
-    shown = CliRunner().invoke(main, ["--help"]).output
-    assert all(f" {name} " in shown for name in _COMMANDS)
+    wanted = [f"fedpet {__version__}"] if words == ["--version"] else [f" {name} " for name in _COMMANDS]
+    assert all(one in done.stdout for one in wanted)
 
 
 @pytest.mark.parametrize("name", _COMMANDS)
-def test_every_command_is_found(name):
+def test_every_command_is_found_and_described_by_its_own_words(name):
     done = CliRunner().invoke(main, [name, "--help"], prog_name="fedpet")
     assert done.exit_code == 0
     assert f"Usage: fedpet {name}" in done.output
+    assert get_command(main).commands[name].help.partition("\n")[0] == _COMMANDS[name][1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("fedpet ", set(_COMMANDS)),
+        ("fedpet mo", {"model", "monitor"}),
+        ("fedpet model e", {"evaluated", "export-triton"}),
+        ("fedpet predict --lang ", {"fr", "en"}),
+        ("fedpet predict --explain-m", {"--explain-method"}),
+        ("fedpet nothing", set()),
+    ],
+)
+def test_the_shell_completes(typed, offered):
+    """By the protocol of bash: the words, the number of the one that is typed, a line for each that fits."""
+    number = str(len(typed.split()) - (not typed.endswith(" ")))
+    asked = {"_FEDPET_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": number}
+    assert set(CliRunner().invoke(main, prog_name="fedpet", env=asked).stdout.split()) == offered
 
 
 def test_a_mistyped_command_gets_a_suggestion():
