@@ -208,7 +208,7 @@ def test_inspection_of_a_refused_study_says_why_and_what_was_found(tmp_path, dic
 
 NO_SUV = [  # what the headers say, and what the refusal says
     ({"Units": "PROPCPS"}, "units PROPCPS"),
-    ({"Units": "CNTS"}, "scale factors are missing or zero"),
+    ({"Units": "CNTS"}, "scale factor is missing in"),
     ({"RescaleIntercept": "-12"}, "intercept -12"),
     ({"PatientWeight": "0"}, "weight is zero"),
     ({"CorrectedImage": ["ATTN", "NORM"]}, "Decay Correction is START"),

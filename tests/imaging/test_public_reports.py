@@ -1,7 +1,8 @@
 """Faults that users of other programs reported in public, in words and data of our own.
 
-Each row names where a fault of its kind was reported (project and number). Every series holds SUVbw 2 with a lesion of
-SUV 9: what comes out is 9, or a refusal that names the cause. A number that is wrong without a word never comes out.
+Each row names where a fault of its kind was reported (project and number); "ours" are of variants that we made. Every
+series holds SUVbw 2 with a lesion of SUV 9: what comes out is 9, or a refusal that names the cause. A number that is
+wrong without a word never comes out.
 """
 
 from __future__ import annotations
@@ -119,6 +120,18 @@ def one_slice(keyword, value):
     return plant
 
 
+def early_slice():
+    """One slice of thirty says that it was acquired 55 minutes before the series began."""
+    slices = pet(np.repeat(SUV, 4, axis=0)[:30])
+    slices[14].AcquisitionTime = "090500"
+    return slices
+
+
+def in_bits(stored, high):
+    """Sixteen bits are in use, whatever the header says."""
+    return each(BitsStored=stored, HighBit=high)
+
+
 def twice_in_place():
     """Two time points of one place."""
     slices = pet(SUV, SeriesType=["DYNAMIC", "IMAGE"]) + pet(SUV, series="pet", SeriesType=["DYNAMIC", "IMAGE"])
@@ -167,6 +180,10 @@ CASES = {
         one_slice("PixelSpacing", [5.0, 5.0]),
         "size|spacing|grid|slice",
     ),
+    "ours: bits beyond Bits Stored": (in_bits(12, 11), "bits"),
+    "ours: a high bit that is not that of the pixels": (in_bits(12, 15), "bits"),
+    "ours: an acquisition time long before the others in one slice": (early_slice, 9.0),
+    "ours: no units": (each(Units=None), "units is missing"),
     "imageio/imageio #349: several times of one place stacked": (twice_in_place, "dynamic|gated|time"),
 }
 

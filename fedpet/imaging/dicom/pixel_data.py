@@ -48,10 +48,14 @@ def read_pet(
         geometry: of these instances.
         scales: SUVbw per stored unit of each slice (slope x factor).
         progress: told after every slice.
+
+    Raises:
+        UnreadableStudyError: pixels cannot be decoded, or lie in other bits than the header says.
     """
     array, room = np.empty(geometry.shape, np.float32), bytearray()
     for place, (instance, scale) in enumerate(zip(instances, scales, strict=True)):
-        np.multiply(_stored(instance, geometry, room), np.float32(scale), out=array[place], casting="unsafe")
+        stored = _stored(instance, geometry, room, every_bit=True)
+        np.multiply(stored, np.float32(scale), out=array[place], casting="unsafe")
         progress((place + 1) / len(instances), Message("Reading the PET"))
     return Volume(array, geometry.affine, "g/ml")
 
@@ -118,15 +122,21 @@ def _rescale(header: Dataset) -> tuple[float, float]:
     return slope, intercept
 
 
-def _stored(instance: DicomInstance, geometry: SliceGeometry, room: bytearray | None = None) -> NDArray[Any]:
-    """Stored values of one slice, shape (rows, columns); they may lie in `room`, until it is used again."""
+def _stored(
+    instance: DicomInstance, geometry: SliceGeometry, room: bytearray | None = None, *, every_bit: bool = False
+) -> NDArray[Any]:
+    """Stored values of one slice, shape (rows, columns); they may lie in `room`, until it is used again.
+
+    `every_bit` refuses uncompressed pixels with anything in the bits that the header says are not in use.
+    """
     try:
         with instance.file.open("rb", buffering=0) as stream:
             length = _pixels_length(stream, instance)
             if instance.syntax.is_encapsulated:
                 pixels = _decoded(stream, instance)
             else:
-                pixels = _native(stream, instance, geometry, length, room if room is not None else bytearray())
+                whole = _native(stream, instance, geometry, length, room if room is not None else bytearray())
+                pixels = _in_use(whole, instance.header, every_bit=every_bit)
     except BaseException as error:
         if isinstance(error, _UNDECODABLE) or type(error).__name__ == "PanicException":  # of the RLE decoder, in Rust
             raise _undecodable() from error
@@ -150,12 +160,9 @@ def _pixels_length(stream: FileIO, instance: DicomInstance) -> int:
 def _native(
     stream: FileIO, instance: DicomInstance, geometry: SliceGeometry, length: int, room: bytearray
 ) -> NDArray[Any]:
-    """Uncompressed values, without the bits that are not in use: they may hold anything (PS3.5 8.1.1)."""
+    """Uncompressed values, all bits of them."""
     header = instance.header
-    bits, stored = _whole(header, "BitsAllocated"), _whole(header, "BitsStored")
-    high = int(number(header, "HighBit") or stored - 1)
-    if bits not in (8, 16, 32) or not stored - 1 <= high < bits:
-        raise ValueError("unusual bits")
+    bits, _, _ = _bits(header)
     size = geometry.shape[1] * geometry.shape[2] * bits // 8
     frame = instance.frame or 0
     if length < (frame + 1) * size:
@@ -169,8 +176,46 @@ def _native(
     if instance.frame is None:
         _require_padding(stream, length - size, size, row=size // geometry.shape[1])
     kind = ("<" if instance.syntax.is_little_endian else ">") + "ui"[number(header, "PixelRepresentation") == 1]
-    pixels: NDArray[Any] = np.frombuffer(room, f"{kind}{bits // 8}").reshape(geometry.shape[1:])
-    return pixels if stored == bits else (pixels << (bits - 1 - high)) >> (bits - stored)
+    return np.frombuffer(room, f"{kind}{bits // 8}").reshape(geometry.shape[1:])
+
+
+def _bits(header: Dataset) -> tuple[int, int, int]:
+    """Bits allocated, bits stored and high bit.
+
+    Raises:
+        ValueError: missing, or none that fit each other.
+    """
+    bits, stored = _whole(header, "BitsAllocated"), _whole(header, "BitsStored")
+    high = int(number(header, "HighBit") or stored - 1)
+    if bits not in (8, 16, 32) or not stored - 1 <= high < bits:
+        raise ValueError("unusual bits")
+    return bits, stored, high
+
+
+def _in_use(pixels: NDArray[Any], header: Dataset, *, every_bit: bool) -> NDArray[Any]:
+    """The values without the bits that are not in use: overlays of old CT live there (PS3.5 8.1.1).
+
+    Raises:
+        UnreadableStudyError: `every_bit`, and those bits hold more than zeros or the sign.
+    """
+    bits, stored, high = _bits(header)
+    if stored == bits:
+        return pixels
+    values: NDArray[Any] = (pixels << (bits - 1 - high)) >> (bits - stored)
+    if every_bit:
+        signed = values << (high + 1 - stored)
+        unsigned = signed & np.array((1 << (high + 1)) - 1).astype(pixels.dtype)
+        if not ((pixels == signed) | (pixels == unsigned)).all():
+            raise UnreadableStudyError(
+                found=Message(
+                    "Pixels of the PET use bits outside those of the header (Bits Stored {stored}, High Bit {high}).",
+                    stored=stored,
+                    high=high,
+                ),
+                needed=Message("Bits Stored and High Bit that fit the pixels, or zeros in the other bits."),
+                advice=Message("Export the PET again: by these headers its values would be wrong."),
+            )
+    return values
 
 
 def _require_padding(stream: FileIO, excess: int, size: int, *, row: int) -> None:

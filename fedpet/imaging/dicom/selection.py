@@ -20,7 +20,7 @@ from fedpet.imaging.dicom.headers.patient_module import one_patient
 from fedpet.imaging.dicom.series import Series, series_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from fedpet.imaging.dicom.ct_matching import Criterion
     from fedpet.imaging.study import SeriesFacts
@@ -76,7 +76,7 @@ def select_series(
     reasons |= {one: why.found for one, why in refusals.items() if why is not None}
     fit = [one for one, why in refusals.items() if why is None]
     if not fit:
-        raise _no_pet(series, [why for why in refusals.values() if why is not None])
+        raise _no_pet(series, refusals)
     _refuse_several(fit)
     best, lost = rank_ct_candidates(fit, _pet_criteria(series))
     reasons |= lost
@@ -155,9 +155,11 @@ def _unfit_choice(chosen: int, reason: Message) -> SeriesNotFoundError:
     )
 
 
-def _no_pet(series: Sequence[Series], refusals: Sequence[StudyError]) -> StudyError:
-    if refusals:
-        return refusals[0]
+def _no_pet(series: Sequence[Series], refusals: Mapping[Series, StudyError | None]) -> StudyError:
+    """Why no PET can be used: of several, what is said of the one of most images."""
+    refused = max(refusals, key=lambda one: len(one.instances), default=None)
+    if refused is not None and (why := refusals[refused]) is not None:
+        return why
     kinds = sorted({one.modality for one in series})
     unfit = [one.unfit for one in series if one.modality == "PT" and one.unfit is not None]
     return SeriesNotFoundError(

@@ -10,7 +10,7 @@ from fedpet.core.errors import OverrideError
 from fedpet.core.messages import Message
 from fedpet.imaging.dicom.headers.attributes import text
 from fedpet.imaging.dicom.headers.readings import date_reading
-from fedpet.imaging.dicom.headers.scanner_clock import acquisition_times
+from fedpet.imaging.dicom.headers.scanner_clock import acquisition_times, without_strays
 from fedpet.imaging.study import AppliedOverride
 from fedpet.imaging.suv.agreement import conflicts
 from fedpet.imaging.suv.header_values import HeaderValue, dose, half_life, height, weight
@@ -79,8 +79,13 @@ def from_headers(headers: Sequence[Dataset]) -> SuvInputs:
     first = headers[0]
     differing = conflicts(headers)
     lived = _unless(differing.get("RadionuclideHalfLife"), half_life(first))
-    acquired = acquisition_times(headers)
+    acquired, strays = without_strays(acquisition_times(headers))
     starts = scan_start(headers, acquired, lived.value)
+    if strays:
+        aside = Message(
+            "Slices whose time of acquisition lies long before all others, and was not used: {n}.", n=strays
+        )
+        starts = replace(starts, doubts=(*starts.doubts, aside))
     if "scan_start" in differing:
         starts = replace(starts, chosen=None, problem=differing["scan_start"])
     injections = _injections(first, starts, lived.value)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from fedpet.core.errors import SuvError
 from fedpet.core.messages import Message
 from fedpet.imaging.dicom.headers.attributes import private_text, text, texts
+from fedpet.imaging.dicom.headers.readings import shown
 from fedpet.imaging.suv.header_values import DOSE, HALF_LIFE, WEIGHT
 from fedpet.imaging.suv.normalization import (
     body_surface_m2,
@@ -61,7 +62,7 @@ def suv_conversion(headers: Sequence[Dataset], then: SuvInputs) -> SuvConversion
     units = text(headers[0], "Units")
     if units not in _RULES:
         raise not_computable(
-            Message("The PET is in units {units}.", units=units or "—"),
+            Message("The PET is in units {units}.", units=units) if units else _missing("Units"),
             Message("Units BQML, CNTS with Philips' scale factors, GML or CM2ML."),
             _ADVICE.get(units, Message("Export the attenuation-corrected PET in BQML.")),
         )
@@ -105,13 +106,19 @@ def _from_activity(headers: Sequence[Dataset], then: SuvInputs) -> SuvConversion
         raise not_computable(
             Message(
                 "Decay Correction is {correction}, Corrected Image is {corrected}.",
-                correction=correction or "—",
+                correction=correction,
                 corrected=", ".join(texts(headers[0], "CorrectedImage")) or "—",
-            ),
+            )
+            if correction
+            else _missing("Decay Correction"),
             Message("Decay Correction START or ADMIN with DECY in Corrected Image, or NONE without it."),
             Message("Export the decay-corrected PET series."),
         )
     return _DECAYS[correction](headers, then)
+
+
+def _missing(attribute: str) -> Message:
+    return Message("{what} is missing.", what=attribute)
 
 
 def _decayed_to_start(headers: Sequence[Dataset], then: SuvInputs) -> SuvConversion:
@@ -152,7 +159,7 @@ def _from_counts(headers: Sequence[Dataset], then: SuvInputs) -> SuvConversion:
     to_activity = [_scale(header, "Philips activity") for header in headers]
     if not all(scale > 0 for scale in to_activity):
         raise not_computable(
-            Message("The PET is in counts, and Philips' scale factors are missing or zero."),
+            _no_factors(headers),
             Message("The private SUV Scale Factor (7053,xx00) or Activity Concentration Scale Factor (7053,xx09)."),
             Message("Export the PET with its private attributes, or in BQML."),
         )
@@ -161,10 +168,30 @@ def _from_counts(headers: Sequence[Dataset], then: SuvInputs) -> SuvConversion:
     return SuvConversion("cnts_activity_scale_factor", factors, activity.reference_time_source)
 
 
+def _no_factors(headers: Sequence[Dataset]) -> Message:
+    """Why Philips' factors cannot be used: the first that is no number above zero, or how many slices have none."""
+    written = [private_text(header, name) for name in ("Philips SUV", "Philips activity") for header in headers]
+    if unusable := next((one for one in written if one and not _factor(one) > 0), ""):
+        return Message(
+            "The PET is in counts, and a scale factor of Philips is no number above zero (“{text}”).",
+            text=shown(unusable),
+        )
+    lacking = sum(not private_text(header, "Philips SUV") for header in headers)
+    return Message(
+        "The PET is in counts, and Philips' SUV scale factor is missing in {n} of {all} slices.",
+        n=lacking,
+        all=len(headers),
+    )
+
+
 def _scale(header: Dataset, name: str) -> float:
     """A private factor; 0 where it is missing or no number."""
+    return _factor(private_text(header, name))
+
+
+def _factor(written: str) -> float:
     try:
-        scale = float(private_text(header, name))
+        scale = float(written)
     except ValueError:
         return 0.0
     return scale if isfinite(scale) else 0.0

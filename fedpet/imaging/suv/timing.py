@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fedpet.core.messages import Message
 from fedpet.imaging.dicom.headers.attributes import number, private_text, text
-from fedpet.imaging.dicom.headers.readings import date_time_reading, time_reading
+from fedpet.imaging.dicom.headers.readings import date_reading, date_time_reading, time_reading
 from fedpet.imaging.dicom.headers.scanner_clock import (
     DAY,
     LONGEST_SCAN,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MAX_HALF_LIVES = 5.0  # longest credible time from injection to scan
 START_OF_SCAN = Message("The start of the scan")
+DATE_OF_SCAN = Message("The date of the scan")
 INJECTION_TIME = Message("The injection time")
 _CLOCK_SLACK = timedelta(seconds=1)  # series and acquisition time are rounded differently
 _ROUNDING = timedelta(minutes=1)
@@ -118,8 +119,10 @@ def scan_start(
 
 
 def _dateless(first: Dataset) -> Message:
-    written = text(first, "SeriesDate") or text(first, "StudyDate")
-    return Message("The date of the scan is missing or cannot be read (“{text}”).", text=written[:16])
+    for keyword in ("SeriesDate", "StudyDate"):
+        if (written := date_reading(first, keyword)).unreadable:
+            return written.problem(DATE_OF_SCAN) or Message("{what} is missing.", what=DATE_OF_SCAN)
+    return Message("{what} is missing.", what=DATE_OF_SCAN)
 
 
 def _stated_starts(first: Dataset) -> list[SourcedTime]:

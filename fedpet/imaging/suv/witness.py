@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 AGREES: Final = 0.02  # relative difference of SUV within which a path passes
 BEARABLE: Final = 0.10  # beyond it the check fails
 _UNKNOWN_FACTOR = 1.0005  # a decay factor up to this is written where it is not known
+_ROUNDED = 1e-4  # of factors that are otherwise the same
 _SAME_START_S = 60.0  # starts of the scan that the slices imply may differ by so much
 _ODD_SLICES = 0.2  # share of slices that may differ from the others before none is believed
 _SAME_TIME = timedelta(seconds=2)
@@ -88,7 +89,7 @@ def suv_paths(
         philips = [replace(one, counts=False, remark=_CORRECTED) for one in philips]
     if any(one.counts and abs(one.deviation) <= AGREES for one in philips) and _is_one_time(then):
         paths = [_outvoted(one) for one in paths]
-    return (used, *paths, *philips)
+    return (used, *paths, *philips, *_factors_of_slices(headers[0], conversion))
 
 
 def witness_check(paths: Sequence[SuvPath]) -> QualityCheck:
@@ -259,6 +260,17 @@ def _philips(headers: Sequence[Dataset], then: SuvInputs, conversion: SuvConvers
     return [SuvPath("philips_activity_factor" if counts else "philips_factors", worst)]
 
 
+def _factors_of_slices(first: Dataset, conversion: SuvConversion) -> list[SuvPath]:
+    """Philips' factors of counts hold for the series: the slice that differs most from the others counts."""
+    of_the_series = conversion.rule == "cnts_suv_scale_factor" or (
+        conversion.rule == "cnts_activity_scale_factor" and text(first, "DecayCorrection") != "NONE"
+    )
+    factors = np.array(conversion.per_slice)
+    deviations = factors / np.median(factors) - 1
+    worst = float(deviations[np.abs(deviations).argmax()])
+    return [SuvPath("philips_factors_of_slices", worst)] if of_the_series and abs(worst) > _ROUNDED else []
+
+
 def _ratio(header: Dataset) -> float:
     """SUV scale factor over activity concentration scale factor; NaN where one is missing."""
     try:
@@ -305,4 +317,5 @@ PATHS: Final = {
     "radionuclide_code": Message("the half-life of the radionuclide's code"),
     "philips_factors": Message("Philips' private factors"),
     "philips_activity_factor": Message("Philips' activity factor"),
+    "philips_factors_of_slices": Message("Philips' factor of another slice"),
 }

@@ -26,6 +26,8 @@ DAY = timedelta(days=1)
 QUARTER = timedelta(minutes=15)  # offsets from UTC are whole quarters of an hour
 _ROUNDING = timedelta(minutes=1)  # of clocks that are otherwise the same
 _NEAR_MIDNIGHT = timedelta(minutes=30)
+_LONGEST_BED = timedelta(minutes=30)  # between the acquisitions of neighbouring beds
+_FEW_SLICES = 0.05  # share of the slices: less than a bed
 
 
 def moment(header: Dataset, kind: str) -> datetime | None:
@@ -111,3 +113,15 @@ def acquisition_times(headers: Sequence[Dataset]) -> tuple[datetime | None, ...]
     known = [one for one in times if one]
     middle = median_low(known) if known else None
     return tuple(one if one and middle and abs(one - middle) <= LONGEST_SCAN else None for one in times)
+
+
+def without_strays(acquired: Sequence[datetime | None]) -> tuple[tuple[datetime | None, ...], int]:
+    """Acquisition times without those of a few slices alone and long before all others, and their number.
+
+    The earliest acquisition can decide what the whole series is corrected to; an error in one slice must not.
+    """
+    known = sorted(one for one in acquired if one)
+    gaps = [number for number in range(1, len(known)) if known[number] - known[number - 1] > _LONGEST_BED]
+    strays = max((number for number in gaps if number <= _FEW_SLICES * len(known)), default=0)
+    kept = tuple(None if strays and one and one < known[strays] else one for one in acquired)
+    return kept, strays
