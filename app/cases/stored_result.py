@@ -353,6 +353,7 @@ class StoredReference(_Stored):
 
     suv_mean: float
     suv_sd: float
+    centroid_mm: Point | None = None
 
 
 class StoredReferences(_Stored):
@@ -360,6 +361,8 @@ class StoredReferences(_Stored):
 
     liver: StoredReference | None
     blood_pool: StoredReference | None
+    spleen: StoredReference | None = None
+    marrow: StoredReference | None = None
 
 
 class StoredComparedItem(_Stored):

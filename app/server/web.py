@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 _SERVED = (
-    (re.compile(r"(pet|ct|saliency|lesions|mip)\.bin"), "application/octet-stream"),
+    (re.compile(r"(pet|ct|saliency|lesions|references|mip)\.bin"), "application/octet-stream"),
     (re.compile(r"report\.(fr|en)\.pdf"), "application/pdf"),
     (re.compile(r"report\.(fr|en)\.\d{1,3}\.png"), "image/png"),
 )

@@ -79,6 +79,7 @@ LABELS: Mapping[str, Message] = {
     "saliency_threshold": Message("Influence from"),
     "contours": Message("Lesion contours"),
     "excluded": Message("Uptake not counted"),
+    "references": Message("Where healthy organs were measured"),
     "window_custom": Message("by drag"),
     "tools": Message("Tools"),
     "windowing": Message("Window"),

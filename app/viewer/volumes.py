@@ -7,13 +7,14 @@ run to the patient's left, rows to the back and slices to the head, so that the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from app.viewer.description import read_description, write_description
 from explain.figures.panels import colour_limit, colour_strength
 from fedpet.imaging.anatomy.pet_only import body_bounds
+from fedpet.imaging.anatomy.reference_uptake import ReferenceOrgan
 from fedpet.imaging.lesions.quantities import main_point
 from fedpet.imaging.mip import rotating_mip
 from fedpet.imaging.resampling import Grid, align_to_patient_axes
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from app.cases.pipeline import CaseResult
+    from fedpet.imaging.analysis import StudyAnalysis
     from fedpet.imaging.study import PetCtStudy
     from fedpet.imaging.volume import Volume
     from inference.prediction import Prediction
@@ -61,10 +63,12 @@ def store_prediction(result: CaseResult, folder: Path) -> None:
 
     The labels are all hot components where the answer has them, so that those that are no lesions can be shown too.
     They are stored as runs: uint32 triples of first voxel, number of voxels and label, in the order of the array.
+    `references.bin`, stored alike, is where healthy organs were measured: 1 liver, 2 blood pool, 3 spleen, 4 marrow.
     The saliency map is left out where a gate failed: it must not be shown. It is stored as int16, the strength of the
     colour of the report's pictures, from -1 to 1. The crosshair starts at the largest lesion.
     """
     store_labels(result.prediction, folder)
+    _store_references(result.analysis, folder)
     description = read_description(folder)
     images = list(description["volumes"])
     explanation = result.explanation
@@ -80,12 +84,27 @@ def store_prediction(result: CaseResult, folder: Path) -> None:
 def store_labels(prediction: Prediction, folder: Path) -> None:
     """Write the labels of a prediction: `lesions.bin`; an influence map of other lesions is removed."""
     description = read_description(folder)
-    images = [entry for entry in description["volumes"] if entry["name"] in ("pet", "ct")]
+    images = [entry for entry in description["volumes"] if entry["name"] in ("pet", "ct", "references")]
     (folder / "saliency.bin").unlink(missing_ok=True)
     hot = prediction.component_labels
     labels = align_to_patient_axes(prediction.lesion_labels if hot is None else hot, outside=0.0)
     images.append(_store_labels("lesions", labels, folder))
     write_description(folder, description | {"volumes": images})
+
+
+def _store_references(analysis: StudyAnalysis, folder: Path) -> None:
+    """Write where healthy organs were measured, by their place in `ReferenceOrgan` from 1; nothing without a CT."""
+    if analysis.anatomy is None:
+        return
+    pet = analysis.study.pet
+    array = np.zeros(pet.shape, np.uint8)
+    names = get_args(ReferenceOrgan)
+    for name, index in analysis.anatomy.reference_voxels.items():
+        array[tuple(index.T)] = names.index(name) + 1
+    entry = _store_labels("references", align_to_patient_axes(pet.like(array, "label"), outside=0.0), folder)
+    description = read_description(folder)
+    kept = [one for one in description["volumes"] if one["name"] != "references"]
+    write_description(folder, description | {"volumes": [*kept, entry]})
 
 
 def label_runs(labels: Volume) -> NDArray[np.uint32]:

@@ -23,13 +23,14 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
 from app.audit.trail import AuditTrail
-from app.cases.result_json import inspection_json
+from app.cases.result_json import inspection_json, plain
 from app.cases.store import Store
 from app.viewer.volumes import store_images, store_prediction
 from explain.explanation import SanityCheckResult
 from fedpet.core.errors import SuvError
 from fedpet.core.messages import Message
 from fedpet.core.settings import Settings
+from fedpet.imaging.anatomy.reference_uptake import OrganReferences, ReferenceUptake
 from fedpet.imaging.lesions.delineation import HotComponent
 from fedpet.imaging.lesions.quantities import quantify
 from fedpet.imaging.volume import Volume
@@ -50,7 +51,7 @@ _WIDTH = f"Math.max(document.documentElement.scrollWidth, {_MAIN}.scrollWidth)"
 
 MARKER = np.array([18.0, -22.0, -95.0])  # LPS mm
 HU, SUV = 24, 4.0  # of the tissue of the plain case
-LESION, BLADDER = (26, 20, 24), (8, 40, 30)  # slice, row, column of the plain case
+LESION, BLADDER, LIVER = (26, 20, 24), (8, 40, 30), (20, 30, 40)  # slice, row, column of the plain case
 
 
 @contextmanager
@@ -134,7 +135,7 @@ def serving(home, orthanc):
         "plain": _answered(store, plain_case),
         "unreliable": _answered(store, plain_case, reliable=False, date="2026-01-05"),
         "tilted": _answered(store, tilted_case),
-        "changed": _answered(store, plain_case),
+        "changed": _answered(store, measured_case),
         "no_suv": _without_suv(store),
         "pet_only": _answered(store, pet_only_case),
     }
@@ -184,6 +185,15 @@ def plain_case(folder, *, reliable=True, date="2026-03-10"):
     return replace(base, analysis=analysis, prediction=prediction, explanation=explanation)
 
 
+def measured_case(folder):
+    """The plain case with a healthy liver, measured around a point beside the lesion."""
+    case = plain_case(folder)
+    x, y, z = case.study.pet.to_mm(np.array(LIVER, float))
+    liver = ReferenceUptake("liver", "sphere_3cm_right_lobe", SUV, 0.1, 14.1, (float(x), float(y), float(z)))
+    vars(case.analysis.anatomy)["references"] = OrganReferences(liver, None, None, None, {})
+    return case
+
+
 def pet_only_case(folder):
     """The plain case without its CT, its lesion hottest beside its centre."""
     case = plain_case(folder)
@@ -226,7 +236,8 @@ def _answered(store, result_of, **options):
     _check(store, case, result.study)
     store.confirm_record(case.id)
     store_prediction(result, folder)
-    store.finish_computation(case.id, result=cases.make_json(result))
+    more = {"references": plain(result.analysis.references)}
+    store.finish_computation(case.id, result=cases.make_json(result) | more)
     cases.confirm_lesions(store, case.id)
     return case.id
 

@@ -13,6 +13,7 @@ from app.viewer.component import LABELS, show_viewer
 from app.viewer.description import read_description
 from fedpet.core.messages import Message
 from fedpet.imaging.suv.normalization import lean_body_mass_if_known
+from reports.labels import ORGANS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,6 +67,7 @@ def draw(
         sul=_lean_share(case),
         marks=None if link is not None else Reading.of(case).marks,
         influence=None if locked else _influence(result, loc),
+        references=_references(result, loc),
         reading=_reading(case, loc, locked=locked) if panel and result is not None else None,
         link=link,
         panel=panel,
@@ -80,9 +82,25 @@ def draw(
             "threshold": 0.3,
             "contours": True,
             "excluded": True,
+            "references": False,
         },
         **description,
     )
+
+
+def _references(result: StoredResult | None, loc: Localization) -> list[dict[str, Any]]:
+    """The healthy organs that were measured: their names, SUVmean and SD, and the middle of the place."""
+    if result is None or result.references is None:
+        return []
+    found = ((name, getattr(result.references, name)) for name in ORGANS)
+    return [
+        {
+            "name": f"{loc.translate(ORGANS[name])} {loc.number(one.suv_mean)} ± {loc.number(one.suv_sd)}",
+            "point": list(one.centroid_mm),
+        }
+        for name, one in found
+        if one is not None and one.centroid_mm is not None
+    ]
 
 
 def _lean_share(case: Case) -> float | None:

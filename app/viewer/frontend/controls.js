@@ -7,6 +7,7 @@ export class Controls {
   constructor (viewer) {
     this.viewer = viewer
     this.ranges = {}
+    this.ticks = {}
     const { labels } = viewer.data
     const reset = element('button', { type: 'button' }, labels.reset)
     reset.addEventListener('click', () => viewer.resetView())
@@ -54,6 +55,7 @@ export class Controls {
       ...this.influence(),
       ...(viewer.has('lesions') ? [this.tick('contours', labels.contours)] : []),
       ...(viewer.data.lesions.rows.some((row) => !row.included) ? [this.tick('excluded', labels.excluded)] : []),
+      ...(viewer.has('references') ? [this.tick('references', labels.references)] : []),
       legend(viewer))
     const button = element('button', { type: 'button', className: 'unfold' }, labels.display)
     const show = () => {
@@ -94,6 +96,7 @@ export class Controls {
   tick (name, label) {
     const box = element('input', { type: 'checkbox', name, checked: this.viewer.settings[name] })
     box.addEventListener('change', () => { this.viewer.settings[name] = box.checked; this.viewer.marked() })
+    this.ticks[name] = box
     return element('label', { className: 'tick' }, box, label)
   }
 

@@ -28,6 +28,7 @@ export class Lesions {
     this.detail = element('div', { className: 'detail', hidden: true })
     const top = this.root.scrollTop
     const parts = lesions.known ? [this.figures(), ...this.proposed(), ...this.tables(), this.detail] : []
+    parts.push(...this.references())
     if (lesions.note) parts.push(element('p', { className: 'note' }, lesions.note))
     if (this.choices) parts.push(this.form())
     this.root.replaceChildren(...parts, this.said, this.reading.root)
@@ -85,6 +86,24 @@ export class Lesions {
     const { figures } = this.viewer.data.lesions
     return element('dl', { className: 'figures' }, ...figures.map(([label, value]) =>
       element('div', {}, element('dt', {}, label), element('dd', {}, value))))
+  }
+
+  // The healthy organs: a click goes to the place where one was measured, and outlines it.
+  references () {
+    const { viewer, viewer: { data: { labels, references } } } = this
+    if (!references.length) return []
+    const items = references.map(({ name, point }) => {
+      const show = element('button', { type: 'button', title: labels.show }, name)
+      show.addEventListener('click', () => {
+        viewer.settings.references = true
+        const tick = viewer.controls.ticks.references
+        if (tick) tick.checked = true
+        viewer.moveTo(point.slice())
+        viewer.marked()
+      })
+      return element('li', {}, show)
+    })
+    return [element('details', { className: 'references' }, element('summary', {}, labels.references), element('ul', {}, ...items))]
   }
 
   tables () {

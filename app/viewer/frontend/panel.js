@@ -4,7 +4,7 @@ import { inkOf } from './brush.js'
 import { GREYS, PALETTES, overlay } from './colours.js'
 import { element, write } from './dom.js'
 
-const RIM = 'rgba(0, 0, 0, 0.55)', NOT_COUNTED = '#9aa7b0'
+const RIM = 'rgba(0, 0, 0, 0.55)', NOT_COUNTED = '#9aa7b0', REFERENCE = '#ffffff'
 const CROSSHAIR = 'rgba(80, 255, 140, 0.85)', GAP = 9
 
 export class Panel {
@@ -153,6 +153,7 @@ export class Panel {
     this.drawn = drawn
     context.putImageData(this.image, 0, 0)
     this.outline()
+    this.references()
     crosshair(context, x, y, width, height)
     for (const one of [viewer.distances, viewer.angles, viewer.spheres, ...viewer.brushes]) one.draw(context, plane)
     this.showRuler()
@@ -174,6 +175,18 @@ export class Panel {
     if (ct && pet) colourBoth(pixels, ct.levels, pet.levels, fused)
     else colour(pixels, (ct ?? pet).levels, ct ? GREYS : PALETTES[layer === 'pet' ? settings.palette : 'hot'])
     if (influence) overlay(pixels, influence.levels, settings.saliency, settings.threshold)
+  }
+
+  // Where healthy organs were measured.
+  references () {
+    const { context, plane, viewer } = this
+    if (!viewer.settings.references || !viewer.volumes.references) return
+    for (const path of plane.contours(viewer.volumes.references).values()) {
+      for (const [width, ink] of [[3.5, RIM], [1.5, REFERENCE]]) {
+        Object.assign(context, { lineWidth: width, strokeStyle: ink })
+        context.stroke(path)
+      }
+    }
   }
 
   // Lesions in their colours; uptake that is not counted, dashed.

@@ -80,7 +80,8 @@ export class Plane {
 
   // Borders of the label voxels as they are, as one path for each label.
   contours (volume) {
-    const kept = volume === this.viewer.volumes.lesions ? this.kept.contours ??= {} : this.kept.preview ??= {}
+    const { lesions, references } = this.viewer.volumes
+    const kept = this.kept[volume === lesions ? 'contours' : volume === references ? 'organs' : 'preview'] ??= {}
     const key = `${this.place},${volume.version}`
     if (kept.key !== key) Object.assign(kept, { key, paths: this.trace(volume) })
     return kept.paths

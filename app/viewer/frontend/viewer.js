@@ -150,7 +150,7 @@ class Viewer {
       ...(projected ? [] : [loadFile(`${base}/mip.bin`, { signal, arrived }).then((buffer) => { this.volumes.mip = buffer; this.projection.start(buffer) })])])
     this.root.dataset.ready = 'pet'
     this.redraw()
-    for (const volume of named('ct', 'saliency')) await fetchOne(volume)
+    for (const volume of named('references', 'ct', 'saliency')) await fetchOne(volume)
   }
 
   // How stored values become levels.

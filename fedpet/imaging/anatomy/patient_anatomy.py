@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 import numpy as np
 
@@ -16,10 +16,11 @@ from fedpet.imaging.anatomy.landmarks import find_landmarks
 from fedpet.imaging.anatomy.learned_and_rules import combine
 from fedpet.imaging.anatomy.organ_segmentation import OrganSource
 from fedpet.imaging.anatomy.reference_uptake import (
+    ReferenceOrgan,
     liver_sphere,
     marrow_voxels,
     measure_reference_uptake,
-    spleen_voxels,
+    measured_voxels,
 )
 from fedpet.imaging.anatomy.region_features import RegionFeatureExtractor
 from fedpet.imaging.anatomy.rules.head_and_spine import find_vertebrae
@@ -27,6 +28,8 @@ from fedpet.imaging.anatomy.rules.organs import segment_by_rules
 from fedpet.imaging.resampling import Grid, resample
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from fedpet.core.messages import Message
@@ -142,9 +145,17 @@ class PatientAnatomy:
 
     def ratio_voxels(self) -> dict[str, NDArray[np.intp]]:
         """Where the PET was measured for each ratio of an organ to the liver: (n, 3) indices; none where it was not."""
+        return {f"{one}_to_liver": index for one, index in self.reference_voxels.items() if one in ("marrow", "spleen")}
+
+    @cached_property
+    @stage(Stage.ANATOMY)
+    def reference_voxels(self) -> Mapping[ReferenceOrgan, NDArray[np.intp]]:
+        """Where on the PET each healthy organ was measured: (n, 3) indices; none for what was not."""
         found = {}
-        if self.references.marrow is not None:
-            found["marrow_to_liver"] = marrow_voxels(self.pet, self.body, self.organs, self.marrow)
-        if self.references.spleen is not None:
-            found["spleen_to_liver"] = spleen_voxels(self.pet, self.references.spleen)
+        for name in get_args(ReferenceOrgan):
+            measured: ReferenceUptake | None = getattr(self.references, name)
+            if measured is not None and name == "marrow":
+                found[name] = marrow_voxels(self.pet, self.body, self.organs, self.marrow)
+            elif measured is not None:
+                found[name] = measured_voxels(self.pet, measured)
         return found

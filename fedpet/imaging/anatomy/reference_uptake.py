@@ -280,6 +280,8 @@ def marrow_voxels(pet: Volume, body: BodySegmentation, organs: OrganSegmentation
     return np.asarray(index[values <= _HOT * np.median(values)])
 
 
-def spleen_voxels(pet: Volume, spleen: ReferenceUptake) -> NDArray[np.intp]:
-    """(n, 3) indices of the PET around the centre of the sphere in which the spleen was measured."""
-    return _voxels_around(pet, np.array(spleen.centroid_mm), radius_mm=_SPHERES["spleen"][0], half_mm=None)
+def measured_voxels(pet: Volume, reference: ReferenceUptake) -> NDArray[np.intp]:
+    """(n, 3) indices of the PET in the sphere or cylinder around the centre of what was measured, the marrow aside."""
+    sphere = _SPHERES.get(reference.name)
+    radius, half = (_CYLINDER_RADIUS_MM, _CYLINDER_HALF_MM) if sphere is None else (sphere[0], None)
+    return _voxels_around(pet, np.array(reference.centroid_mm), radius_mm=radius, half_mm=half)

@@ -21,6 +21,7 @@ _MS = 30_000.0
 
 HU, MARKER, SUV = _site.HU, _site.MARKER, _site.SUV
 YELLOW, PINK, GREY = [255, 227, 110], [235, 60, 235], [154, 167, 176]
+WHITE = [255, 255, 255]
 LESION = [round(255 * part) for part in lesion_colour(1)]
 PLANES = {"axial": (0, 1, 2, 1), "coronal": (0, 2, 1, -1), "sagittal": (1, 2, 0, -1)}  # u, v, w, direction of v
 
@@ -396,6 +397,16 @@ def test_the_list_says_what_counts_and_why_and_what_cannot_be_corrected(site, vi
         False,
     ]
     assert site.store.get(site.cases["changed"]).revision == before.revision
+    _mode(page, "ct")
+    assert _count(page, WHITE, within=4) < 30
+    page.locator(".references summary").click()
+    page.get_by_role("button", name=re.compile("^Foie, SUV")).click()
+    expect(page.locator(".references li")).to_have_count(1)  # no other organ was measured
+    _, scale = _expected_pixel(site, "changed", "axial", _picture(page, "axial.ct").shape, (0, 0, 0))
+    around = 2 * np.pi * 15 * scale  # a sphere of 3 cm, outlined once
+    assert 0.6 * around < _count(page, WHITE, within=90) < 3 * around
+    _set(page, "references", False)
+    assert _count(page, WHITE, within=4) < 30
 
 
 def test_a_sphere_measures_what_lies_in_it_and_stays_with_the_case(site, visit):

@@ -48,6 +48,8 @@ def with_uptake(case, organ, change):
 def test_references_measure_the_true_uptake(case, name, tolerance):
     reference = getattr(case.references, name)
     assert reference.suv_mean == pytest.approx(case.true_suv(TISSUES[name].name), rel=tolerance)
+    shown = case.pet.array[tuple(case.anatomy.reference_voxels[name].T)]  # by the viewer
+    assert reference.suv_mean == pytest.approx(shown.mean(), rel=0.02)
 
 
 def test_the_marrow_is_measured_with_the_blur_of_small_bones(case):
