@@ -29,8 +29,7 @@ from inference.input_contract import CROPS_VERSION, ClinicalTerm, CropGrid, crop
 from inference.lesion_crops import lesion_crops
 from training.bundle.held_out import scores
 from training.data.lesion_cases import UNKNOWN_FACTS
-from training.data.node_data import NodeCase
-from training.evaluation.cohort import Patients
+from training.data.node_data import NodeCase, Patients
 from training.evaluation.in_process_newton import fit_newton
 from training.evaluation.learned_gate import gate_in_process
 from training.simulation.cohort import cases_of, distribute, scan

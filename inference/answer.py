@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from inference.abstention import table_reason
 from inference.encoding import encode
 from inference.input_contract import BIOMARKERS, LEARNED_TERM
 from inference.lesion_crops import image_input
-from inference.missing_inputs import unknown_variance
+from inference.missing_inputs import unknown_variance, variance_of_missing
 
 if TYPE_CHECKING:
     from fedpet.clinical.record import ClinicalRecord
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from inference.bundle.storage import Bundle
     from inference.engine import Engine, EngineOutput
     from inference.lesion_crops import LesionCrops
-    from inference.prediction import EndpointProbability, RiskGroup, SurvivalCurve
+    from inference.prediction import EndpointProbability, OverallSurvival, RiskGroup, SurvivalCurve
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Answer:
             term of the lesions as `inference.input_contract.LEARNED_TERM`.
         centre: whose calibration it is, see `inference.prediction.Prediction`.
         abstained: why the model abstains from a patient with such lesions: the rest is then an extrapolation.
+        overall_survival: see `inference.prediction.Prediction`.
     """
 
     endpoints: tuple[EndpointProbability, ...]
@@ -43,6 +44,7 @@ class Answer:
     contributions: dict[str, float]
     centre: str | None
     abstained: Message | None = None
+    overall_survival: OverallSurvival | None = None
 
     @classmethod
     def of(
@@ -100,4 +102,10 @@ def answer(
     clinical = encode(record, contract, table).values
     output = engine.run(image_input(contract, table, crops), clinical)
     reason = table_reason(table, clinical, contract, confirmed=confirmed)
-    return Answer.of(output, bundle, reason, unknown=unknown_variance(record, contract, engine, table))
+    answered = Answer.of(output, bundle, reason, unknown=unknown_variance(record, contract, engine, table))
+    if bundle.overall_survival is None:
+        return answered
+    unknown = variance_of_missing(bundle.overall_survival.by_input(contract), record, contract, table)
+    centre = bundle.calibration.centre
+    overall = bundle.overall_survival.answer(clinical, contract, unknown=unknown, centre=centre)
+    return replace(answered, overall_survival=overall)

@@ -54,10 +54,24 @@ def unknown_variance(
         engine: open on it.
         table: of the patient, where the contract has quantities.
     """
-    clinical, quantities = missing_terms(record, contract, table)
-    if not (clinical or quantities):
+    if not any(missing_terms(record, contract, table)):
         return 0.0
-    weights = dict(zip(contract.inputs, input_weights(engine, contract).tolist(), strict=True))
+    return variance_of_missing(input_weights(engine, contract), record, contract, table)
+
+
+def variance_of_missing(
+    by_input: NDArray[np.float64], record: ClinicalRecord, contract: InputContract, table: LesionTable | None
+) -> float:
+    """Variance of a score that is linear in the inputs, by the terms that are missing.
+
+    Args:
+        by_input: (len(contract.inputs),) weights.
+        record: of the patient.
+        contract: of the model.
+        table: of the patient, where the contract has quantities.
+    """
+    clinical, quantities = missing_terms(record, contract, table)
+    weights = dict(zip(contract.inputs, by_input.tolist(), strict=True))
     spread = [abs(weights[f"{LESION_PREFIX}{term.name}"]) for term in quantities]
     for _, group in groupby(sorted(clinical, key=_variables), key=_variables):
         terms = tuple(group)

@@ -218,4 +218,5 @@ def _prediction(seen: _Seen, request: _Request) -> Prediction:
         painted_out=() if seen.pet is None else found.excluded,
         pet_seen=seen.pet,
         table=found.table,
+        overall_survival=answered.overall_survival if answered else None,
     )

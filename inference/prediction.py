@@ -50,11 +50,11 @@ class EndpointProbability:
 
 @dataclass(frozen=True)
 class SurvivalCurve:
-    """Progression-free survival; the first point is (0 months, 1.0).
+    """Progression-free or overall survival; the first point is (0 months, 1.0).
 
     Attributes:
         months: after the first dose, ascending.
-        probability: of being progression-free, 0 to 1, never rising.
+        probability: of being free of the event, 0 to 1, never rising.
         lower: limit of the interval at each time.
         upper: limit of the interval at each time.
     """
@@ -63,6 +63,27 @@ class SurvivalCurve:
     probability: tuple[float, ...]
     lower: tuple[float, ...]
     upper: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class OverallSurvival:
+    """Overall survival, a secondary endpoint: the probability of being alive at `months`, and the whole curve.
+
+    Attributes:
+        months: after the first dose.
+        probability: 0 to 1.
+        lower: limit of the interval.
+        upper: limit of the interval.
+        base_rate: the same probability in the whole training cohort.
+        curve: of overall survival.
+    """
+
+    months: float
+    probability: float
+    lower: float
+    upper: float
+    base_rate: float
+    curve: SurvivalCurve
 
 
 @dataclass(frozen=True)
@@ -130,6 +151,7 @@ class Prediction:
         table: the lesions and the uptake of healthy organs; what a model of the lesion table answers from.
         centre: whose calibration answered; "" for a centre that the model does not know, so that the interval holds how
             far centres differ; None where the bundle says nothing of centres, and the interval leaves that out.
+        overall_survival: of the same patient; None where the bundle does not hold it, or the model abstained.
     """
 
     model: ModelReference
@@ -150,6 +172,7 @@ class Prediction:
     pet_seen: Volume | None = None
     table: LesionTable | None = None
     centre: str | None = None
+    overall_survival: OverallSurvival | None = None
 
     def __repr__(self) -> str:
         answer = [str(self.abstained)] if self.abstained else [_in_short(one) for one in self.endpoints]

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fedpet.core.errors import BundleError, CorruptBundleError
 from fedpet.core.messages import Message
-from inference.bundle.storage import FILES, Bundle, load_model
+from inference.bundle.storage import FILES, OVERALL_SURVIVAL, Bundle, load_model
 from inference.engine import Engine
 
 if TYPE_CHECKING:
@@ -191,7 +191,8 @@ class Registry:
             draft = self.folder / f".{uuid.uuid4().hex}"
             draft.mkdir()
             try:
-                for name in (*FILES, "SHA256SUMS"):
+                optional = [OVERALL_SURVIVAL] if (source / OVERALL_SURVIVAL).exists() else []
+                for name in (*FILES, *optional, "SHA256SUMS"):
                     shutil.copyfile(source / name, draft / name)
                 if report is not None:
                     shutil.copyfile(report, draft / EVALUATION)

@@ -77,6 +77,8 @@ ENDPOINTS: Mapping[EndpointName, Message] = {
     "early_failure_3m": Message("Progression or death within 3 months"),
 }
 
+OVERALL_SURVIVAL = Message("Alive at 24 months (overall survival)")
+
 RISK_GROUPS: Mapping[RiskGroup, Message] = {
     "low": Message("lower third"),
     "intermediate": Message("middle third"),

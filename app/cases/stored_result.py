@@ -219,6 +219,17 @@ class StoredCurve(_Stored):
     upper: tuple[float, ...]
 
 
+class StoredOverallSurvival(_Stored):
+    """The probability of being alive at `months` with its interval, and the curve of overall survival."""
+
+    months: float
+    probability: float
+    lower: float
+    upper: float
+    base_rate: float
+    curve: StoredCurve
+
+
 class StoredLesion(_Stored):
     """A lesion; `region` is a key of `fedpet.imaging.anatomy.regions.REGIONS`.
 
@@ -288,6 +299,7 @@ class StoredPrediction(_Stored):
     components: tuple[StoredComponent, ...] = ()
     painted_out: tuple[int, ...] = ()
     centre: str | None = None
+    overall_survival: StoredOverallSurvival | None = None
 
     def endpoint(self, name: str) -> StoredEndpoint | None:
         """The endpoint of this name, or None where the model abstained."""

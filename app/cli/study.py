@@ -336,7 +336,7 @@ def _record_confirmation(concordance: RecordConcordance, bundle: Bundle) -> None
 
 
 def _show_prediction(result: CaseResult, language: Language) -> None:
-    from reports.labels import ENDPOINTS, VERDICTS, meaning_of_interval
+    from reports.labels import ENDPOINTS, OVERALL_SURVIVAL, VERDICTS, meaning_of_interval
 
     prediction = result.prediction
     if prediction.model.synthetic:
@@ -357,6 +357,17 @@ def _show_prediction(result: CaseResult, language: Language) -> None:
             cohort=one.base_rate,
         )
         say(interval, language)
+    if (alive := prediction.overall_survival) is not None:
+        told = Message(
+            "{endpoint}: {p:.0%} ({level:.0%} interval {low:.0%} to {high:.0%}; cohort {cohort:.0%})",
+            endpoint=OVERALL_SURVIVAL,
+            p=alive.probability,
+            level=prediction.interval_level,
+            low=alive.lower,
+            high=alive.upper,
+            cohort=alive.base_rate,
+        )
+        say(told, language)
     if prediction.endpoints:
         level = f"{prediction.interval_level:.0%}"
         say(meaning_of_interval(level, missing=prediction.missing, centre=prediction.centre), language)

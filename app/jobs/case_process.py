@@ -178,7 +178,8 @@ def _sign(store: Store, audit: AuditTrail, case: Case, settings: Settings) -> No
     given = case.verdict or {}
     result, bundle = _as_read(store, case, settings)
     seen = given.get("shown", case.digest)
-    if plain(result.prediction) != (case.result or {})["prediction"] or seen != case.digest:
+    stored = {"overall_survival": None, **(case.result or {})["prediction"]}  # the key is younger than some results
+    if plain(result.prediction) != stored or seen != case.digest:
         store.record_failure(case.id, _CHANGED)
         return
     signed, reading = datetime.now(UTC), Reading.of(case)

@@ -196,6 +196,12 @@ def published_scores(record: ClinicalRecord, tmtv_ml: float | None = None) -> di
     return {name: score.compute(record, tmtv_ml) for name, score in SCORES.items()}
 
 
+def lacking_inputs(record: ClinicalRecord, tmtv_ml: float | None = None) -> dict[str, tuple[str, ...]]:
+    """The missing inputs by name of each score that lacks one; arguments as of `published_scores`."""
+    found = {name: missing_inputs(score, record, tmtv_ml) for name, score in SCORES.items()}
+    return {name: inputs for name, inputs in found.items() if inputs}
+
+
 def missing_inputs(score: PublishedScore, record: ClinicalRecord, tmtv_ml: float | None = None) -> tuple[str, ...]:
     """The inputs of a score that are not known; empty where it can be computed, unless values contradict each other.
 

@@ -7,6 +7,7 @@
     contract.json         preprocessing and clinical encoding (see `inference.input_contract`)
     calibration.json      score -> probability (see `inference.calibration`)
     card.json, card.md    provenance, metrics, limits
+    overall_survival.json (optional) the same inputs fitted to death (see `inference.overall_survival`)
     SHA256SUMS            checksums of all of these, in the format of sha256sum(1)
 """
 
@@ -17,7 +18,7 @@ import json
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fedpet.core.errors import CorruptBundleError, IncompatibleBundleError
 from fedpet.core.messages import Message
@@ -26,12 +27,14 @@ from fedpet.imaging.lesions.lesion_table import TABLE_VERSION
 from inference.bundle.model_card import card_markdown
 from inference.calibration import RiskCalibration
 from inference.input_contract import InputContract
+from inference.overall_survival import OverallSurvivalModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FORMAT = "fedpet.bundle/1"
-FILES = ("calibration.json", "card.json", "card.md", "contract.json", "model.onnx", "weights.safetensors")
+FILES: Final = ("calibration.json", "card.json", "card.md", "contract.json", "model.onnx", "weights.safetensors")
+OVERALL_SURVIVAL: Final = "overall_survival.json"  # in the bundles that hold it
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,7 @@ class Bundle:
         calibration: from the network's score to probabilities with intervals.
         card: `card.json`: provenance, metrics, limits.
         digest: SHA-256 of SHA256SUMS, hexadecimal: it names every byte of the model.
+        overall_survival: the fit of overall survival; None where the bundle has none.
     """
 
     folder: Path
@@ -51,6 +55,7 @@ class Bundle:
     calibration: RiskCalibration
     card: Mapping[str, Any]
     digest: str
+    overall_survival: OverallSurvivalModel | None = None
 
     def __repr__(self) -> str:
         synthetic = ", SYNTHETIC" if self.card["synthetic"] else ""
@@ -95,6 +100,7 @@ class Bundle:
         try:
             contract = InputContract.from_json(_read(folder / "contract.json"))
             calibration = RiskCalibration.from_json(_read(folder / "calibration.json"))
+            overall = _overall_survival(folder, contract)
         except (KeyError, TypeError, ValueError) as error:
             raise _incompatible(
                 Message("The contract or the calibration cannot be read: {why}.", why=str(error))
@@ -108,7 +114,7 @@ class Bundle:
                 needed=Message("Those of this version of fedpet: “{version}”.", version=TABLE_VERSION),
                 advice=Message("Retrain with this version, or run the version that the model was trained with."),
             )
-        return Bundle(folder, contract, calibration, card, hashlib.sha256(sums).hexdigest())
+        return Bundle(folder, contract, calibration, card, hashlib.sha256(sums).hexdigest(), overall)
 
 
 def load_model(folder: str | Path | None = None) -> Bundle:
@@ -136,6 +142,7 @@ def write_bundle(
     contract: InputContract,
     calibration: RiskCalibration,
     card: Mapping[str, Any],
+    overall_survival: OverallSurvivalModel | None = None,
 ) -> Bundle:
     """Write a bundle into a new or empty folder and load it back.
 
@@ -154,9 +161,11 @@ def write_bundle(
         "card.json": _json(full_card),
         "card.md": card_markdown(full_card).encode(),
     }
+    if overall_survival is not None:
+        contents[OVERALL_SURVIVAL] = _json(overall_survival.to_json())
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    lines = [f"{hashlib.sha256(contents[name]).hexdigest()}  {name}\n" for name in FILES]
+    lines = [f"{hashlib.sha256(contents[name]).hexdigest()}  {name}\n" for name in sorted(contents)]
     (folder / "SHA256SUMS").write_text("".join(lines))
     return Bundle.load(folder)
 
@@ -172,7 +181,13 @@ def write_recalibrated(
         contract=bundle.contract,
         calibration=calibration,
         card=card,
+        overall_survival=bundle.overall_survival,
     )
+
+
+def _overall_survival(folder: Path, contract: InputContract) -> OverallSurvivalModel | None:
+    path = folder / OVERALL_SURVIVAL
+    return OverallSurvivalModel.from_json(_read(path), contract) if path.is_file() else None
 
 
 def _verify_checksums(folder: Path) -> bytes:
@@ -188,7 +203,7 @@ def _verify_checksums(folder: Path) -> bytes:
     for line in sums.decode(errors="replace").splitlines():
         digest, _, name = line.partition("  ")
         listed[name] = digest
-    if tuple(sorted(listed)) != FILES:
+    if {*listed} != {*FILES, *((OVERALL_SURVIVAL,) if (folder / OVERALL_SURVIVAL).exists() else ())}:
         raise _corrupt(Message("SHA256SUMS does not list exactly the files of a bundle."))
     for name, digest in listed.items():
         path = folder / name

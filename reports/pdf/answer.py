@@ -9,7 +9,7 @@ from reportlab.platypus import KeepTogether, Spacer
 
 from fedpet.core.messages import Message
 from inference.prediction import RiskGroup
-from reports.labels import ENDPOINTS, RISK_GROUPS, VERDICTS, meaning_of_interval, meaning_of_kept
+from reports.labels import ENDPOINTS, OVERALL_SURVIVAL, RISK_GROUPS, VERDICTS, meaning_of_interval, meaning_of_kept
 from reports.pdf.charts import risk_boxes, survival_chart
 from reports.pdf.style import Heading, columns, grid, paragraph
 from reports.pdf.tagging import Figure
@@ -31,23 +31,29 @@ def answer_in_detail(content: ReportContent, locale: Locale) -> list[Flowable]:
         return []
     _ = locale.text
     level = locale.percent(prediction.interval_level)
+    alive = prediction.overall_survival
     notes = [
         Message("Line: this patient. Diamond: the whole training cohort. Band:"),
         meaning_of_interval(level, missing=prediction.missing, centre=prediction.centre),
     ]
     if any(one.verdict for one in prediction.endpoints):
         notes.append(meaning_of_kept(prediction.interval_level, by_outcome=prediction.centre is not None))
-    left = [Figure(survival_chart(prediction, curve, locale, size=(_LEFT, 46 * mm)), _curve_in_words(curve, locale))]
+    if alive is not None:
+        notes.append(Message("Dashed line: overall survival, a secondary endpoint that is not explained."))
+    words = [Message("Progression-free survival by month: {points}", points=_in_words(curve, locale))]
+    if alive is not None:
+        words.append(Message("Overall survival by month: {points}", points=_in_words(alive.curve, locale)))
+    shown = survival_chart(prediction, curve, locale, size=(_LEFT, 46 * mm))
+    left = [Figure(shown, ". ".join(map(locale.translate, words)))]
     right = [_endpoints(prediction, locale), Spacer(0, 2 * mm), *_risk(prediction, locale)]
     said = paragraph(" ".join(locale.translate(part) for part in notes), "quiet")
     return [KeepTogether([Heading(_("The answer in detail")),
                           columns([left, "", right], [_LEFT, _GAP, _RIGHT]), said])]  # fmt: skip
 
 
-def _curve_in_words(curve: SurvivalCurve, locale: Locale) -> str:
+def _in_words(curve: SurvivalCurve, locale: Locale) -> str:
     points = zip(curve.months, curve.probability, strict=True)
-    values = "; ".join(f"{locale.decimal(month)}: {locale.percent(p)}" for month, p in points)
-    return locale.translate(Message("Progression-free survival by month: {points}", points=values))
+    return "; ".join(f"{locale.decimal(month)}: {locale.percent(p)}" for month, p in points)
 
 
 def _risk(prediction: Prediction, locale: Locale) -> list[Flowable]:
@@ -79,6 +85,9 @@ def _endpoints(prediction: Prediction, locale: Locale) -> Flowable:
         for endpoint in prediction.endpoints
     ]
     widths = [32 * mm, 25 * mm, 15 * mm, 23 * mm]
+    if (alive := prediction.overall_survival) is not None:
+        found = f"{locale.percent(alive.probability)} ({locale.interval(alive.lower, alive.upper)})"
+        rows.append([locale.translate(OVERALL_SURVIVAL), found, locale.percent(alive.base_rate), "–"])
     if not any(endpoint.verdict for endpoint in prediction.endpoints):
         rows, widths = [row[:-1] for row in rows], [54 * mm, 26 * mm, 15 * mm]
     return grid(rows, widths, numbers_from=1)

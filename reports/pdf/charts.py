@@ -80,7 +80,7 @@ def _diamond(x: float, y: float, size: float = 3.2) -> Polygon:
 def survival_chart(
     prediction: Prediction, curve: SurvivalCurve, locale: Locale, *, size: tuple[float, float]
 ) -> Drawing:
-    """Progression-free survival with its interval; diamonds are the whole training cohort."""
+    """Progression-free survival with its interval, overall survival dashed; diamonds are the whole training cohort."""
     _ = locale.text
     width, height = size
     drawing = _canvas(width, height)
@@ -107,6 +107,11 @@ def survival_chart(
     for edge in (upper, lower):
         drawing.add(PolyLine(edge, strokeColor=BLUE, strokeWidth=0.5, strokeDashArray=[2, 1.5]))
     drawing.add(PolyLine(flat(curve.probability), strokeColor=NAVY, strokeWidth=1.6))
+    if (alive := prediction.overall_survival) is not None:
+        points = zip(alive.curve.months, alive.curve.probability, strict=True)
+        overall = [v for month, p in points if month <= last for v in at(month, p)]
+        drawing.add(PolyLine(overall, strokeColor=INK, strokeWidth=1.2, strokeDashArray=[4, 2]))
+        drawing.add(_diamond(*at(alive.months, alive.base_rate), 2.8))
     for endpoint in prediction.endpoints:
         rate = 1 - endpoint.base_rate if endpoint.name == "early_failure_3m" else endpoint.base_rate
         drawing.add(_diamond(*at(endpoint.months, rate), 2.8))

@@ -17,7 +17,7 @@ from fedpet.imaging.anatomy.regions import REGIONS
 from fedpet.imaging.lesions.detection.uptake_classification import PHYSIOLOGICAL_SITES
 from fedpet.imaging.study import CheckStatus
 from reports.conclusion import conclusion, sites
-from reports.labels import CHECKS, ENDPOINTS, KEPT, LEVELS, meaning_of_kept, without_remark
+from reports.labels import CHECKS, ENDPOINTS, KEPT, LEVELS, OVERALL_SURVIVAL, meaning_of_kept, without_remark
 from reports.lesion_numbers import letters
 from reports.measures import percist_eligibility, response_lines, sul_factor
 from reports.pdf.charts import gauge
@@ -319,6 +319,9 @@ def _others(content: ReportContent, locale: Locale) -> list[Flowable]:
         for one in content.prediction.endpoints
         if one.name != "pfs_12m"
     ]
+    if (alive := content.prediction.overall_survival) is not None:
+        found = f"{locale.percent(alive.probability)} ({locale.interval(alive.lower, alive.upper)})"
+        rows.append([locale.translate(OVERALL_SURVIVAL), found, locale.percent(alive.base_rate)])
     if len(rows) == 1:
         return []
     return [Spacer(0, 1.5 * mm), grid(rows, [38 * mm, 31 * mm, 17 * mm], numbers_from=1, large=True)]

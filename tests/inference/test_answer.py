@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from inference.counterfactual import counterfactuals
 from inference.encoding import encode
 from inference.engine import Engine
 from inference.measured_lesions import measure_lesions
+from inference.overall_survival import OverallSurvivalModel
 from inference.predict import predict
 from tests.support import case_files
 from tests.support.header_checks_only import HeaderChecksOnly
@@ -77,6 +79,34 @@ def test_taking_a_lesion_out_changes_the_answer_as_the_table_says(patient, predi
     assert edited.endpoints == answer(bundle, engine, patient[1], prediction.table.without({gone})).endpoints
     assert edited.endpoint("pfs_12m").probability > prediction.endpoint("pfs_12m").probability + 0.01
     assert (edited.pet_seen, edited.painted_out) == (None, ())
+
+
+def test_overall_survival_is_answered_beside_it_from_the_same_table(patient, prediction, bundle, engine):
+    """By hand: the complements of the hazards of its own fit; a lesion less and a missing variable change it."""
+    analysis, record = patient
+    contract, calibration = bundle.contract, bundle.calibration
+    weights = dict.fromkeys(contract.inputs, 0.0) | {"lesion:tmtv_ml": 0.5, "albumin": -0.4}
+    calibration = replace(calibration, thresholds={}, base_rates={})
+    model = OverallSurvivalModel(weights, (-3.0,) * (len(contract.month_edges) - 1), calibration, 0.4)
+    model = OverallSurvivalModel.from_json(json.loads(json.dumps(model.to_json())), contract)
+    with_it = replace(bundle, overall_survival=model)
+    alive = predict(analysis, record, with_it, engine=engine).overall_survival
+    inputs = dict(zip(contract.inputs, encode(record, contract, prediction.table).values, strict=True))
+    score = 0.5 * inputs["lesion:tmtv_ml"] - 0.4 * inputs["albumin"]
+    columns = calibration.shifts, calibration.a, calibration.b
+    logits = -3.0 + columns[1] + columns[2] * score + np.array([columns[0][i] for i in (0, 0, 1, 1, 2, 2, 3, 3)])
+    assert contract.month_edges == (0.0, 1.5, 3.0, 4.5, 6.0, 9.0, 12.0, 18.0, 24.0)
+    assert alive.probability == pytest.approx(np.prod(1 / (1 + np.exp(logits))), abs=1e-6)
+    assert alive.lower < alive.probability < alive.upper
+    assert (alive.months, alive.base_rate, alive.probability) == (24.0, 0.4, alive.curve.probability[-1])
+    largest = max(prediction.table.lesions, key=lambda one: one.mtv_ml).id
+    less = answer(with_it, engine, record, prediction.table.without({largest})).overall_survival
+    assert less.probability > alive.probability
+    unknown = answer(with_it, engine, replace(record, albumin=None), prediction.table).overall_survival
+    assert unknown.upper - unknown.lower > alive.upper - alive.lower
+    assert prediction.overall_survival is None  # of the bundle without it
+    with pytest.raises(ValueError, match="inputs and intervals"):
+        OverallSurvivalModel.from_json({**model.to_json(), "baseline": [0.0]}, contract)
 
 
 def test_what_if_is_the_table_without_the_lesion(patient, prediction, bundle, engine):

@@ -20,7 +20,14 @@ from fedpet.imaging.lesions.lesion_table import build_table
 from fedpet.imaging.lesions.quantities import quantify
 from fedpet.imaging.study import CheckStatus, PetCtStudy, PetFacts, QualityCheck, SeriesFacts
 from fedpet.imaging.volume import Volume
-from inference.prediction import EndpointProbability, ModelReference, Prediction, PredictionOrigin, SurvivalCurve
+from inference.prediction import (
+    EndpointProbability,
+    ModelReference,
+    OverallSurvival,
+    Prediction,
+    PredictionOrigin,
+    SurvivalCurve,
+)
 from tests.support.header_checks_only import HeaderChecksOnly
 
 PET_SHAPE, PET_SPACING, PET_ORIGIN = (40, 30, 36), (4.0, 4.0, 5.0), (-70.0, -58.0, -300.0)
@@ -112,6 +119,11 @@ def make_case(folder, *, abstained=False, reliable=True):
         quantities=quantities,
         lesion_labels=labels,
         table=build_table(study.pet, study.ct, labels, quantities, None),
+        overall_survival=None
+        if abstained
+        else OverallSurvival(
+            24, 0.47, 0.33, 0.6, 0.5, SurvivalCurve((0, 12, 24), (1.0, 0.7, 0.47), (1.0, 0.6, 0.33), (1.0, 0.8, 0.6))
+        ),
     )
     attribution = np.where(labels.array > 0, study.pet.array, 0.0).astype(np.float32)
     attribution[0, 0, 0] = -3.0

@@ -9,8 +9,7 @@ import numpy as np
 
 from inference.input_contract import CROPS_VERSION, CropGrid, crop_contract
 from training.data import node_data
-from training.data.node_data import NodeCase, PreparedCase
-from training.evaluation.cohort import Patients
+from training.data.node_data import NodeCase, Patients, PreparedCase
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +59,7 @@ def write_centre(folder: Path, patients: int, effect: float, seed: int) -> Path:
     prepared = []
     for case_id, case in zip(centre.case_ids, centre.cases, strict=True):
         node_data.write_case(folder, case_id, case)
-        prepared.append(PreparedCase(case_id, case.months, case.event, delineated=False, vendor=""))
+        died = {"os_months": case.months + 1.0, "os_event": case.event}  # death follows progression
+        prepared.append(PreparedCase(case_id, case.months, case.event, delineated=False, vendor="", **died))
     node_data.write_node(folder, prepared, small_crops(), {})
     return folder

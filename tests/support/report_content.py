@@ -19,7 +19,14 @@ from fedpet.imaging.response.comparison import Examination, LesionSummary
 from fedpet.imaging.study import AppliedOverride, CheckStatus, PatientFacts, PetCtStudy, PetFacts, QualityCheck
 from fedpet.imaging.volume import Volume
 from inference.input_contract import BIOMARKERS, default_contract
-from inference.prediction import EndpointProbability, ModelReference, Prediction, PredictionOrigin, SurvivalCurve
+from inference.prediction import (
+    EndpointProbability,
+    ModelReference,
+    OverallSurvival,
+    Prediction,
+    PredictionOrigin,
+    SurvivalCurve,
+)
 from inference.record_concordance import RecordConfirmation, compare_record
 from reports.content import ReaderDecision, ReportContent
 
@@ -149,6 +156,13 @@ def predicted(pet, labels):
         contributions=values | {f"image:{name}": x for name, x in image.items()},
         quantities=measured(pet, labels),
         lesion_labels=labels,
+        overall_survival=OverallSurvival(
+            24.0, 0.413, 0.346, 0.482, 0.447,
+            SurvivalCurve(
+                months=(0.0, 6.0, 12.0, 24.0), probability=(1.0, 0.79, 0.617, 0.413),
+                lower=(1.0, 0.74, 0.552, 0.346), upper=(1.0, 0.83, 0.678, 0.482),
+            ),
+        ),
     )  # fmt: skip
 
 
@@ -214,7 +228,7 @@ def abstained(content):
     silent = replace(
         content.prediction,
         abstained=Message("The chest is not covered: the model reads whole-body studies."),
-        endpoints=(), survival=None, risk_group=None, risk_score=None, contributions={},
+        endpoints=(), survival=None, overall_survival=None, risk_group=None, risk_score=None, contributions={},
     )  # fmt: skip
     checks = tuple(replace(c, level=CheckStatus.FAIL) if c.name == "chest_covered" else c for c in CHECKS)
     return replace(content, prediction=silent, explanation=None, checks=checks)

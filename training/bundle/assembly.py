@@ -15,6 +15,7 @@ from training.bundle.export import export_onnx, serialized_parameters, verify_on
 from training.bundle.held_out import scores
 from training.bundle.model_card import TrainingSummary, model_card
 from training.bundle.monitor_reference import reference_of_training
+from training.bundle.overall_survival import described, overall_survival_model
 from training.bundle.tripod import TripodStudy
 from training.task.runs import MODEL
 
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inference.calibration import RiskCalibration
+    from inference.overall_survival import OverallSurvivalModel
     from training.bundle.model_card import SiteSummary
     from training.data.node_data import NodeCase
     from training.task.runs import Run
+
+    Evaluation = Callable[[RiskCalibration, OverallSurvivalModel | None], Mapping[str, Any] | None]
 
 _VERIFIED = 4  # patients on which the export is compared with torch
 
@@ -50,7 +54,7 @@ def write_model_bundle(
     sites: Sequence[SiteSummary],
     cases: Sequence[NodeCase],
     held_out: int = 0,
-    evaluation: Callable[[RiskCalibration], Mapping[str, Any] | None] = lambda _: None,
+    evaluation: Evaluation = lambda _calibration, _overall: None,
     study: TripodStudy | None = None,
 ) -> None:
     """Write the bundle.
@@ -62,7 +66,7 @@ def write_model_bundle(
         sites: that trained.
         cases: on which the export is compared with torch.
         held_out: number of patients of the evaluation.
-        evaluation: of the calibrated model.
+        evaluation: of the calibrated model, and of overall survival where it was trained.
         study: statements of those who trained it.
 
     Raises:
@@ -72,6 +76,7 @@ def write_model_bundle(
     score, logits = scores(network, cases[:1])
     nodes, baseline = trained.histories[MODEL]["final"], logits[0] - score[0]
     calibration = calibrate(nodes, baseline, contract.month_edges)
+    overall = overall_survival_model(trained)
     model = export_onnx(network, contract)
     difference = verify_onnx(model, network, cases[:_VERIFIED])
     reference = reference_of_training(trained.runs[MODEL].task, trained.histories[MODEL], calibration, baseline)
@@ -79,7 +84,7 @@ def write_model_bundle(
         trained,
         sites,
         held_out=held_out,
-        evaluation=evaluation(calibration),
+        evaluation=evaluation(calibration, overall),
         onnx_difference=difference,
         study=study or TripodStudy(),
     )
@@ -93,8 +98,10 @@ def write_model_bundle(
             **card,
             "conformal_sets": coverage_by_site(nodes, baseline, contract.month_edges),
             **({"reference": reference.to_json()} if reference else {}),
+            **described(trained, overall),
             **about,
         },
+        overall_survival=overall,
     )
 
 

@@ -193,11 +193,16 @@ def fit_recalibration(table: RiskTable, baseline: Floats, edges: Sequence[float]
     return fitted, np.linalg.inv(information + np.diag(precision))
 
 
-def base_rates(table: RiskTable, edges: Sequence[float]) -> dict[str, float]:
-    """Kaplan-Meier probability of each endpoint over all validation patients, in the contract's intervals."""
+def survival_of_all(table: RiskTable) -> Floats:
+    """(K + 1,) Kaplan-Meier survival of all validation patients at the edges of the contract's intervals."""
     exposure, events = table.exposure.sum(0), table.events.sum(0)
     hazard = np.divide(events, exposure, out=np.zeros_like(events), where=exposure > 0)
-    survival = np.exp(np.append(0.0, np.cumsum(log1p(-np.minimum(hazard, 1 - 1e-9)))))
+    return np.asarray(np.exp(np.append(0.0, np.cumsum(log1p(-np.minimum(hazard, 1 - 1e-9))))), float)
+
+
+def base_rates(table: RiskTable, edges: Sequence[float]) -> dict[str, float]:
+    """Kaplan-Meier probability of each endpoint over all validation patients, in the contract's intervals."""
+    survival = survival_of_all(table)
     rates: dict[str, float] = {
         name: float(survival[list(edges).index(months)]) for name, months in ENDPOINT_MONTHS.items()
     }

@@ -19,7 +19,9 @@ from safetensors.torch import load_file
 from inference.calibration import ENDPOINT_MONTHS
 from inference.network import build_network
 from inference.registry import REPORT_FORMAT
+from training.bundle.comparators import compare_scores
 from training.bundle.conformal import coverage_by_centre
+from training.bundle.overall_survival import with_overall_survival
 from training.metrics import Estimate, Sample, expected_auc, harrell
 
 if TYPE_CHECKING:
@@ -153,7 +155,8 @@ def evaluate_bundle(bundle: Bundle, nodes: Sequence[NodeData]) -> dict[str, Any]
         nodes: node data of patients whom the training did not see, prepared by the bundle's input contract.
 
     Returns:
-        What `evaluate` gives for "model", with the digest of the bundle and the numbers of patients by site.
+        What `evaluate` gives for "model", with the digest of the bundle and the numbers of patients by site; overall
+        survival where the bundle holds it; and every published score beside the model (`training.bundle.comparators`).
     """
     return {
         "format": REPORT_FORMAT,
@@ -162,7 +165,18 @@ def evaluate_bundle(bundle: Bundle, nodes: Sequence[NodeData]) -> dict[str, Any]
         "synthetic": any(node.synthetic for node in nodes),
         "sites": {node.site: len(node.case_ids) for node in nodes},
         **evaluate(HeldOut.of(nodes), {"model": network_of(bundle)}, bundle.calibration, bundle.contract),
+        **with_overall_survival(bundle.overall_survival, nodes, bundle.contract),
+        **_published_scores(bundle, nodes),
     }
+
+
+def _published_scores(bundle: Bundle, nodes: Sequence[NodeData], seed: int = 0) -> dict[str, Any]:
+    held_out = HeldOut.of(nodes)
+    score, logits = scores(network_of(bundle), held_out.cases)
+    sets = sets_of(held_out.site, score, logits, bundle.calibration, bundle.contract)
+    months, event = (np.array([getattr(case, name) for case in held_out.cases]) for name in ("months", "event"))
+    sample = Sample.of(months, event, draws=_DRAWS, seed=seed)
+    return compare_scores(nodes, sample, 1 - sets["pfs_12m"][0], ENDPOINT_MONTHS["pfs_12m"])
 
 
 def write_report(report: Mapping[str, Any], out: Path) -> Path:

@@ -30,7 +30,10 @@ class _Table(BaseModel):
 
 
 class TrainingTable(_Table):
-    """`[training]`: see `training.task.task.TrainingTask`; `seeds` gives one training each, and their average."""
+    """`[training]`: see `training.task.task.TrainingTask`; `seeds` gives one training each, and their average.
+
+    `overall_survival` fits the table to death, too, where the network is "table".
+    """
 
     network: str = "evidence"
     network_config: dict[str, Any] = {}
@@ -46,6 +49,7 @@ class TrainingTable(_Table):
     gpu: bool = False
     statistics: bool = True
     patience: int | None = Field(default=None, ge=1)
+    overall_survival: bool = False
 
 
 class LimitsTable(_Table):
@@ -111,7 +115,7 @@ class TrainingConfig(_Table):
     def task(self) -> TrainingTask:
         """The work of every node."""
         training = self.training.model_dump(
-            exclude={"gpu", "initial", "local_epochs", "seeds", "statistics", "patience"}
+            exclude={"gpu", "initial", "local_epochs", "seeds", "statistics", "patience", "overall_survival"}
         )
         method = FederatedMethod(aggregation=self.aggregation, privacy=self.privacy)
         return TrainingTask(contract=self.input_contract(), **training, method=method)

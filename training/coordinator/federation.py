@@ -177,6 +177,7 @@ class LocalFederation:
         words += [word for name in training.frozen for word in ("--frozen", name)]
         words += [str(word) for option in options.items() if option[1] is not None for word in option]
         words += ["--learned-term"] if config.learned_term is not None else []
+        words += ["--overall-survival"] if training.overall_survival else []
         return shlex.join(words)
 
     def identity(self) -> dict[str, str]:

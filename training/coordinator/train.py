@@ -15,6 +15,7 @@ from training.bundle.assembly import collect_results, require_empty, write_model
 from training.bundle.held_out import HeldOut, evaluate
 from training.bundle.learned_term import described, judged, require_table
 from training.bundle.model_card import SiteSummary
+from training.bundle.overall_survival import with_overall_survival
 from training.coordinator.choice import require_better_than_clinical
 from training.coordinator.monitoring import TrainingMonitor
 from training.data.node_data import write_json
@@ -22,7 +23,7 @@ from training.task.initial_parameters import describe_initial_parameters, read_i
 from training.task.learned_term import LEARNED, is_gate_run
 from training.task.method import Aggregation
 from training.task.registration import TAGS
-from training.task.runs import MODEL, Run, agreement_run, is_complete, plan_runs, to_config
+from training.task.runs import MODEL, OVERALL_SURVIVAL, Run, agreement_run, is_complete, plan_runs, to_config
 from training.task.statistics import STATISTICS, describe_statistics
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from fedpet.core.journal import Journal
     from fedpet.core.progress import Progress
     from inference.calibration import RiskCalibration
+    from inference.overall_survival import OverallSurvivalModel
     from training.bundle.model_card import TrainingSummary
     from training.coordinator.config import TrainingConfig
     from training.coordinator.federation import Federation
@@ -70,7 +72,12 @@ def train(
         ExportError: ONNX Runtime and torch differ.
     """
     task = config.task()
-    runs = plan_runs(task, config.training.local_epochs, config.training.seeds)
+    runs = plan_runs(
+        task,
+        config.training.local_epochs,
+        config.training.seeds,
+        overall_survival=config.training.overall_survival,
+    )
     if config.learned_term is not None:
         require_table(task)
         runs |= config.learned_term.runs(task, tuple(federation.sites))
@@ -200,10 +207,12 @@ def _export(
     """Write the bundle, evaluated on the patients that were held out, if there are any."""
     task = config.task()
 
-    def evaluation(calibration: RiskCalibration) -> dict[str, Any] | None:
+    def evaluation(calibration: RiskCalibration, overall: OverallSurvivalModel | None) -> dict[str, Any] | None:
         if not federation.held_out:
             return None
-        return evaluate(HeldOut.of(federation.held_out), trained.networks, calibration, task.contract)
+        networks = {name: network for name, network in trained.networks.items() if name != OVERALL_SURVIVAL}
+        found = evaluate(HeldOut.of(federation.held_out), networks, calibration, task.contract)
+        return found | with_overall_survival(overall, federation.held_out, task.contract)
 
     write_model_bundle(
         trained,

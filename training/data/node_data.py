@@ -2,7 +2,8 @@
 
 A folder, named after the site, with
 
-- `node.json`: format, site, fingerprint of the input contract, numbers of cases, events and delineated cases, and where
+- `node.json`: format, site, fingerprint of the input contract, numbers of cases, events and delineated cases, how many
+  patients lack which input of a published score, and where
   the contract has quantities the version of the rules that measured the lesion tables, with crops that of theirs;
 - `cases.csv`: one row a case: pseudonym, months, event, maker of the scanner, and further columns: the quantities of
   the lesion table ("lesion:<name>", empty where not measurable) and whether a mask was measured; the published scores
@@ -23,7 +24,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from inference.input_contract import InputContract
     from training.data.eligibility import ExcludedPatient
 
+Endpoint = Literal["progression_free_survival", "overall_survival"]
 FORMAT: Final = "fedpet-node-1"
 TRUTH_COLUMN: Final = "true_pfs_12m"  # of cases.csv, for simulated patients only
 OS_MONTHS: Final = "os_months"  # of cases.csv: overall survival, where it is known
@@ -105,6 +107,15 @@ class CentrePatients(Protocol):
         """The patients, in the order of `case_ids`."""
 
 
+@dataclass(frozen=True, eq=False)
+class Patients:
+    """Patients in memory, of one centre or of several taken together: `CentrePatients`."""
+
+    site: str
+    case_ids: tuple[str, ...]
+    cases: tuple[NodeCase, ...]
+
+
 @dataclass(frozen=True)
 class NodeData:
     """The checked folder of one centre. A case is read when it is first used and stays in memory with this object.
@@ -116,6 +127,7 @@ class NodeData:
         outcomes: months and event by pseudonym, sorted by pseudonym.
         truth: true probability of PFS >= 12 months by pseudonym; empty for real patients.
         synthetic: the patients are simulated.
+        deaths: overall survival in months, and whether death was seen, by pseudonym of those in whom it is known.
     """
 
     folder: Path
@@ -124,12 +136,33 @@ class NodeData:
     outcomes: Mapping[str, tuple[float, bool]]
     truth: Mapping[str, float]
     synthetic: bool
+    deaths: Mapping[str, tuple[float, bool]] = field(default_factory=dict)
     _loaded: dict[str, NodeCase] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def case_ids(self) -> tuple[str, ...]:
         """Pseudonyms, sorted."""
         return tuple(self.outcomes)
+
+    def with_endpoint(self, endpoint: Endpoint) -> CentrePatients:
+        """The patients with the outcome of an endpoint.
+
+        Overall survival must be known in all of them: the sums of a part beside those of all would tell of the others.
+
+        Raises:
+            NodeDataError: it is not, or a case file is damaged.
+        """
+        if endpoint == "progression_free_survival":
+            return self
+        if len(self.deaths) < len(self.case_ids):
+            raise NodeDataError(
+                found=Message("A patient of node “{site}” without overall survival.", site=self.site),
+                needed=Message("Day of death or of the last news in the clinical table, from which it is computed."),
+                advice=Message("Prepare the node's data from a table with these, or train without overall survival."),
+            )
+        times = ((one, *self.deaths[one]) for one in self.case_ids)
+        cases = (replace(self.case(one), months=months, event=event) for one, months, event in times)
+        return Patients(self.site, self.case_ids, tuple(cases))
 
     @property
     def events(self) -> int:
@@ -172,6 +205,7 @@ class PreparedCase:
         quantities: of the lesion table, before they were encoded; empty where the contract has none.
         from_mask: whether that table was measured on a reader's mask.
         scores: published ones by name, None where an input is missing.
+        lacking: the inputs that are missing, by name of such a score.
         os_months: overall survival from the first dose, or the time of censoring; None where it is not known.
         os_event: death was seen at `os_months`.
     """
@@ -184,6 +218,7 @@ class PreparedCase:
     quantities: Mapping[str, float | None] = field(default_factory=dict)
     from_mask: bool = False
     scores: Mapping[str, float | None] = field(default_factory=dict)
+    lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     os_months: float | None = None
     os_event: bool = False
 
@@ -280,6 +315,7 @@ def write_node(
         "synthetic": TRUTH_COLUMN in names,
         **({"table_version": contract.table_version, "organs": contract.organs} if contract.quantities else {}),
         **({"crops_version": contract.crops.version} if contract.crops else {}),
+        **({"scores_lack": _lacking(prepared)} if any(case.scores for case in prepared) else {}),
     }
     write_json(header, folder / "node.json")
     with (folder / "cases.csv").open("w", encoding="utf-8", newline="") as file:
@@ -291,6 +327,15 @@ def write_node(
     summary = {**common, "prepared": len(report.cases), "left_out": [one.to_json() for one in report.left_out]}
     write_json(summary, folder / "report.json")
     return report
+
+
+def _lacking(cases: Sequence[PreparedCase]) -> dict[str, dict[str, int]]:
+    """By published score, how many patients lack which of its inputs."""
+    counts: dict[str, Counter[str]] = {}
+    for case in cases:
+        for score, inputs in case.lacking.items():
+            counts.setdefault(score, Counter()).update(inputs)
+    return {score: dict(counted) for score, counted in counts.items()}
 
 
 def require_cases(report: PreparationReport) -> None:
@@ -345,6 +390,8 @@ def read_node(folder: Path, contract: InputContract) -> NodeData:
         rows = read_rows(folder)
         outcomes = {row["case_id"]: (float(row["months"]), _EVENT[row["event"]]) for row in rows}
         truth = {row["case_id"]: float(row[TRUTH_COLUMN]) for row in rows if row.get(TRUTH_COLUMN)}
+        alive = [row for row in rows if row.get(OS_MONTHS)]
+        deaths = {row["case_id"]: (float(row[OS_MONTHS]), _EVENT[row[OS_EVENT]]) for row in alive}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise NodeDataError(
             found=Message("The folder of a node holds no readable node.json and cases.csv."),
@@ -354,7 +401,7 @@ def read_node(folder: Path, contract: InputContract) -> NodeData:
     _require_format(site, found_format)
     _require_table(site, str(header.get("table_version", "")), contract)
     _require_contract(site, fingerprint, contract)
-    data = NodeData(folder, site, contract, outcomes, truth, bool(truth) or header.get("synthetic") is True)
+    data = NodeData(folder, site, contract, outcomes, truth, bool(truth) or header.get("synthetic") is True, deaths)
     _require_counts(data, len(rows), counted)
     _require_files(data)
     return data

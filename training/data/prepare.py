@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedpet.clinical.reading import read_table
-from fedpet.clinical.scores import published_scores
+from fedpet.clinical.scores import lacking_inputs, published_scores
 from fedpet.core.errors import StudyError
 from fedpet.core.messages import Message
 from fedpet.core.progress import no_progress, sub_progress
@@ -208,6 +208,7 @@ def prepare_study(
     table = None if found is None else found.table
     case = node_case(pairing, contract, image=image, concepts=concepts, supervised=supervised, table=table)
     write_case(node, case_id, case)
+    volume = None if found is None else found.quantities.tmtv_ml
     return PreparedCase(
         case_id,
         pairing.outcome.months,
@@ -216,7 +217,8 @@ def prepare_study(
         vendor=study.pet_facts.manufacturer,
         quantities={} if found is None else found.table.values(),
         from_mask=found is not None and found.component_labels is None,
-        scores=published_scores(pairing.record, None if found is None else found.quantities.tmtv_ml),
+        scores=published_scores(pairing.record, volume),
+        lacking=lacking_inputs(pairing.record, volume),
         **overall_survival(pairing),
     )
 

@@ -11,7 +11,7 @@ import torch
 
 from inference.input_contract import BIOMARKERS, LESION_PREFIX, ClinicalTerm
 from inference.network import IMAGELESS, EvidenceNetwork
-from training.data.node_data import OS_EVENT, OS_MONTHS, TRUTH_COLUMN, read_node, read_rows
+from training.data.node_data import OS_EVENT, OS_MONTHS, TRUTH_COLUMN, Patients, read_node, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,15 +43,6 @@ _MEASURED_ON = dict(
         strict=True,
     )
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Patients:
-    """Patients in memory, of one centre or of several taken together: `training.data.node_data.CentrePatients`."""
-
-    site: str
-    case_ids: tuple[str, ...]
-    cases: tuple[NodeCase, ...]
 
 
 @dataclass(frozen=True, eq=False)

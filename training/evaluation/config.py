@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from fedpet.core.errors import SettingsError
 from fedpet.core.messages import Message
 from inference.input_contract import InputContract, default_contract
+from training.data.node_data import Endpoint  # noqa: TC001  pydantic reads the annotations at run time
 from training.task.method import UNPROTECTED_METHOD, Aggregation, FederatedMethod, Privacy, usual_aggregation
 from training.task.task import TrainingTask
 
-Endpoint = Literal["progression_free_survival", "overall_survival"]
 Design = Literal["within_centre", "leave_one_centre_out"]
 
 

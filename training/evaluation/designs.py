@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fedpet.core.progress import Progress
-    from training.evaluation.cohort import Patients, PooledCohort
+    from training.data.node_data import Patients
+    from training.evaluation.cohort import PooledCohort
     from training.evaluation.config import EvaluationConfig, TrainingSection
     from training.evaluation.in_process_fedavg import Fitted
 

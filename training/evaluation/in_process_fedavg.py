@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from inference.calibration import RiskCalibration
-    from training.data.node_data import NodeCase
-    from training.evaluation.cohort import Patients
+    from training.data.node_data import NodeCase, Patients
     from training.node.steps import Batch
     from training.task.task import TrainingTask
 

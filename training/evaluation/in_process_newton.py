@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from training.evaluation.cohort import Patients
+    from training.data.node_data import Patients
     from training.node.steps import NodeDataset
     from training.task.newton_fit import NewtonPlan
     from training.task.task import TrainingTask

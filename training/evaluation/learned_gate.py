@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from training.evaluation.cohort import Patients
+    from training.data.node_data import Patients
     from training.evaluation.in_process_fedavg import Fitted
     from training.task.learned_term import LearnedTerm
     from training.task.task import TrainingTask

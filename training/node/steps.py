@@ -76,7 +76,7 @@ class NodeDataset(CustomDataset):  # type: ignore[misc]  # Fed-BioMed publishes 
         self.gate = BudgetGuard(self.task)
         policy = admit(self.task)
         self.rules, self.limits = policy.data, policy.tasks
-        self.node = read_node(Path(self.path), self.task.contract)
+        self.node = read_node(Path(self.path), self.task.contract).with_endpoint(self.task.endpoint)
         training, self.validation = patients_of(self.task, self.node.case_ids, self.rules, everybody=self.sits_out)
         if self.task.evaluated:
             require_patients(len(training), max(self.rules.minimum_losses, self.rules.minimum_validation))

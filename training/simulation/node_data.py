@@ -17,7 +17,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from fedpet.clinical.reading import read_table
-from fedpet.clinical.scores import published_scores
+from fedpet.clinical.scores import lacking_inputs, published_scores
 from fedpet.core.messages import Message
 from fedpet.core.progress import no_progress
 from fedpet.core.pseudonyms import pseudonym
@@ -195,6 +195,7 @@ def _without_images(
         delineated=False,
         vendor=case.site.vendor,
         scores=published_scores(row.record),
+        lacking=lacking_inputs(row.record),
         **overall_survival(row),
     )
 

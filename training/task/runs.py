@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fedpet.core.errors import FederationError
 from fedpet.core.messages import Message
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from training.task.task import TrainingTask
 
 MODEL, BASELINE = "model", "clinical"
+OVERALL_SURVIVAL: Final = "overall_survival"  # the same exact fit with death as the only event
 EVALUATION = "evaluation"  # of a finished model; not among the trainings
 AGREEMENT = "agreement"  # before all others: whether a site's patients contradict the others' model
 WITHOUT_MODEL = frozenset({AGREEMENT, STATISTICS})  # runs that end without a model to validate
@@ -36,15 +37,24 @@ class Run:
     local_epochs: int
 
 
-def plan_runs(model: TrainingTask, local_epochs: int, seeds: Sequence[int]) -> dict[str, Run]:
+def plan_runs(
+    model: TrainingTask, local_epochs: int, seeds: Sequence[int], *, overall_survival: bool = False
+) -> dict[str, Run]:
     """The runs by name, in their order.
 
     One seed: "model". Several: "model-1", "model-2" … and then "model", in which the sites validate the average of
-    those without training. Last comes the clinical baseline, unless parameters are personal.
+    those without training. Then comes the clinical baseline, unless parameters are personal, and where it is asked for
+    the fit of overall survival.
 
     Raises:
-        FederationError: several seeds with personal parameters, or with Newton's method.
+        FederationError: several seeds with personal parameters, or with Newton's method; overall survival without it.
     """
+    if overall_survival and model.newton is None:
+        raise FederationError(
+            found=Message("Overall survival with the network “{network}”.", network=model.network),
+            needed=Message("The network “table”, fitted by Newton's method."),
+            advice=Message("Take this network, or leave overall survival out."),
+        )
     if model.method.aggregation.personal and len(seeds) > 1:
         raise FederationError(
             found=Message("{count} seeds with personal parameters.", count=len(seeds)),
@@ -66,6 +76,8 @@ def plan_runs(model: TrainingTask, local_epochs: int, seeds: Sequence[int]) -> d
     if not model.method.aggregation.personal:
         baseline = replace(trainings[0], network="clinical", network_config={}, augment=False, frozen=())
         runs[BASELINE] = Run(baseline, 1 if model.newton is not None else _BASELINE_EPOCHS * local_epochs)
+    if overall_survival:
+        runs[OVERALL_SURVIVAL] = Run(replace(trainings[0], endpoint="overall_survival"), 1)
     return _with_planned_epochs(runs)
 
 

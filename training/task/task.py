@@ -15,7 +15,7 @@ from fedpet.core.errors import FederationError
 from fedpet.core.messages import Message
 from inference.input_contract import InputContract
 from inference.network import ENSEMBLE, IMAGELESS, build_network, parameter_groups
-from training.data.node_data import VALIDATION_FRACTION
+from training.data.node_data import VALIDATION_FRACTION, Endpoint
 from training.task.carried import CARRIED, CarriedValues
 from training.task.code_digest import code_digest
 from training.task.method import UNPROTECTED_METHOD, FederatedMethod
@@ -61,6 +61,7 @@ class TrainingTask:
             limit of epsilon; 0 where it is not known.
         left_out: name of the site that trains nothing here, and compares the model with and without its learned term on
             all of its patients; "" for none.
+        endpoint: whose times are fitted.
     """
 
     contract: InputContract
@@ -83,6 +84,7 @@ class TrainingTask:
     evaluated: tuple[str, ...] = ()
     planned_epochs: int = 0
     left_out: str = ""
+    endpoint: Endpoint = "progression_free_survival"
 
     def build(self) -> nn.Module:
         """The network, with fresh parameters; frozen ones require no gradient."""

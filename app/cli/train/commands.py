@@ -72,6 +72,9 @@ def simulate(
     learned_term: Annotated[
         bool, typer.Option("--learned-term", help="Learn a term on crops of the lesions; a gate decides about it.")
     ] = False,
+    overall_survival: Annotated[
+        bool, typer.Option("--overall-survival", help="Fit overall survival, too, beside progression-free survival.")
+    ] = False,
 ) -> None:
     """Start one Fed-BioMed node a site on this machine, train and export a bundle."""
     from fedpet.core.journal import Journal
@@ -99,6 +102,7 @@ def simulate(
                     "initial": initial,
                     "frozen": frozen or [],
                     "statistics": False,
+                    "overall_survival": overall_survival,
                 },
                 "aggregation": {
                     **_given(method=aggregation),

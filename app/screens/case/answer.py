@@ -12,12 +12,12 @@ from app.screens.layout.frame import RISK
 from app.screens.model_card import draw_link
 from fedpet.core.messages import Message
 from inference.encoding import input_label
-from reports.labels import VERDICTS, meaning_of_answer, meaning_of_interval
+from reports.labels import OVERALL_SURVIVAL, VERDICTS, meaning_of_answer, meaning_of_interval
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
 
-    from app.cases.stored_result import StoredEndpoint, StoredPrediction
+    from app.cases.stored_result import StoredEndpoint, StoredOverallSurvival, StoredPrediction
     from app.screens.layout.localization import Localization
 
 _OTHERS = {
@@ -54,11 +54,14 @@ def draw(prediction: StoredPrediction, loc: Localization, *, card: StreamlitPage
     _draw_others(prediction, loc)
     st.header(_("Predicted progression-free survival"), anchor=False)
     if prediction.survival is not None:
-        st.vega_lite_chart(spec=survival_chart(prediction.survival, main.base_rate, loc), key="survival")
+        chart = survival_chart(prediction.survival, main.base_rate, loc, overall=prediction.overall_survival)
+        st.vega_lite_chart(spec=chart, key="survival")
     level = loc.percent(prediction.interval_level)
     diamond = Message("Diamond: training cohort at 12 months. Band:")
     meaning = meaning_of_interval(level, missing=prediction.missing, centre=prediction.centre)
-    st.caption(" ".join(loc.translate(one) for one in (diamond, meaning)))
+    overall = Message("Dashed line: overall survival, a secondary endpoint that is not explained.")
+    said = (diamond, meaning, *((overall,) if prediction.overall_survival else ()))
+    st.caption(" ".join(loc.translate(one) for one in said))
     draw_link(card, model.digest, model.name, model.version, loc)
 
 
@@ -103,6 +106,12 @@ def _draw_others(prediction: StoredPrediction, loc: Localization) -> None:
         for endpoint in prediction.endpoints
         if endpoint.name in _OTHERS
     )
+    if (alive := prediction.overall_survival) is not None:
+        rows += (
+            f"<tr data-testid='overall-survival'><th>{loc.translate(OVERALL_SURVIVAL)}</th>"
+            f"<td class='n'>{loc.percent(alive.probability)}"
+            f"<br><span class='fp-muted'>{_span(alive, loc)}</span></td></tr>"
+        )
     missing = _missing(prediction, loc)
     group = ""
     if prediction.risk_group is not None:
@@ -123,5 +132,5 @@ def _missing(prediction: StoredPrediction, loc: Localization) -> str:
     return ", ".join(loc.translate(input_label(name)) for name in prediction.missing) or loc.text("none")
 
 
-def _span(endpoint: StoredEndpoint, loc: Localization) -> str:
+def _span(endpoint: StoredEndpoint | StoredOverallSurvival, loc: Localization) -> str:
     return f"{loc.percent(endpoint.lower)} – {loc.percent(endpoint.upper)}"

@@ -11,7 +11,7 @@ from inference.encoding import term_label
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from app.cases.stored_result import StoredCurve
+    from app.cases.stored_result import StoredCurve, StoredOverallSurvival
     from app.screens.layout.localization import Localization
 
 _MAIN = "#4fb3bf"
@@ -22,8 +22,10 @@ _LABEL = 34  # characters of a line of a term's name: the panel of the step "ans
 _PADDING = {"left": 0, "right": 4, "top": 6, "bottom": 0}
 
 
-def survival_chart(curve: StoredCurve, base_rate: float, loc: Localization) -> dict[str, Any]:
-    """Progression-free survival with its interval, and the cohort's value at 12 months."""
+def survival_chart(
+    curve: StoredCurve, base_rate: float, loc: Localization, *, overall: StoredOverallSurvival | None = None
+) -> dict[str, Any]:
+    """Progression-free survival with its interval and the cohort's value at 12 months; overall survival dashed."""
     _ = loc.text
     sign = " %" if loc.language == "fr" else "%"
     rows = [
@@ -55,7 +57,13 @@ def survival_chart(curve: StoredCurve, base_rate: float, loc: Localization) -> d
         "mark": {"type": "point", "shape": "diamond", "filled": True, "size": 90, "color": "#e6ebf0"},
         "encoding": {"x": x, "y": y},
     }
-    return {"data": {"values": rows}, "layer": [band, rule, line, point], "height": 215, "padding": _PADDING}
+    layers = [band, rule, line, point]
+    if overall is not None:
+        points = zip(overall.curve.months, overall.curve.probability, strict=True)
+        alive = {"values": [{"month": month, "probability": p} for month, p in points]}
+        dashed = {"type": "line", "color": "#e6ebf0", "strokeWidth": 1.5, "strokeDash": [6, 4]}
+        layers.append({"data": alive, "mark": dashed, "encoding": {"x": x, "y": y}})
+    return {"data": {"values": rows}, "layer": layers, "height": 215, "padding": _PADDING}
 
 
 def waterfall_chart(

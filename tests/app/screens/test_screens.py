@@ -387,6 +387,8 @@ def test_a_ready_case_shows_its_answer(services):
             "52 %",
             "38 % – 64 %",
             "41 %",
+            "En vie à 24 mois (survie globale)",
+            "33 % – 60 %",
             "Points à 12 mois",
             "Lésion 1, poumon droit",
             "−15",

@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from fedpet.core.errors import CorruptBundleError, IncompatibleBundleError, SettingsError
-from inference.bundle.storage import FILES, Bundle, write_bundle
+from inference.bundle.storage import FILES, OVERALL_SURVIVAL, Bundle, write_bundle, write_recalibrated
 from inference.engine import Engine
 from inference.input_contract import table_contract
 from inference.network import NetworkOutput, build_network
+from inference.overall_survival import OverallSurvivalModel
 
 
 @pytest.fixture
@@ -68,6 +69,32 @@ def test_a_changed_contract_is_refused_even_with_good_checksums(folder):
     resign(folder)
     with pytest.raises(IncompatibleBundleError, match="another contract"):
         Bundle.load(folder)
+
+
+def test_overall_survival_is_a_file_of_its_own_that_the_checksums_cover(untrained_bundle, tmp_path):
+    contract = untrained_bundle.contract
+    weights, baseline = dict.fromkeys(contract.inputs, 0.1), (-3.0,) * (len(contract.month_edges) - 1)
+    model = OverallSurvivalModel(weights, baseline, untrained_bundle.calibration, 0.4)
+    written = write_recalibrated(
+        tmp_path / "with",
+        replace(untrained_bundle, overall_survival=model),
+        calibration=untrained_bundle.calibration,
+        card=untrained_bundle.card,
+    )
+    assert written.overall_survival == model
+    assert Bundle.load(untrained_bundle.folder).overall_survival is None
+    path = written.folder / OVERALL_SURVIVAL
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"0.1", b"0.2", 1))
+    with pytest.raises(CorruptBundleError, match=OVERALL_SURVIVAL):
+        Bundle.load(written.folder)
+    path.unlink()
+    with pytest.raises(CorruptBundleError, match="exactly the files"):
+        Bundle.load(written.folder)
+    unlisted = shutil.copytree(untrained_bundle.folder, tmp_path / "unlisted") / OVERALL_SURVIVAL
+    unlisted.write_bytes(content)
+    with pytest.raises(CorruptBundleError, match="exactly the files"):
+        Bundle.load(unlisted.parent)
 
 
 def test_an_unlisted_network_with_other_outputs_is_refused(folder):

@@ -237,7 +237,9 @@ def test_an_abstention_shows_no_probability(silent):
 
 def test_no_probability_has_more_digits_than_its_interval_supports(content, french):
     """Whole per cent everywhere, also in the words for a screen reader."""
-    for endpoint in content.prediction.endpoints:
+    assert "En vie à 24 mois (survie globale)" in plain(french.pages[0])
+    assert plain(french.text).count("41 % (35–48 %) 45 %") == 2  # first page, and the answer in detail
+    for endpoint in (*content.prediction.endpoints, content.prediction.overall_survival):
         for value in (endpoint.probability, endpoint.lower, endpoint.upper, endpoint.base_rate):
             for written in (f"{100 * value:.1f}".replace(".", ","), f"{value:.3f}".replace(".", ",")):
                 assert f" {written}" not in french.text.replace("\u202f", " "), written

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 
 from inference.calibration import RiskCalibration, SetLimits
 from inference.network import build_network
+from training.bundle.comparators import compare_scores
 from training.bundle.held_out import HeldOut, evaluate
-from training.data.node_data import read_node
+from training.data.node_data import PreparedCase, clear_cases, read_node, write_case, write_node
+from training.metrics import Sample
 
 
 def test_evaluate_reports_model_baseline_and_ceiling(tmp_path, training_nodes):
@@ -35,3 +40,29 @@ def test_evaluate_reports_model_baseline_and_ceiling(tmp_path, training_nodes):
     assert set(sets["by_centre"]) == {"test"}
     assert sets["all"]["coverage"]["value"] == sets["all"]["indeterminate"]["value"] == 1.0
     assert 0.5 < sets["all"]["coverage"]["lower"] < 1.0
+
+
+def test_a_published_score_stands_beside_the_model_and_says_what_it_lacks(tmp_path, training_nodes):
+    """NLR, known in 30 of 40, ranks them perfectly; ALI does, upside down; nobody has a TMB for LORIS."""
+    contract, folder = training_nodes.small_contract(), tmp_path / "nice"
+    template = read_node(training_nodes.write_node(tmp_path / "template", contract, 1, seed=5), contract).cases[0]
+    clear_cases(folder)
+    prepared, months = [], np.arange(40) + 0.5
+    for number, time in enumerate(months):
+        case_id, known = f"P-{number:02d}", number % 4 > 0
+        write_case(folder, case_id, replace(template, months=float(time), event=True))
+        scores = {"nlr": 50 - time if known else None, "ali": float(time), "loris": None}
+        lacking = {"loris": ("tmb",)} | ({} if known else {"nlr": ("lymphocytes",)})
+        outcome = {"months": float(time), "event": True, "delineated": False, "vendor": ""}
+        prepared.append(PreparedCase(case_id, scores=scores, lacking=lacking, **outcome))
+    write_node(folder, prepared, contract, {})
+    risk = np.where(np.arange(40) % 2, 1.0, -1.0) - months / 100
+    sample = Sample.of(months, np.ones(40, bool), draws=50)
+    found = compare_scores([read_node(folder, contract)], sample, risk, 20.0)["published_scores"]
+    assert (found["nlr"]["patients"], found["nlr"]["missing"]) == (30, {"lymphocytes": 10})
+    assert [found[name]["c_index"]["score"]["value"] for name in ("nlr", "ali")] == [1.0, 1.0]
+    model = found["nlr"]["auc_20m"]["model"]["value"]
+    assert abs(model - 175 / 225) < 1e-9  # 5 even before 10 odd ones are ranked wrongly
+    assert found["nlr"]["auc_20m"]["difference"]["value"] == model - 1.0
+    assert found["loris"] == {"label": "LORIS for NSCLC", "patients": 0, "missing": {"tmb": 40}, "too_few": True}
+    assert "missing" not in found["ali"]

@@ -20,6 +20,7 @@ from training.coordinator.processes import FederationProcesses
 from training.coordinator.train import train
 from training.evaluation.in_process_newton import fit_newton
 from training.evaluation.learned_gate import fit_learned_term
+from training.metrics import Sample
 from training.node.admission import REQUESTS
 from training.node.policy import NodePolicy, write_policy
 from training.task.carried import ALL_SITES
@@ -90,7 +91,7 @@ def fitted(tmp_path_factory):
                 "out": root / "bundle",
                 "work": root / "run",
                 "contract": root / "contract.json",
-                "training": {"network": "table", "rounds": ROUNDS, "statistics": False},
+                "training": {"network": "table", "rounds": ROUNDS, "statistics": False, "overall_survival": True},
             }
         )
         assert told.aggregation.method == "newton"
@@ -148,10 +149,27 @@ def test_under_masks_it_is_the_same_to_1e_4(fitted):
     assert validated(fitted, MODEL)[ALL_SITES]["n"] == sum(SITES.values())
 
 
+def test_the_bundle_holds_overall_survival_as_fitted_in_one_process(fitted):
+    dead = [node.with_endpoint("overall_survival") for node in fitted.nodes.values()]
+    _, fit = fit_newton(fitted.clear, dead)
+    model, contract = fitted.bundle.overall_survival, fitted.bundle.contract
+    found = np.array([*(model.weights[name] for name in contract.inputs), *model.baseline])
+    assert np.abs(found - fit.coefficients).max() < 1e-4
+    assert np.abs(found - weights(fitted.masked, MODEL)).max() > 0.1  # those of progression
+    months = np.array([case.months for node in dead for case in node.cases])
+    event = np.array([case.event for node in dead for case in node.cases])
+    observed = Sample.of(months, event, draws=0).kaplan_meier(np.array([24.0]))[0, 0]
+    assert model.base_rate == pytest.approx(observed, abs=0.03)  # by intervals, and with merged small cells
+    told = fitted.bundle.card["overall_survival"]
+    assert (told["patients"], told["deaths"]) == (sum(SITES.values()), int(event.sum()))
+    assert model.calibration.thresholds == {}
+
+
 def test_the_nodes_had_the_default_policy(fitted):
     for site in SITES:
         lines = [json.loads(line) for line in (fitted.work / site / REQUESTS).read_text().splitlines()]
-        assert [line["network"] for line in lines if line["masks"]].count("table") == ROUNDS + 1
+        fits = [line["network"] for line in lines if line["masks"]].count("table")
+        assert fits == 2 * (ROUNDS + 1)  # of progression and of death
 
 
 def test_the_bundle_has_the_reference_of_its_patients_for_monitoring(fitted):
@@ -188,4 +206,4 @@ def test_the_bundle_s_card_tells_the_fit(fitted):
     assert first["lower"] > 1  # planted: 0.6 a unit
     text = (fitted.bundle.folder / "card.md").read_text()
     assert "| Age | 9.5 more |" in text
-    assert text.count("●") == len(risk["hazard_ratios"])
+    assert text.count("●") == len(risk["hazard_ratios"]) + len(card["overall_survival"]["hazard_ratios"])
