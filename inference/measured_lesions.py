@@ -120,7 +120,9 @@ def measure_lesions(
     if lesion_map is None:
         found = switch_components(analysis.delineation(method), include, exclude)
     else:
-        found = delineate(pet, anatomy, method=method, lesion_map=lesion_map, include=include, exclude=exclude)
+        references = analysis.references
+        found = delineate(pet, anatomy, method=method, lesion_map=lesion_map, include=include, exclude=exclude,
+                          references=references)  # fmt: skip
     found = apply_edits(found, pet, edits, anatomy)
     labels = found.lesions
     quantities = rename_regions(quantify(pet, labels, method=found.method, anatomy=anatomy), edits.regions, anatomy)

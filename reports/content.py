@@ -133,7 +133,7 @@ def report_content(
         card=model.card,
         verdict=verdict,
         version=version,
-        references=analysis.references,
+        references=analysis.references_beside(numbered.prediction.lesion_labels),
         concordance=concordance,
         foci=numbered.foci,
     )

@@ -158,6 +158,7 @@ ORGANS: Mapping[ReferenceOrgan, Message] = {
 
 REFERENCE_METHODS: Mapping[str, Message] = {
     "sphere_3cm_right_lobe": Message("sphere of 3 cm in the right lobe (PERCIST)"),
+    "sphere_3cm_by_reader": Message("sphere of 3 cm placed by the reader"),
     "cylinder_1x2cm_descending_aorta": Message("1 × 2 cm of the descending aorta (PERCIST)"),
     "sphere_2cm": Message("sphere of 2 cm"),
     "vertebral_bodies_trimmed": Message("vertebral bodies, border and hot voxels left out"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fedpet.core.messages import Message
+from fedpet.imaging.response.comparison import measurable_from as suv_peak_measurable_from
 from fedpet.imaging.response.comparison import relative_change
 from fedpet.imaging.suv.normalization import lean_body_mass_if_known
 from reports.labels import CATEGORIES
@@ -27,11 +28,10 @@ def sul_factor(pet: PetFacts) -> float | None:
 def measurable_from(content: ReportContent) -> float | None:
     """SUVpeak (SUVbw) from which PERCIST 1.0 takes a lesion as measurable; None without healthy organs to compare."""
     found = content.references
-    if found is not None and found.liver is not None:
-        return 1.5 * found.liver.suv_mean + 2.0 * found.liver.suv_sd
-    if found is not None and found.blood_pool is not None:
-        return 2.0 * found.blood_pool.suv_mean + 2.0 * found.blood_pool.suv_sd
-    return None
+    if found is None:
+        return None
+    liver, pool = (None if one is None else (one.suv_mean, one.suv_sd) for one in (found.liver, found.blood_pool))
+    return suv_peak_measurable_from(liver, pool)
 
 
 def percist_eligibility(content: ReportContent, locale: Locale) -> Message:

@@ -34,8 +34,8 @@ def read_examination(result: StoredResult, body: Box) -> Examination:
             for lesion in quantities.lesions
         ),
         sul_per_suv=_sul_per_suv(pet),
-        liver=_mean_and_sd(result.references.liver if result.references else None),
-        blood_pool=_mean_and_sd(result.references.blood_pool if result.references else None),
+        liver=mean_and_sd(result.references.liver if result.references else None),
+        blood_pool=mean_and_sd(result.references.blood_pool if result.references else None),
         landmarks=result.landmarks_mm,
         body=body,
     )
@@ -46,5 +46,6 @@ def _sul_per_suv(pet: StoredPet) -> float | None:
     return mass / pet.weight_kg if mass is not None and pet.weight_kg else None
 
 
-def _mean_and_sd(reference: StoredReference | None) -> tuple[float, float] | None:
+def mean_and_sd(reference: StoredReference | None) -> tuple[float, float] | None:
+    """Mean and SD of a healthy organ, SUVbw; None where it could not be measured."""
     return None if reference is None else (reference.suv_mean, reference.suv_sd)

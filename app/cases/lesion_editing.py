@@ -10,6 +10,7 @@ from app.cases.options import CaseOptions
 from fedpet.core.errors import ArgumentError
 from fedpet.core.messages import Message
 from fedpet.imaging.anatomy.regions import REGIONS
+from fedpet.imaging.lesions.detection.thresholds import FIXED_SUV
 from fedpet.imaging.lesions.interactive import ERASED, BrushStroke, GrownFocus, LesionEdits, MergedLesions
 from fedpet.imaging.lesions.lesion import ThresholdMethod
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     Point = tuple[float, float, float]  # LPS, mm
 
-OF_THE_LESIONS = ("method", "include", "exclude", "edits")  # the choices that a step can change
+OF_THE_LESIONS = ("method", "include", "exclude", "edits", "liver")  # the choices that a step can change
 STEPS_KEPT = 50  # that can be undone
 _POINTS, _RADII_MM = 200, (1.0, 60.0)  # of a stroke
 _FAR_MM = 1e4
@@ -36,7 +37,8 @@ def apply_step(options: CaseOptions, prediction: StoredPrediction, step: Mapping
         prediction: with them.
         step: `do` is "switch" or "delete" (with `id`), "grow" (`point` in LPS mm, `threshold` in SUV), "brush"
             (`points`, `radius` in mm, `at_least` in SUV, `id` or None for a new lesion), "erase" (`points`, `radius`),
-            "merge" (`id`, `other`), "region" (`id`, `region`) or "method" (`method`).
+            "merge" (`id`, `other`), "region" (`id`, `region`), "method" (`method`)
+            or "liver" (`point` in LPS mm of its sphere, None for where it is found).
 
     Raises:
         ArgumentError: no such step, lesion, region or method.
@@ -177,7 +179,21 @@ def _method(options: CaseOptions, _: StoredPrediction, step: Mapping[str, Any]) 
     method = next((one for one in get_args(ThresholdMethod) if one == step["method"]), None)
     if method is None:
         raise _wrong(Message("There is no such delineation."))
-    return replace(options, method=method, include=(), exclude=(), edits=LesionEdits())
+    return _new_list(replace(options, method=method))
+
+
+def _liver(options: CaseOptions, _: StoredPrediction, step: Mapping[str, Any]) -> CaseOptions:
+    """The sphere of the liver elsewhere; where lesions are outlined by it, it makes another list of them."""
+    point = step["point"]
+    centre = None if point is None else _point(point)
+    if centre is not None and not all(map(_is_near, centre)):
+        raise _wrong(Message("This is no point of the images."))
+    moved = replace(options, liver=centre)
+    return moved if options.method in FIXED_SUV else _new_list(moved)
+
+
+def _new_list(options: CaseOptions) -> CaseOptions:
+    return replace(options, include=(), exclude=(), edits=LesionEdits())
 
 
 _STEPS: dict[str, Callable[[CaseOptions, StoredPrediction, Mapping[str, Any]], CaseOptions]] = {
@@ -189,6 +205,7 @@ _STEPS: dict[str, Callable[[CaseOptions, StoredPrediction, Mapping[str, Any]], C
     "merge": _merge,
     "region": _region,
     "method": _method,
+    "liver": _liver,
 }
 
 

@@ -29,6 +29,7 @@ class CaseOptions:
         method: how hot components are found.
         include, exclude: components switched by the reader.
         edits: lesions that the reader outlined, merged or renamed.
+        liver: centre of the sphere of the liver where the reader placed it, LPS mm; None for where it is found.
         mask: lesions drawn by a reader (NIfTI, DICOM SEG or RTSTRUCT), used instead of a delineation.
         rois: names of the segments or contours of `mask` to use; () for those that are lesions.
         organs: segmentation of the organs (DICOM SEG, NIfTI or a folder of masks), used instead of the network.
@@ -46,6 +47,7 @@ class CaseOptions:
     include: tuple[int, ...] = ()
     exclude: tuple[int, ...] = ()
     edits: LesionEdits = field(default_factory=LesionEdits)
+    liver: tuple[float, float, float] | None = None
     mask: Path | None = None
     rois: tuple[str, ...] = ()
     organs: Path | None = None
@@ -77,6 +79,7 @@ class CaseOptions:
                 "regions": {str(number): region for number, region in self.edits.regions.items()},
                 "first": self.edits.first,
             },
+            "liver": self.liver and list(self.liver),
             "mask": self.mask and str(self.mask),
             "rois": list(self.rois),
             "organs": self.organs and str(self.organs),
@@ -106,6 +109,7 @@ class CaseOptions:
             include=tuple(data.get("include", ())),
             exclude=tuple(data.get("exclude", ())),
             edits=_edits(data.get("edits") or {}),
+            liver=tuple(data["liver"]) if data.get("liver") else None,
             mask=Path(data["mask"]) if data.get("mask") else None,
             rois=tuple(data.get("rois", ())),
             organs=Path(data["organs"]) if data.get("organs") else None,

@@ -117,7 +117,7 @@ def read_study(
 
 
 def analyse(study: PetCtStudy, options: CaseOptions, settings: Settings) -> StudyAnalysis:
-    """The study to be analysed, with the lesions that the reader drew and the organs that were given, if any.
+    """The study to be analysed, with what the reader drew: lesions, the sphere of the liver, organs that were given.
 
     Raises:
         StudyError: a mask cannot be read, or was drawn on another examination.
@@ -127,7 +127,7 @@ def analyse(study: PetCtStudy, options: CaseOptions, settings: Settings) -> Stud
     mask = None
     if options.mask is not None:
         mask = read_mask(options.mask, study.pet, study=study, rois=options.rois or None)
-    return StudyAnalysis(study, mask, _organ_segmenter(study, options), own_uptake(settings))
+    return StudyAnalysis(study, mask, _organ_segmenter(study, options), own_uptake(settings), options.liver)
 
 
 def _organ_segmenter(study: PetCtStudy, options: CaseOptions) -> OrganSegmenter | None:
@@ -225,11 +225,13 @@ def answer(
 ) -> Prediction:
     """The prediction with the reader's choice of lesions: those of the analysis' mask, or what the options change.
 
+    The sphere of the liver is where the options have it.
+
     An `engine` that is open on the bundle is used again.
     """
     engine = engine or Engine.of(bundle, settings)
     return predict(
-        analysis,
+        analysis.with_liver(options.liver),
         record,
         bundle,
         engine=engine,

@@ -436,7 +436,7 @@ class Store:
         case_id: str,
         *,
         options: Mapping[str, Any],
-        prediction: Mapping[str, Any],
+        measured: Mapping[str, Any],
         reading: Reading,
         shown: str | None = None,
     ) -> None:
@@ -447,7 +447,8 @@ class Store:
         Args:
             case_id: the case.
             options: with the correction.
-            prediction: with these options (`app.cases.result_json.plain`).
+            measured: parts of the result with these options (`app.cases.result_json.plain`): "prediction", and
+                "references" where they are known.
             reading: with what can be undone.
             shown: digest of what was displayed.
         """
@@ -459,7 +460,7 @@ class Store:
                 "fraction": 1.0,
                 "message": None,
                 "options": dict(options),
-                "result": {**(case.result or {}), "prediction": dict(prediction), **stale},
+                "result": {**(case.result or {}), **measured, **stale},
                 "reading": reading.to_json(),
                 # the words of a draft stay, the decision was on another answer
                 "verdict": None if case.verdict is None else {**case.verdict, "decision": ""},

@@ -361,20 +361,26 @@ class StoredCounterfactual(_Stored):
 
 
 class StoredReference(_Stored):
-    """The uptake of a healthy organ, SUVbw."""
+    """The uptake of a healthy organ, SUVbw; `centroid_mm` and `method` of where it was measured."""
 
     suv_mean: float
     suv_sd: float
+    method: str = ""
     centroid_mm: Point | None = None
 
 
 class StoredReferences(_Stored):
-    """The organs that lesions are compared with; None where one could not be measured."""
+    """The organs that lesions are compared with; None where one could not be measured, with the reason by its name.
+
+    `liver_remarks` are said of a sphere that a reader placed.
+    """
 
     liver: StoredReference | None
     blood_pool: StoredReference | None
     spleen: StoredReference | None = None
     marrow: StoredReference | None = None
+    reasons: dict[str, Sentence] = {}
+    liver_remarks: tuple[Sentence, ...] = ()
 
 
 class StoredComparedItem(_Stored):

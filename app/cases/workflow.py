@@ -229,7 +229,7 @@ class Workflow:
             case_id: the case.
             step: see `app.cases.lesion_editing.apply_step`; or `do` is "undo" or "redo".
             actor: the reader.
-            measure: the prediction with given options, as plain data.
+            measure: "prediction" and "references" with given options, as plain data of the result.
             shown: digest of what was displayed.
 
         Raises:
@@ -246,9 +246,9 @@ class Workflow:
             return
         self.jobs.cancel(case_id)  # map and reports of the lesions as they were, and their files
         try:
-            prediction = measure(changed)
+            measured = measure(changed)
             self.store.edit_lesions(
-                case_id, options=changed.to_json(), prediction=prediction, reading=reading, shown=case.digest
+                case_id, options=changed.to_json(), measured=measured, reading=reading, shown=case.digest
             )
         except FedpetError:
             if case.status is Status.RUNNING:

@@ -165,7 +165,7 @@ def _complete(result: CaseResult, bundle: Bundle, settings: Settings, progress: 
     )
     more = {
         "what_if": plain(without_lesions),
-        "references": plain(analysis.references),
+        "references": plain(analysis.references_beside(result.prediction.lesion_labels)),
         "landmarks_mm": landmarks_mm(analysis.anatomy),
     }
     result_json: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) | more

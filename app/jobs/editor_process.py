@@ -70,7 +70,7 @@ class EditorSession:
         if "grow" in request:
             return self.preview(request["grow"])
         options = CaseOptions.from_json(request["options"])
-        return {"prediction": self.measure(options)}
+        return self.measure(options)
 
     def preview(self, asked: dict[str, Any]) -> dict[str, Any]:
         """The focus under a point, as runs on the grid of the viewer, before a reader takes it."""
@@ -91,11 +91,12 @@ class EditorSession:
         }
 
     def measure(self, options: CaseOptions) -> dict[str, Any]:
-        """The prediction with the reader's lesions, as plain data; their labels are written for the viewer."""
+        """Prediction and healthy organs as the reader has them, as plain data; labels are written for the viewer."""
         prediction = self.predict(options)
         store_labels(prediction, self.folder)
-        result: dict[str, Any] = plain(prediction)
-        return result
+        analysis = self.joined.analysis.with_liver(options.liver)
+        references = analysis.references_beside(prediction.lesion_labels)
+        return {"prediction": plain(prediction), "references": plain(references)}
 
     def predict(self, options: CaseOptions) -> Prediction:
         """The prediction with the reader's lesions; nothing is written."""

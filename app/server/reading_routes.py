@@ -104,8 +104,7 @@ def _correct(services: Services, user: User, case: Case, content: dict[str, Any]
         return services.editors.ask(case, {"grow": asked})
 
     def measure(options: CaseOptions) -> dict[str, Any]:
-        prediction: dict[str, Any] = services.editors.ask(case, {"options": options.to_json()})["prediction"]
-        return prediction
+        return services.editors.ask(case, {"options": options.to_json()})
 
     shown = str(content.get("shown", ""))
     services.workflow.correct_lesions(case.id, content, actor=user.name, measure=measure, shown=shown)

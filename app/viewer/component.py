@@ -29,6 +29,7 @@ _MODULES = (
         "marks",
         "keys",
         "segment",
+        "liver",
     ),
     *("projection", "loading", "controls", "lesions", "viewer"),
 )
@@ -52,6 +53,7 @@ LABELS: Mapping[str, Message] = {
     "mode_pet": Message("PET"),
     "mode_ct": Message("CT"),
     "mode_grid": Message("3 × 3"),
+    "mode_dates": Message("Two dates"),
     "fused": Message("Fusion"),
     "pet": Message("PET"),
     "ct": Message("CT"),
@@ -97,6 +99,11 @@ LABELS: Mapping[str, Message] = {
     "save_picture": Message("Save the picture"),
     "undo": Message("Undo the last correction of the lesions"),
     "redo": Message("Redo the correction"),
+    "liver": Message("Liver reference"),
+    "liver_help": Message("click or drag places the sphere of 3 cm, L at the crosshair"),
+    "liver_show": Message("Show"),
+    "liver_move": Message("Move"),
+    "liver_reset": Message("Where it was found"),
     "region": Message("Region"),
     "reset": Message("Reset the view"),
     "distance": Message("Distance"),
@@ -146,7 +153,8 @@ LABELS: Mapping[str, Message] = {
         "Keyboard: arrows move the crosshair (Shift: five voxels), Page up and Page down change the slice, + and − "
         "zoom, 0 resets, ? shows the keys. S segments at the crosshair, B draws and E erases there, U undoes; W "
         "changes the window by drag. M twice measures a distance from one place of the crosshair to another, A three "
-        "times an angle, Delete removes the last distance; R puts a sphere, K keeps the view."
+        "times an angle, Delete removes the last distance; R puts a sphere, K keeps the view. L twice places the "
+        "sphere of the liver. 1 to 6 choose the images shown, D folds out the display, Y repeats a correction."
     ),
 }
 

@@ -11,7 +11,9 @@ import numpy as np
 
 from fedpet.core.profile import Stage, stage
 from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
+from fedpet.imaging.anatomy.reference_uptake import place_liver_sphere, remark_on_lesions
 from fedpet.imaging.lesions.delineation import delineate
+from fedpet.imaging.lesions.detection.thresholds import FIXED_SUV
 from fedpet.imaging.quality.checks import image_checks
 from fedpet.imaging.quality.mask_fit import assess_mask_fit
 from fedpet.imaging.segmenters.organ_network import shipped_organs
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from fedpet.imaging.quality.centre_uptake import CentreUptake
     from fedpet.imaging.quality.mask_fit import MaskFit
     from fedpet.imaging.study import PetCtStudy, QualityCheck
+    from fedpet.imaging.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +44,14 @@ class StudyAnalysis:
             those of the study.
         segmenter: finds the organs: the network that is shipped, or a segmentation that exists; None for rules alone.
         usual: uptake of healthy tissue at the centre, with which that of the study is compared; None for the published.
+        liver_at: where a reader placed the sphere of the liver, LPS mm; None for where it is found.
     """
 
     study: PetCtStudy
     mask: ReaderMask | None = None
     segmenter: OrganSegmenter | None = field(default_factory=shipped_organs)
     usual: CentreUptake | None = None
+    liver_at: tuple[float, float, float] | None = None
 
     @classmethod
     def of(cls, study: PetCtStudy | StudyAnalysis) -> StudyAnalysis:
@@ -83,7 +88,8 @@ class StudyAnalysis:
             ReferenceUptakeError: no healthy organ for the threshold of "percist" or "liver".
         """
         if method not in self._delineations:
-            self._delineations[method] = delineate(self.study.pet, self.anatomy, method=method)
+            found = delineate(self.study.pet, self.anatomy, method=method, references=self.references)
+            self._delineations[method] = found
         return self._delineations[method]
 
     @cached_property
@@ -115,15 +121,45 @@ class StudyAnalysis:
         vars(changed)["_delineations"] = self._delineations
         return changed
 
+    def with_liver(self, centre_mm: tuple[float, float, float] | None) -> StudyAnalysis:
+        """The same analysis with the sphere of the liver elsewhere; what does not follow from it is shared.
+
+        Args:
+            centre_mm: where a reader placed it, LPS; None for where it is found.
+        """
+        if centre_mm == self.liver_at:
+            return self
+        changed = replace(self, liver_at=centre_mm)
+        names = ("anatomy", "checks", "images_digest", "mask_fit")
+        vars(changed).update({name: vars(self)[name] for name in names if name in vars(self)})
+        vars(changed)["_delineations"] = {
+            method: found for method, found in self._delineations.items() if method in FIXED_SUV
+        }
+        return changed
+
     @property
     def failed_checks(self) -> tuple[QualityCheck, ...]:
         """The checks that failed."""
         return tuple(check for check in self.checks if check.level is CheckStatus.FAIL)
 
-    @property
+    @cached_property
     def references(self) -> OrganReferences | None:
-        """Uptake of healthy organs; None where the study holds no CT."""
-        return None if self.anatomy is None else self.anatomy.references
+        """Uptake of healthy organs, with the liver where a reader placed its sphere; None where the study holds no CT.
+
+        Raises:
+            ArgumentError: the sphere was placed outside of the PET.
+        """
+        if self.anatomy is None or self.liver_at is None:
+            return None if self.anatomy is None else self.anatomy.references
+        return place_liver_sphere(self.anatomy.references, self.study.pet, self.anatomy.organs, self.liver_at)
+
+    def references_beside(self, lesions: Volume) -> OrganReferences | None:
+        """The references, which say where the sphere that a reader placed covers a lesion.
+
+        Args:
+            lesions: their numbers on the grid of the PET, 0 is background.
+        """
+        return None if self.references is None else remark_on_lesions(self.references, self.study.pet, lesions)
 
     @property
     def mask_checks(self) -> tuple[QualityCheck, ...]:

@@ -94,7 +94,9 @@ def healthy_organs(content: ReportContent, locale: Locale) -> list[Flowable]:
             for name, ratio in ratios
         ),
     ]
-    return [KeepTogether([Heading(_("Healthy organs, for comparison")), facts(values, columns=3)])]
+    remarks = " ".join(locale.translate(one) for one in content.references.liver_remarks)
+    said = [paragraph(f"{locale.translate(ORGANS['liver'])} : {remarks}", "small")] if remarks else []
+    return [KeepTogether([Heading(_("Healthy organs, for comparison")), facts(values, columns=3), *said])]
 
 
 def _organ(name: ReferenceOrgan, references: OrganReferences, locale: Locale) -> tuple[str, str, str]:

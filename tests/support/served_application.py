@@ -186,11 +186,12 @@ def plain_case(folder, *, reliable=True, date="2026-03-10"):
 
 
 def measured_case(folder):
-    """The plain case with a healthy liver, measured around a point beside the lesion."""
+    """The plain case with a healthy liver and spleen, measured around a point beside the lesion."""
     case = plain_case(folder)
     x, y, z = case.study.pet.to_mm(np.array(LIVER, float))
     liver = ReferenceUptake("liver", "sphere_3cm_right_lobe", SUV, 0.1, 14.1, (float(x), float(y), float(z)))
-    vars(case.analysis.anatomy)["references"] = OrganReferences(liver, None, None, None, {})
+    spleen = ReferenceUptake("spleen", "sphere_2cm", SUV, 0.1, 4.2, liver.centroid_mm)
+    vars(case.analysis.anatomy)["references"] = OrganReferences(liver, None, spleen, None, {})
     return case
 
 

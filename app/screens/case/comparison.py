@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app.cases.examinations import read_examination
-from app.cases.reading import Reading, is_locked
 from app.cases.stored_result import StoredResult
-from app.cases.tables import ANSWERED, Status
 from app.screens.case import images
-from app.screens.layout.frame import CASE, chosen_case, is_synthetic, signed_in, synthetic_banner
+from app.screens.case.dates import is_read, of_patient
+from app.screens.layout.frame import CASE, chosen_case, is_synthetic, synthetic_banner
 from app.screens.layout.localization import localization
 from app.screens.layout.tables import table_of
 from app.services import services
@@ -56,30 +55,17 @@ def others(case: Case) -> Sequence[Case]:
     return [one for one in of_patient(case) if one.id != case.id and has_answer(one)]
 
 
-def of_patient(case: Case) -> Sequence[Case]:
-    """All cases of the patient that this user may see, oldest first."""
-    known = services().store.find_by_patient(case.pseudonym) if case.pseudonym else ()
-    return [one for one in known if signed_in().sees(one)]
-
-
 def has_answer(case: Case) -> bool:
     """Whether a case has an answer that holds and was read: its own, or that of a signed version.
 
     Lesions that no reader has confirmed yet say nothing of a response.
     """
-    return _is_read(case) or bool(services().store.versions(case.id))
-
-
-def _is_read(case: Case) -> bool:
-    """Whether a reader has confirmed the lesions of an answer; where none is kept back, has read it."""
-    if case.status not in ANSWERED or is_locked(case, services().settings):
-        return False
-    return case.status is not Status.READY or Reading.of(case).confirmed is not None
+    return is_read(case) or bool(services().store.versions(case.id))
 
 
 def _answer(case: Case) -> StoredResult:
     """The answer of a case; where a new version is prepared, that of the latest signed one."""
-    if _is_read(case):
+    if is_read(case):
         return StoredResult.read(case.result or {})
     return StoredResult.read(services().store.versions(case.id)[0].result)
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from app.cases.reading import Reading, is_locked
 from app.screens.case import lesions
+from app.screens.case.dates import earlier_images
 from app.screens.layout.frame import signed_in
 from app.services import FILES, services
 from app.viewer.component import LABELS, show_viewer
 from app.viewer.description import read_description
 from fedpet.core.messages import Message
-from fedpet.imaging.suv.normalization import lean_body_mass_if_known
 from reports.labels import ORGANS
 
 if TYPE_CHECKING:
@@ -58,18 +58,21 @@ def draw(
         table["choices"] = None
     if link is not None:  # two on one page need different names
         labels |= {name: f"{labels[name]}, {loc.day(case.study_date)}" for name in ("viewer", "lesions")}
+    earlier = None if link is not None else earlier_images(case, result, description, loc)
     show_viewer(
         f"viewer_{case.id}",
         base=f"{FILES}/{case.id}",
         locale=loc.language,
         labels=labels,
         lesions=table,
-        sul=_lean_share(case),
+        sul=lesions.lean_share(case),
         marks=None if link is not None else Reading.of(case).marks,
         influence=None if locked else _influence(result, loc),
         references=_references(result, loc),
         reading=_reading(case, loc, locked=locked) if panel and result is not None else None,
         link=link,
+        date=loc.day(case.study_date),
+        earlier=earlier,
         panel=panel,
         settings={
             "window": "soft",
@@ -89,10 +92,10 @@ def draw(
 
 
 def _references(result: StoredResult | None, loc: Localization) -> list[dict[str, Any]]:
-    """The healthy organs that were measured: their names, SUVmean and SD, and the middle of the place."""
+    """The healthy organs beside the liver, which has its own place: names, SUVmean and SD, the middle of where."""
     if result is None or result.references is None:
         return []
-    found = ((name, getattr(result.references, name)) for name in ORGANS)
+    found = ((name, getattr(result.references, name)) for name in ORGANS if name != "liver")
     return [
         {
             "name": f"{loc.translate(ORGANS[name])} {loc.number(one.suv_mean)} ± {loc.number(one.suv_sd)}",
@@ -101,15 +104,6 @@ def _references(result: StoredResult | None, loc: Localization) -> list[dict[str
         for name, one in found
         if one is not None and one.centroid_mm is not None
     ]
-
-
-def _lean_share(case: Case) -> float | None:
-    """What takes SUVbw to SUL: lean body mass over weight; None where one of them, height or sex is not known."""
-    pet = case.stored_inspection.pet if "pet" in (case.inspection or {}) and case.stored_inspection else None
-    if pet is None or not pet.weight_kg:
-        return None
-    lean = lean_body_mass_if_known(pet.weight_kg, pet.height_m, pet.sex)
-    return None if lean is None else lean / pet.weight_kg
 
 
 def _reading(case: Case, loc: Localization, *, locked: bool) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from app.cases.examinations import mean_and_sd
 from app.cases.options import CaseOptions
 from app.cases.proposals import proposals
 from app.cases.reading import is_locked
@@ -13,6 +14,9 @@ from explain.figures.drawing import lesion_colour
 from fedpet.core.messages import Message
 from fedpet.imaging.anatomy.regions import REGIONS
 from fedpet.imaging.lesions.detection.uptake_classification import PHYSIOLOGICAL_SITES
+from fedpet.imaging.response.comparison import measurable_from
+from fedpet.imaging.suv.normalization import lean_body_mass_if_known
+from reports.labels import REFERENCE_METHODS
 from reports.lesion_numbers import letters, report_numbers
 
 if TYPE_CHECKING:
@@ -21,7 +25,13 @@ if TYPE_CHECKING:
     from app.access.sessions import User
     from app.cases.proposals import Proposal
     from app.cases.store import Store
-    from app.cases.stored_result import StoredComponent, StoredLesion, StoredPrediction, StoredResult
+    from app.cases.stored_result import (
+        StoredComponent,
+        StoredLesion,
+        StoredPrediction,
+        StoredReferences,
+        StoredResult,
+    )
     from app.cases.tables import Case
     from app.screens.layout.localization import Localization
     from fedpet.core.settings import Settings
@@ -71,7 +81,7 @@ def table_data(
     """
     if result is None:
         empty: dict[str, Any] = {name: [] for name in ("columns", "rows", "figures", "regions", "proposed")}
-        return empty | {"known": False, "note": "", "choices": None, "shown": ""}
+        return empty | {"known": False, "note": "", "choices": None, "shown": "", "liver": None}
     _, locked = loc.text, is_locked(case, settings)
     components = result.prediction.components
     reasons = {one.id: _reason(one, loc) for one in components}
@@ -89,6 +99,7 @@ def table_data(
         "rows": rows,
         "figures": _figures(result.prediction, loc, locked=locked),
         "note": _note(result.prediction.quantities.lesions, loc),
+        "liver": _liver(case, result.references, loc),
         "proposed": [{"point": list(one.point_mm), "text": _badge(one, loc)} for one in proposed if one.id is None],
         "choices": _choices(case, loc) if components else None,
         "shown": case.digest,
@@ -102,6 +113,35 @@ def _note(lesions: Sequence[StoredLesion], loc: Localization) -> str:
     if any(one.vertebra or one.station for one in lesions):
         notes.append(loc.text("Vertebral levels are estimates, lymph node stations (IASLC) proposals."))
     return " ".join(notes)
+
+
+def _liver(case: Case, references: StoredReferences | None, loc: Localization) -> dict[str, Any] | None:
+    """The liver that lesions are compared with, and what hangs on it; None where no organ is known."""
+    if references is None:
+        return None
+    liver, reason = references.liver, references.reasons.get("liver")
+    text = "–" if reason is None else loc.translate(reason)
+    if liver is not None:
+        method = REFERENCE_METHODS.get(liver.method)
+        values = f"SUV {loc.number(liver.suv_mean, 2)} ± {loc.number(liver.suv_sd, 2)}"
+        text = values if method is None else f"{values} · {loc.translate(method)}"
+    return {
+        "text": text,
+        "point": None if liver is None or liver.centroid_mm is None else list(liver.centroid_mm),
+        "placed": CaseOptions.from_json(case.options).liver is not None,
+        "remarks": [loc.translate(one) for one in references.liver_remarks],
+        "measurable": _measurable(case, references, loc),
+    }
+
+
+def _measurable(case: Case, references: StoredReferences, loc: Localization) -> str:
+    """From where PERCIST takes a lesion as measurable, in words; "" where it is not known."""
+    floor, share = measurable_from(mean_and_sd(references.liver), mean_and_sd(references.blood_pool)), lean_share(case)
+    if floor is None:
+        return ""
+    quantity, value = ("SUVpeak", floor) if share is None else ("SULpeak", floor * share)
+    words = Message("PERCIST: measurable from {quantity} {value}.", quantity=quantity, value=loc.number(value, 2))
+    return loc.translate(words)
 
 
 def names(prediction: StoredPrediction, loc: Localization) -> dict[int, str]:
@@ -186,6 +226,15 @@ def _row(
         "reason": "",
         "doubtful": False,
     }
+
+
+def lean_share(case: Case) -> float | None:
+    """What takes SUVbw to SUL: lean body mass over weight; None where one of them, height or sex is not known."""
+    pet = case.stored_inspection.pet if "pet" in (case.inspection or {}) and case.stored_inspection else None
+    if pet is None or not pet.weight_kg:
+        return None
+    lean = lean_body_mass_if_known(pet.weight_kg, pet.height_m, pet.sex)
+    return None if lean is None else lean / pet.weight_kg
 
 
 def _choices(case: Case, loc: Localization) -> dict[str, Any]:

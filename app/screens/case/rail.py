@@ -12,6 +12,7 @@ from app.cases.reading import Reading
 from app.cases.tables import Status, digest_of
 from app.screens.case import comparison, concordance
 from app.screens.case import details as facts
+from app.screens.case.dates import of_patient
 from app.screens.layout.decisions import decision_button
 from app.screens.layout.frame import CASE, is_synthetic, user
 from app.services import services
@@ -108,7 +109,7 @@ def _draw_identity(case: Case, compared: RecordConcordance | None, loc: Localiza
 def _draw_examinations(case: Case, loc: Localization, pages: Mapping[str, StreamlitPage]) -> None:
     """The dates of the patient: each leads to its case, and this one to the comparison."""
     _ = loc.text
-    known = comparison.of_patient(case)
+    known = of_patient(case)
     if len(known) < 2:
         return
     st.header(_("Examinations"), anchor=False)

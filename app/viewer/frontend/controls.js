@@ -35,12 +35,20 @@ export class Controls {
     const { viewer } = this
     const buttons = viewer.modes.map((mode) => {
       const button = element('button', { type: 'button' }, viewer.data.labels[`mode_${mode}`])
-      button.addEventListener('click', () => { viewer.settings.mode = mode; this.showMode(); viewer.applyMode() })
+      button.addEventListener('click', () => this.choose(mode))
       return button
     })
     this.showMode = () => buttons.forEach((button, i) => { button.ariaPressed = String(viewer.modes[i] === viewer.settings.mode) })
     this.showMode()
     return element('div', { className: 'modes', role: 'group', ariaLabel: viewer.data.labels.mode }, ...buttons)
+  }
+
+  choose (mode) {
+    const { viewer } = this
+    if (!viewer.modes.includes(mode)) return
+    viewer.settings.mode = mode
+    this.showMode()
+    viewer.applyMode()
   }
 
   // The button that shows and hides the settings, which stay as they were left.
@@ -62,7 +70,8 @@ export class Controls {
       button.ariaExpanded = String(Boolean(viewer.settings.unfolded))
       this.settings.hidden = !viewer.settings.unfolded
     }
-    button.addEventListener('click', () => { viewer.settings.unfolded = !viewer.settings.unfolded; show(); viewer.redraw() })
+    this.unfold = () => { viewer.settings.unfolded = !viewer.settings.unfolded; show(); viewer.redraw() }
+    button.addEventListener('click', this.unfold)
     show()
     return button
   }

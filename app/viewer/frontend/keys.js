@@ -40,7 +40,7 @@ export class KeyImages {
 
   // What is on the screen as one picture, with its panels where they are.
   save (name) {
-    const { screen } = this.viewer
+    const { pair: screen } = this.viewer
     const box = screen.getBoundingClientRect()
     const ratio = Math.min(window.devicePixelRatio || 1, 1.5)
     const picture = element('canvas', { width: Math.round(box.width * ratio), height: Math.round(box.height * ratio) })

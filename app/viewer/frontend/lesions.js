@@ -27,7 +27,7 @@ export class Lesions {
     Object.assign(this, { rows: new Map(), details: new Map(), choices: lesions.choices })
     this.detail = element('div', { className: 'detail', hidden: true })
     const top = this.root.scrollTop
-    const parts = lesions.known ? [this.figures(), ...this.proposed(), ...this.tables(), this.detail] : []
+    const parts = lesions.known ? [this.figures(), ...this.proposed(), ...this.tables(), this.detail, ...this.viewer.liver.panel()] : []
     parts.push(...this.references())
     if (lesions.note) parts.push(element('p', { className: 'note' }, lesions.note))
     if (this.choices) parts.push(this.form())

@@ -4,7 +4,8 @@ import { inkOf } from './brush.js'
 import { GREYS, PALETTES, overlay } from './colours.js'
 import { element, write } from './dom.js'
 
-const RIM = 'rgba(0, 0, 0, 0.55)', NOT_COUNTED = '#9aa7b0', REFERENCE = '#ffffff'
+const RIM = 'rgba(0, 0, 0, 0.55)', NOT_COUNTED = '#9aa7b0', REFERENCE = '#ffffff', LIVER_LABEL = 1
+const NAVIGATION = new Set(['ArrowLeft', 'ArrowRight', 'ArrowUp', 'ArrowDown', 'PageUp', 'PageDown', '+', '-', '0', '?'])
 const CROSSHAIR = 'rgba(80, 255, 140, 0.85)', GAP = 9
 
 export class Panel {
@@ -91,14 +92,19 @@ export class Panel {
       Enter: () => viewer.segment.keep(),
       s: () => { if (!viewer.segment.on) viewer.use(viewer.segment); if (viewer.segment.on) viewer.segment.press(plane, viewer.point.slice()) },
       r: () => { if (!viewer.spheres.on) viewer.use(viewer.spheres); viewer.spheres.press(plane, viewer.point.slice()) },
+      l: () => viewer.liver.press(),
       w: () => viewer.use(viewer.windowing.on ? null : viewer.windowing),
       k: () => viewer.keyImages.add(),
       u: () => viewer.lesions.apply({ do: 'undo' }),
+      y: () => viewer.lesions.apply({ do: 'redo' }),
+      d: () => viewer.controls.unfold(),
       '[': () => viewer.tool?.wheel?.(-1),
       ']': () => viewer.tool?.wheel?.(1),
       '?': () => viewer.controls.keys.toggle(),
     }
     const action = actions[event.key] ?? actions[event.key.toLowerCase()]
+    if (/^[1-9]$/.test(event.key)) viewer.controls.choose(viewer.modes[event.key - 1])
+    if (viewer.host && !NAVIGATION.has(event.key)) return // of the earlier date nothing is measured or corrected
     if (!action || event.ctrlKey || event.metaKey || event.altKey) return
     event.preventDefault()
     action()
@@ -155,7 +161,7 @@ export class Panel {
     this.outline()
     this.references()
     crosshair(context, x, y, width, height)
-    for (const one of [viewer.distances, viewer.angles, viewer.spheres, ...viewer.brushes]) one.draw(context, plane)
+    for (const one of [viewer.distances, viewer.angles, viewer.spheres, viewer.liver, ...viewer.brushes]) one.draw(context, plane)
     this.showRuler()
     this.root.classList.toggle('light', layer === 'pet' && viewer.settings.palette === 'grey')
     write(this.position, `${'xyz'[plane.w]} ${viewer.number(viewer.point[plane.w], 0)} mm`)
@@ -181,7 +187,8 @@ export class Panel {
   references () {
     const { context, plane, viewer } = this
     if (!viewer.settings.references || !viewer.volumes.references) return
-    for (const path of plane.contours(viewer.volumes.references).values()) {
+    for (const [organ, path] of plane.contours(viewer.volumes.references)) {
+      if (organ === LIVER_LABEL) continue // its sphere can be moved, and is drawn where it is now
       for (const [width, ink] of [[3.5, RIM], [1.5, REFERENCE]]) {
         Object.assign(context, { lineWidth: width, strokeStyle: ink })
         context.stroke(path)

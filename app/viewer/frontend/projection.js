@@ -23,6 +23,7 @@ export class Projection {
     this.observer.observe(this.canvas)
     this.turns = !matchMedia('(prefers-reduced-motion: reduce)').matches
     this.play(false, this.turns)
+    if (viewer.host) this.begin(viewer.host.projection.frame, false) // it turns with the other
   }
 
   // As it was left.
@@ -58,6 +59,7 @@ export class Projection {
     this.frame = frame
     this.slider.value = frame
     this.draw()
+    this.viewer.turned(frame)
   }
 
   get angle () { return 2 * Math.PI * this.frame / this.frames }

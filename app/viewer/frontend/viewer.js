@@ -8,6 +8,7 @@ import { Controls } from './controls.js'
 import { KeyImages } from './keys.js'
 import { clamp, element, write } from './dom.js'
 import { Lesions } from './lesions.js'
+import { LiverReference } from './liver.js'
 import { loadFile, loadSlices, size } from './loading.js'
 import { Spheres } from './marks.js'
 import { Measures } from './measures.js'
@@ -29,14 +30,15 @@ const MOVED = 'fedpet-viewer-moved' // sent to the viewers of one page when a li
 class Viewer {
   constructor (parent, data, kept, send) {
     Object.assign(this, { data, volumes: kept ?? {}, pending: 0, aloud: 0, remembering: 0, zoom: 1, drawings: 0, leaving: new AbortController() })
-    ;[this.low, this.high] = data.body
-    this.point = data.focus.slice()
-    this.modes = this.has('ct') ? ['mip', 'fused', 'pet', 'ct', 'grid'] : ['mip', 'pet']
-    this.layers = { mip: this.has('ct') ? 'fused' : 'pet' }
-    this.settings = { mode: this.modes[0], ...data.settings }
+    this.host = data.host ?? null // the viewer beside which an earlier date is shown
+    ;[this.low, this.high, this.point] = this.host ? this.placed() : [...data.body, data.focus.slice()]
+    const first = this.has('ct') ? 'fused' : 'pet'
+    this.modes = [...(this.has('ct') ? ['mip', 'fused', 'pet', 'ct', 'grid'] : ['mip', 'pet']), ...(data.earlier ? ['dates'] : [])]
+    this.layers = { mip: first, dates: first }
+    this.settings = this.host?.settings ?? { mode: this.modes[0], ...data.settings }
     this.colours = new Map(data.lesions.rows.filter((row) => row.included).map((row) => [row.id, row.colour]))
     this.numbers = [0, 1, 2].map((digits) => new Intl.NumberFormat(data.locale, { minimumFractionDigits: digits, maximumFractionDigits: digits }))
-    const earlier = recall(this)
+    const earlier = this.host ? null : recall(this)
     Object.assign(this.settings, earlier?.settings)
     this.build(parent, send)
     if (earlier?.stamp === data.stamp) this.restore(earlier)
@@ -68,6 +70,7 @@ class Viewer {
     this.segment = new Segment(this)
     this.drawn = { volume: null } // by the brushes, until it is measured
     this.brushes = ['brush', 'erase'].map((kind) => new Brush(this, kind, this.drawn))
+    this.liver = new LiverReference(this)
     this.windowing = new Windowing(this)
     this.keyImages = new KeyImages(this)
     this.controls = new Controls(this)
@@ -77,9 +80,19 @@ class Viewer {
     this.loadingText = element('span', {}, labels.loading)
     this.loading = element('p', { className: 'loading' }, this.loadingText, this.loaded)
     this.screen = element('div', { className: 'screen' }, ...this.panels.map((panel) => panel.root), this.projection.root)
+    this.caption = element('p', { className: 'caption', hidden: true }, element('b', {}, this.data.date ?? ''))
+    this.underDate = element('span')
+    this.caption.append(this.underDate, element('span', { className: 'aligned' }, this.data.note ?? ''))
+    this.pair = element('div', { className: 'pair' }, element('div', { className: 'one' }, this.caption, this.screen))
+    this.other = null
     const { panel, link } = this.data
-    const main = element('div', { className: 'main' }, this.controls.root, this.screen, this.loading, this.segment.root, ...this.brushes.map((brush) => brush.root), this.buildReadout(), this.spheres.root, this.distances.root, this.angles.root, this.keyImages.root, this.status)
-    this.root = element('section', { className: `viewer${panel ? ' beside' : ''}${link ? ' linked' : ''}`, ariaLabel: labels.viewer },
+    const readout = this.buildReadout()
+    const parts = this.host
+      ? [this.pair, this.loading]
+      : [this.controls.root, this.pair, this.loading, this.segment.root, ...this.brushes.map((brush) => brush.root), this.liver.root, readout,
+          this.spheres.root, this.distances.root, this.angles.root, this.keyImages.root, this.status]
+    const main = element('div', { className: 'main' }, ...parts)
+    this.root = element('section', { className: `viewer${panel ? ' beside' : ''}${link ? ' linked' : ''}${this.host ? ' earlier' : ''}`, ariaLabel: labels.viewer },
       main, ...(panel ? [this.lesions.root] : []))
     parent.append(this.root)
     this.observer = new ResizeObserver(() => this.resize())
@@ -174,7 +187,53 @@ class Viewer {
     this.screen.dataset.mode = mode
     const layer = this.layers[mode] ?? mode
     for (const panel of this.panels) panel.root.hidden = mode !== 'grid' && panel.layer !== layer
+    this.showDates(mode === 'dates')
     this.resize()
+  }
+
+  // The earlier examination beside this one, at the same place, zoom, window and angle.
+  showDates (wanted) {
+    const { data, data: { earlier, labels } } = this
+    const two = wanted && Boolean(earlier)
+    this.caption.hidden = !two && !this.host
+    this.pair.classList.toggle('two', two)
+    if (two && !this.other) {
+      const named = Object.fromEntries(['viewer', 'lesions'].map((name) => [name, `${labels[name]}, ${earlier.date}`]))
+      const without = { references: [], reading: null, influence: null, marks: null, earlier: null, link: null, panel: false, settings: {} }
+      const kept = beside.of === filesOf(earlier) ? beside.volumes : null
+      this.other = new Viewer(this.pair, { ...earlier, ...without, host: this, locale: data.locale, labels: { ...labels, ...named } }, kept, () => {})
+    }
+    if (!two && this.other) {
+      this.other.destroy()
+      this.other = null
+    }
+    this.other?.applyMode()
+  }
+
+  // What this examination's viewer shows of the body, and where, as the other one does.
+  placed () {
+    const { host, data } = this
+    const moved = (point) => point.map((value, axis) => value + data.shift[axis])
+    return [moved(host.low), moved(host.high), moved(host.point)]
+  }
+
+  // Follow the other date.
+  mirror (other) {
+    const [{ shift }, sign] = this.host ? [this.data, 1] : [other.data, -1]
+    this.point = other.point.map((value, axis) => value + sign * shift[axis])
+    this.zoom = other.zoom
+    this.planes.forEach((plane, i) => { plane.pan = other.planes[i].pan.slice() })
+    this.following = true
+    this.redraw()
+    this.following = false
+  }
+
+  get partner () { return this.host ?? (this.settings.mode === 'dates' ? this.other : null) }
+
+  // The projection turned.
+  turned (frame) {
+    const { partner } = this
+    if (partner && partner.projection.frame !== frame) partner.projection.show(frame)
   }
 
   resize () {
@@ -236,6 +295,7 @@ class Viewer {
     this.tool = tool
     tool?.turn(true)
     if (tool && !tool.on) this.tool = null
+    if (this.other) this.other.tool = this.tool === this.windowing ? this.tool : null
   }
 
   // Measurements and key images are kept with the case, by the server, a moment after the last change.
@@ -276,6 +336,7 @@ class Viewer {
   // Nothing that was drawn waits to be measured any more.
   forgetDrawn () {
     this.drawn.volume = null
+    this.liver.wanted = null
     this.marked()
   }
 
@@ -286,6 +347,7 @@ class Viewer {
   }
 
   redraw () {
+    if (!this.following) this.partner?.mirror(this)
     if (this.pending || !this.volumes.pet) return
     this.pending = requestAnimationFrame(() => {
       this.pending = 0
@@ -315,6 +377,10 @@ class Viewer {
     if (this.tellsInfluence) values.push(this.number(at('saliency'), 2))
     if (this.has('lesions')) values.push(lesion > 0 ? this.counts(lesion) ? this.nameOf(lesion) : `(${this.nameOf(lesion)})` : '–')
     values.forEach((value, i) => write(this.values[i], value))
+    const told = [`${quantity} ${this.number(at('pet'), quantity === 'SUV' ? 2 : 0)}`]
+    if (this.has('ct')) told.push(`${this.number(at('ct'), 0)} ${labels.hu}`)
+    if (lesion > 0) told.push(`${labels.lesion} ${this.nameOf(lesion)}`)
+    write(this.underDate, told.join(' · '))
     this.windowing.show()
     this.lesions.mark(lesion)
     clearTimeout(this.aloud)
@@ -323,6 +389,8 @@ class Viewer {
 
   destroy () {
     remember(this)
+    if (this.host && this.root.dataset.ready === 'yes') Object.assign(beside, { of: filesOf(this.data), volumes: this.volumes })
+    this.other?.destroy()
     if (this.keeping) this.sendMarks()
     this.leaving.abort()
     cancelAnimationFrame(this.pending)
@@ -334,12 +402,16 @@ class Viewer {
   }
 }
 
+// The volumes of the earlier date that was shown last, for when the page is drawn again.
+const beside = { of: '', volumes: null }
+const filesOf = ({ base, stamp, volumes }) => JSON.stringify([base, stamp, volumes.map(({ name, stamp }) => [name, stamp])])
+
 // The view of a case stays in this tab (no longer), under the random identifier of the case.
 const place = ({ data }) => `fedpet-view ${data.base} ${data.link?.name ?? ''}`
 
 function remember (viewer) {
   const { data: { stamp, quantity }, settings, point, zoom, planes, distances, angles, projection } = viewer
-  if (!viewer.volumes.pet) return
+  if (!viewer.volumes.pet || viewer.host) return
   try {
     sessionStorage.setItem(place(viewer), JSON.stringify({ stamp, quantity, settings, point, zoom, pans: planes.map((plane) => plane.pan), distances: distances.list, angles: angles.list, frame: projection.frame, turns: projection.turns }))
   } catch {} // full or forbidden: the view is then not remembered

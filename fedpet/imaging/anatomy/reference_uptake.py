@@ -9,12 +9,13 @@ Nucl Med Mol Imaging 47:2301) used SUVmax, whose cut-offs do not carry over.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy import ndimage
 
+from fedpet.core.errors import ArgumentError
 from fedpet.core.messages import Message
 from fedpet.imaging.anatomy.morphology import VOXEL_ML, bounding_box, erode, voxels
 from fedpet.imaging.resampling import Grid, resample
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 ReferenceOrgan = Literal["liver", "blood_pool", "spleen", "marrow"]
 _SPHERES = {"liver": (15.0, "sphere_3cm_right_lobe"), "spleen": (10.0, "sphere_2cm")}
+PLACED_BY_READER = "sphere_3cm_by_reader"
+_OUTSIDE_SHARE = 0.05  # of a placed sphere beyond the segmented liver, from which it is said
+_SEEN_SHARE = 0.5  # of a placed sphere that the PET has to cover
 _CYLINDER_RADIUS_MM, _CYLINDER_HALF_MM = 5.0, 10.0
 _TYPICAL = 0.10  # relative difference from the median of the organ, or of all cylinders, within which a mean is typical
 _DISEASED_SHARE, _HOT = 0.15, 1.5  # of a diseased liver: share of voxels above so many times the reference
@@ -72,6 +76,7 @@ class OrganReferences:
         spleen: exploratory.
         marrow: of the vertebral bodies, exploratory.
         reasons: why an organ is None, by its name.
+        liver_remarks: of a sphere that a reader placed: that they did, and what speaks against its place.
     """
 
     liver: ReferenceUptake | None
@@ -79,6 +84,7 @@ class OrganReferences:
     spleen: ReferenceUptake | None
     marrow: ReferenceUptake | None
     reasons: Mapping[ReferenceOrgan, Message]
+    liver_remarks: tuple[Message, ...] = ()
 
     @property
     def marrow_to_liver(self) -> float | None:
@@ -132,6 +138,76 @@ def liver_sphere(pet: Volume, body: BodySegmentation, organs: OrganSegmentation)
         The uptake, or why no sphere could be placed.
     """
     return _liver_sphere(pet, _on_organ_grid(pet, organs), body, organs)
+
+
+def place_liver_sphere(
+    found: OrganReferences, pet: Volume, organs: OrganSegmentation, centre_mm: tuple[float, float, float]
+) -> OrganReferences:
+    """The references with the sphere of 3 cm where a reader placed it, and what speaks against its place.
+
+    Args:
+        found: as measured without a reader.
+        pet: SUV, any grid.
+        organs: on any grid.
+        centre_mm: of the sphere, LPS.
+
+    Raises:
+        ArgumentError: less than half of the sphere lies in the PET.
+    """
+    centre, radius = np.array(centre_mm), _SPHERES["liver"][0]
+    inside = _voxels_around(pet, centre, radius_mm=radius, half_mm=None)
+    if len(inside) * pet.voxel_ml < _SEEN_SHARE * 4 / 3 * np.pi * (radius / 10) ** 3:
+        raise ArgumentError(
+            found=Message("The sphere of the liver lies outside of the PET."),
+            needed=Message("A sphere of {mm:.0f} mm in the images.", mm=2 * radius),
+            advice=Message("Place it in healthy liver."),
+        )
+    placed = _reference_from(pet, inside, "liver", PLACED_BY_READER)
+    liver = organs.mask("liver")
+    covered = liver[tuple(_voxels_around(organs.labels, centre, radius_mm=radius, half_mm=None).T)]
+    outside = 1.0 - float(covered.mean()) if covered.size else 1.0
+    remarks = [_who_placed(found)]
+    if outside > _OUTSIDE_SHARE:
+        words = Message(
+            "{share:.0f} % of the sphere lies outside of the liver as it was segmented.", share=100 * outside
+        )
+        remarks.append(words)
+    elif abnormal := _reason_abnormal(placed, _on_organ_grid(pet, organs)[liver]):
+        remarks.append(abnormal)
+    return replace(
+        found,
+        liver=placed,
+        reasons={name: reason for name, reason in found.reasons.items() if name != "liver"},
+        liver_remarks=tuple(remarks),
+    )
+
+
+def _who_placed(found: OrganReferences) -> Message:
+    if found.liver is None:
+        return Message("Placed by the reader; without one: {reason}", reason=found.reasons["liver"])
+    values = {"mean": found.liver.suv_mean, "sd": found.liver.suv_sd}
+    return Message(
+        "Placed by the reader; the program's own sphere, of which the checks speak: {mean:.1f} ± {sd:.1f}.", **values
+    )
+
+
+def remark_on_lesions(references: OrganReferences, pet: Volume, lesions: Volume) -> OrganReferences:
+    """The references, with a remark where a sphere that a reader placed covers a lesion.
+
+    Args:
+        references: as measured on `pet`.
+        pet: SUV, any grid.
+        lesions: their numbers on the grid of the PET, 0 is background.
+    """
+    liver = references.liver
+    if liver is None or liver.method != PLACED_BY_READER:
+        return references
+    voxels_in = _voxels_around(pet, np.array(liver.centroid_mm), radius_mm=_SPHERES["liver"][0], half_mm=None)
+    ml = np.count_nonzero(lesions.array[tuple(voxels_in.T)]) * pet.voxel_ml
+    if not ml:
+        return references
+    remark = Message("The sphere covers {ml:.1f} ml of lesions, which are no healthy tissue.", ml=ml)
+    return replace(references, liver_remarks=(*references.liver_remarks, remark))
 
 
 def _liver_sphere(

@@ -21,7 +21,7 @@ from fedpet.imaging.lesions.detection.lesion_score import PHYSIOLOGICAL
 from fedpet.imaging.lesions.detection.levels import MAXIMUM_SHARE
 from fedpet.imaging.lesions.detection.organ_borders import cut_at_organs
 from fedpet.imaging.lesions.detection.seeds import candidate_voxels
-from fedpet.imaging.lesions.detection.thresholds import threshold_for
+from fedpet.imaging.lesions.detection.thresholds import FIXED_SUV, threshold_for
 from fedpet.imaging.lesions.detection.uptake_classification import UNCLEAR, UptakeClassification, classify_uptake
 from fedpet.imaging.lesions.detection.watershed import watershed_basins
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
+    from fedpet.imaging.anatomy.reference_uptake import OrganReferences
     from fedpet.imaging.lesions.detection.levels import Level
     from fedpet.imaging.lesions.lesion import ThresholdMethod
     from fedpet.imaging.volume import Volume
@@ -119,6 +120,7 @@ def delineate(
     lesion_map: Volume | None = None,
     include: Collection[int] = (),
     exclude: Collection[int] = (),
+    references: OrganReferences | None = None,
 ) -> Delineation:
     """Find the hot components of a PET and decide which are lesions.
 
@@ -131,6 +133,8 @@ def delineate(
         lesion_map: a model's probability of lesion, 0 to 1, any grid.
         include: ids of components that a reader counts as lesions, whatever the rules say.
         exclude: ids of components that a reader does not count as lesions.
+        references: healthy organs for the threshold of "percist" and "liver", as where a reader placed the sphere of
+            the liver; None for those of the anatomy. Which foci are looked at does not follow from them.
 
     Returns:
         Every component of at least 0.15 ml.
@@ -139,7 +143,7 @@ def delineate(
         UnknownComponentError: an id that the result does not have, or that is both included and excluded.
         ReferenceUptakeError: "percist" or "liver" without healthy tissue to compare with.
     """
-    threshold = threshold_for(method, anatomy)
+    threshold = threshold_for(method, references or _references(anatomy))
     basins = watershed_basins(pet, candidate_voxels(pet, anatomy, threshold.suv))
     classifications = classify_uptake(pet, anatomy, basins, lesion_map=lesion_map)
     if anatomy is not None:
@@ -152,6 +156,10 @@ def delineate(
     components = _describe_components(pet, labels, basins, classifications, outlines)
     name = threshold.method if lesion_map is None else f"{threshold.method}_model_map"
     return switch_components(Delineation(name, threshold.suv, labels, components), include, exclude)
+
+
+def _references(anatomy: PatientAnatomy | None) -> OrganReferences | None:
+    return None if anatomy is None else anatomy.references
 
 
 def switch_components(found: Delineation, include: Collection[int], exclude: Collection[int]) -> Delineation:
@@ -217,7 +225,7 @@ def restrict_to_roi(labels: Volume, pet: Volume, anatomy: PatientAnatomy | None,
     if method == "suv41pct":
         bounds = MAXIMUM_SHARE * np.atleast_1d(ndimage.maximum(pet.array, labels.array, index))
     else:
-        bounds = np.full(len(index), threshold_for(method, anatomy).suv)
+        bounds = np.full(len(index), threshold_for(method, None if method in FIXED_SUV else _references(anatomy)).suv)
     return labels.like(np.where(pet.array >= bounds[labels.array], labels.array, 0).astype(labels.array.dtype), "label")
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
 
+    _Placed = tuple[Mapping[str, tuple[float, float, float]], "Box"]
+
 Box = tuple[tuple[float, float, float], tuple[float, float, float]]
 LesionChange = Literal["persisting", "part", "new", "gone", "unseen"]
 
@@ -86,10 +88,23 @@ class Examination:
 
     @property
     def measurable_from(self) -> float | None:
-        """SUVpeak from which a lesion is measurable: 1.5 x liver + 2 SD, else 2 x blood pool + 2 SD; None: unknown."""
-        if self.liver is not None:
-            return 1.5 * self.liver[0] + 2.0 * self.liver[1]
-        return None if self.blood_pool is None else 2.0 * self.blood_pool[0] + 2.0 * self.blood_pool[1]
+        """SUVpeak from which a lesion is measurable (`measurable_from`)."""
+        return measurable_from(self.liver, self.blood_pool)
+
+
+def measurable_from(liver: tuple[float, float] | None, blood_pool: tuple[float, float] | None) -> float | None:
+    """SUVpeak from which PERCIST 1.0 takes a lesion as measurable: 1.5 x liver + 2 SD, else 2 x blood pool + 2 SD.
+
+    Args:
+        liver: mean and SD, SUVbw; None where it cannot be a reference.
+        blood_pool: as `liver`, of the descending aorta.
+
+    Returns:
+        SUVbw; None where neither is known.
+    """
+    if liver is not None:
+        return 1.5 * liver[0] + 2.0 * liver[1]
+    return None if blood_pool is None else 2.0 * blood_pool[0] + 2.0 * blood_pool[1]
 
 
 def landmarks_mm(anatomy: PatientAnatomy | None) -> dict[str, list[float]]:
@@ -129,13 +144,25 @@ class Alignment:
 
 
 def align(before: Examination, after: Examination) -> Alignment:
-    """Align by the landmarks of both examinations, else by the bounds of the body: its middle and its top."""
-    shared = sorted(before.landmarks.keys() & after.landmarks.keys())
+    """Align two examinations (`align_bodies`)."""
+    return align_bodies((before.landmarks, before.body), (after.landmarks, after.body))
+
+
+def align_bodies(before: _Placed, after: _Placed) -> Alignment:
+    """Align by the landmarks of both examinations, else by the bounds of the body: its middle and its top.
+
+    Args:
+        before: of the earlier examination, points of the spine by name and bounds of the body, LPS mm.
+        after: of the later one.
+    """
+    shared = sorted(before[0].keys() & after[0].keys())
     if shared:
-        points_before, points_after = (np.array([one.landmarks[name] for name in shared]) for one in (before, after))
+        points_before, points_after = (
+            np.array([landmarks[name] for name in shared]) for landmarks, _ in (before, after)
+        )
         x, y, z = (points_before - points_after).mean(axis=0)
         return Alignment((float(x), float(y), float(z)), "landmarks")
-    (low, high), (low_after, high_after) = before.body, after.body
+    (low, high), (low_after, high_after) = before[1], after[1]
     x, y = ((low[axis] + high[axis] - low_after[axis] - high_after[axis]) / 2 for axis in (0, 1))
     return Alignment((x, y, high[2] - high_after[2]), "bounds")
 

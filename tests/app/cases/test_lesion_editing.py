@@ -99,6 +99,17 @@ def test_steps_are_taken_back_and_again_and_a_new_one_ends_that(prediction):
     assert Reading.model_validate(ended.to_json()) == ended
 
 
+def test_the_liver_is_moved_and_makes_a_new_list_only_where_it_outlines_lesions(prediction):
+    move, off = {"do": "liver", "point": [-60, 10.5, 3]}, {"do": "switch", "id": 1}
+    options, reading = _after(prediction, off, move)
+    assert (options.liver, options.exclude) == ((-60.0, 10.5, 3.0), (1,))
+    assert CaseOptions.from_json(json.loads(json.dumps(options.to_json()))) == options
+    assert take_step(options, prediction, reading, {"do": "undo"})[0].liver is None
+    assert take_step(options, prediction, reading, {"do": "liver", "point": None})[0].liver is None
+    by_liver, _ = _after(prediction, {"do": "method", "method": "percist"}, off, move)
+    assert (by_liver.method, by_liver.exclude) == ("percist", ())
+
+
 @pytest.mark.parametrize(
     "step",
     [
@@ -119,6 +130,8 @@ def test_steps_are_taken_back_and_again_and_a_new_one_ends_that(prediction):
         {"do": "region", "id": 1, "region": "tail"},
         {"do": "region", "id": 2, "region": "liver"},
         {"do": "method", "method": "guess"},
+        {"do": "liver"},
+        {"do": "liver", "point": [0, 0, 1e9]},
     ],
 )
 def test_what_is_no_step_on_these_lesions_is_refused(prediction, step):

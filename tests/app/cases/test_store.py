@@ -129,7 +129,7 @@ def test_an_answer_that_comes_after_the_case_was_given_up_is_dropped(store):
 
 def test_lesions_corrected_while_their_map_is_computed_are_not_lost(store):
     case = _running(store)
-    edit = {"prediction": {"abstained": None}, "reading": Reading()}
+    edit = {"measured": {"prediction": {"abstained": None}}, "reading": Reading()}
     with pytest.raises(TransitionError):
         store.edit_lesions(case.id, options={"exclude": [1]}, **edit)  # there is no answer yet
     _finish(store, case.id)

@@ -446,7 +446,8 @@ def test_corrected_lesions_are_answered_at_once_and_what_hangs_on_them_is_comput
 
     def measure(options):
         assert options.exclude == (1,)
-        return result["prediction"] | {"quantities": result["prediction"]["quantities"] | {"tmtv_ml": 7.7}}
+        quantities = result["prediction"]["quantities"] | {"tmtv_ml": 7.7}
+        return {"prediction": result["prediction"] | {"quantities": quantities}}
 
     step = {"do": "switch", "id": 1}
     services.workflow.correct_lesions(case.id, step, actor="Dr A", measure=measure, shown=shown)
@@ -461,7 +462,7 @@ def test_corrected_lesions_are_answered_at_once_and_what_hangs_on_them_is_comput
     assert "carte et le compte rendu sont en cours de calcul" in said
     assert "7,7 ml" in said.replace("\xa0", " ")  # the answer stays, with the lesions as they are now
     # a correction while they are computed ends that computation and is taken
-    services.workflow.correct_lesions(case.id, step, actor="Dr A", measure=lambda _: result["prediction"])
+    services.workflow.correct_lesions(case.id, step, actor="Dr A", measure=lambda _: {})
     now = services.store.get(case.id)
     assert (now.is_pending, now.options["exclude"]) == (True, [])
 

@@ -21,7 +21,7 @@ _MS = 30_000.0
 
 HU, MARKER, SUV = _site.HU, _site.MARKER, _site.SUV
 YELLOW, PINK, GREY = [255, 227, 110], [235, 60, 235], [154, 167, 176]
-WHITE = [255, 255, 255]
+WHITE, GREEN = [255, 255, 255], [166, 232, 140]
 LESION = [round(255 * part) for part in lesion_colour(1)]
 PLANES = {"axial": (0, 1, 2, 1), "coronal": (0, 2, 1, -1), "sagittal": (1, 2, 0, -1)}  # u, v, w, direction of v
 
@@ -68,8 +68,26 @@ def _mode(page, name):
 def _picture(page, panel):
     """The pixels of a panel, (rows, columns, 3)."""
     page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    url = page.locator(f".panel.{panel} canvas").evaluate("(canvas) => canvas.toDataURL()")
+    return _pixels(page.locator(f".panel.{panel} canvas"))
+
+
+def _pixels(canvas):
+    url = canvas.evaluate("(canvas) => canvas.toDataURL()")
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"), float)
+
+
+def _alike(here, there):
+    """Whether two canvases show the same image, but for outlines."""
+    one, other = _pixels(here), _pixels(there)
+    return one.shape == other.shape and (np.abs(one - other).max(axis=-1) < 2).mean() > 0.97
+
+
+def _wait(page, truth):
+    for _ in range(100):
+        if truth():
+            return
+        page.wait_for_timeout(50)
+    pytest.fail("it is not drawn")
 
 
 def _count(page, colour, *, within=40):
@@ -400,13 +418,20 @@ def test_the_list_says_what_counts_and_why_and_what_cannot_be_corrected(site, vi
     _mode(page, "ct")
     assert _count(page, WHITE, within=4) < 30
     page.locator(".references summary").click()
-    page.get_by_role("button", name=re.compile("^Foie, SUV")).click()
+    page.get_by_role("button", name=re.compile("^Rate, SUV")).click()
     expect(page.locator(".references li")).to_have_count(1)  # no other organ was measured
     _, scale = _expected_pixel(site, "changed", "axial", _picture(page, "axial.ct").shape, (0, 0, 0))
-    around = 2 * np.pi * 15 * scale  # a sphere of 3 cm, outlined once
+    around = 2 * np.pi * 10 * scale  # a sphere of 2 cm, outlined once
     assert 0.6 * around < _count(page, WHITE, within=90) < 3 * around
     _set(page, "references", False)
     assert _count(page, WHITE, within=4) < 30
+    expect(page.locator(".liver")).to_contain_text("SUV 4,00 ± 0,10")
+    assert _count(page, GREEN) == 0  # no outlines are shown
+    page.locator(".liver").get_by_role("button", name="Montrer").click()
+    _set(page, "contours", True)
+    around = 2 * np.pi * 15 * scale  # of 3 cm, dotted where the program found it
+    assert 0.2 * around < _count(page, GREEN) < 2 * around
+    _set(page, "contours", False)
 
 
 def test_a_sphere_measures_what_lies_in_it_and_stays_with_the_case(site, visit):
@@ -443,6 +468,29 @@ def test_a_sphere_measures_what_lies_in_it_and_stays_with_the_case(site, visit):
         expect(page.locator(f".{name} li")).to_have_count(1)
         page.locator(f".{name} li button").last.click()
         expect(page.locator(f".{name} li")).to_have_count(0)
+
+
+def test_the_earlier_date_is_shown_beside_at_the_same_place_zoom_and_window(visit):
+    page = visit("plain")
+    page.get_by_role("button", name="Deux dates").click()
+    earlier = page.locator(".viewer.earlier")
+    expect(earlier).to_have_attribute("data-ready", "yes")
+    expect(earlier.locator(".caption")).to_contain_text("5 janv. 2026")
+    shown = page.locator(".viewer:not(.earlier) .one").first
+    here, there = shown.locator(".panel.axial.fused canvas"), earlier.locator(".panel.axial.fused canvas")
+    captions = shown.locator(".caption > span").first, earlier.locator(".caption > span").first
+    _wait(page, lambda: _alike(here, there))
+    for canvas, key in ((here, "Shift+ArrowLeft"), (there, "Shift+ArrowDown"), (there, "+"), (here, "ArrowDown")):
+        before = _pixels(there)
+        canvas.press(key)
+        _wait(page, lambda before=before: (_pixels(there) != before).any() and _alike(here, there))
+        assert captions[0].inner_text().split("·")[:2] == captions[1].inner_text().split("·")[:2]  # one phantom
+    before = _pixels(there)
+    page.locator(".controls select[name=window]").select_option("bone")
+    _wait(page, lambda: (_pixels(there) != before).any() and _alike(here, there))
+    page.locator(".controls select[name=window]").select_option("soft")
+    here.press("1")
+    expect(earlier).to_have_count(0)
 
 
 def test_the_window_is_changed_by_drag_and_the_values_under_the_mouse_are_told(site, visit):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fedpet.core.errors import ArgumentError
+from fedpet.imaging.anatomy.morphology import erode
 from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
+from fedpet.imaging.anatomy.reference_uptake import place_liver_sphere, remark_on_lesions
 from fedpet.imaging.resampling import Grid, resample
 from fedpet.imaging.volume import Volume
 from training.simulation.acquisition.scanner import ct_image, pet_image
@@ -65,6 +68,32 @@ def test_the_liver_sphere_of_3_cm_lies_in_healthy_liver_of_the_right_lobe(case):
     assert np.mean(tissues == Tissue.LIVER) > 0.97
     assert not lesions.any()
     assert liver.centroid_mm[0] < 0  # LPS: the right side
+
+
+def test_a_sphere_that_a_reader_places_says_where_it_lies_outside_of_the_liver_or_on_a_lesion(case):
+    organs, rng = case.anatomy.organs, np.random.default_rng(3)
+    liver = organs.mask("liver")
+
+    def placed(mask):
+        index = rng.choice(np.argwhere(mask))
+        return place_liver_sphere(case.references, case.pet, organs, tuple(organs.labels.to_mm(index.astype(float))))
+
+    within = [placed(erode(liver, 9)) for _ in range(20)]
+    beyond = [placed(~liver & (np.nan_to_num(case.anatomy.suv) > 0.1)) for _ in range(20)]
+    outside = "outside of the liver"
+    assert [any(outside in str(one) for one in found.liver_remarks) for found in (*within, *beyond)] == [False] * 20 + [
+        True
+    ] * 20
+    found = within[0]
+    assert found.liver.method == "sphere_3cm_by_reader"
+    assert f"{case.references.liver.suv_mean:.1f}" in str(found.liver_remarks[0])
+    assert found.spleen_to_liver == pytest.approx(found.spleen.suv_mean / found.liver.suv_mean)
+    lesions = case.pet.like(np.zeros(case.pet.shape, np.uint16), "label")
+    assert remark_on_lesions(found, case.pet, lesions) == found
+    lesions.array[tuple(np.rint(case.pet.to_index(np.array(found.liver.centroid_mm))).astype(int))] = 4
+    assert "of lesions" in str(remark_on_lesions(found, case.pet, lesions).liver_remarks[-1])
+    with pytest.raises(ArgumentError, match="outside of the PET"):
+        place_liver_sphere(case.references, case.pet, organs, (0.0, 0.0, 9000.0))
 
 
 def test_the_cylinder_of_1_by_2_cm_lies_in_the_blood_of_the_aorta(case):

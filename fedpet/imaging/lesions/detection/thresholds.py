@@ -12,7 +12,7 @@ from fedpet.core.messages import Message
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fedpet.imaging.anatomy.patient_anatomy import PatientAnatomy
+    from fedpet.imaging.anatomy.reference_uptake import OrganReferences
     from fedpet.imaging.lesions.lesion import ThresholdMethod
 
 FIXED_SUV: Final[Mapping[str, float]] = MappingProxyType(
@@ -29,7 +29,7 @@ class Threshold:
     suv: float
 
 
-def threshold_for(method: ThresholdMethod, anatomy: PatientAnatomy | None) -> Threshold:
+def threshold_for(method: ThresholdMethod, references: OrganReferences | None) -> Threshold:
     """Threshold of a method.
 
     "percist" is 1.5 x mean + 2 SD of the liver, or 2 x mean + 2 SD of the blood pool where the liver is diseased or
@@ -38,14 +38,13 @@ def threshold_for(method: ThresholdMethod, anatomy: PatientAnatomy | None) -> Th
 
     Args:
         method: see `fedpet.imaging.lesions.delineation.delineate`.
-        anatomy: of the PET and its CT; None without a CT. Used by "percist" and "liver" only.
+        references: healthy organs of the PET; None without a CT. Used by "percist" and "liver" only.
 
     Raises:
         ReferenceUptakeError: "percist" without a liver or an aorta to compare with, "liver" without a liver.
     """
     if method in FIXED_SUV:
         return Threshold(method, FIXED_SUV[method])
-    references = None if anatomy is None else anatomy.references
     liver = None if references is None else references.liver
     if liver is not None and method == "liver":
         return Threshold("liver", _LIVER_TIMES * liver.suv_mean)

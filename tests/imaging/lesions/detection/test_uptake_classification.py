@@ -287,12 +287,14 @@ def test_percist_takes_one_and_a_half_times_the_liver_and_two_deviations(scan):
 def test_percist_takes_the_same_voxels_on_lean_body_mass(scan):
     """SUL is SUVbw times a constant of the patient, and so is the threshold."""
     lean = replace(scan, pet=scan.pet.like(scan.pet.array * np.float32(0.75), "g/ml"))
-    assert threshold_for("percist", lean).suv == pytest.approx(0.75 * threshold_for("percist", scan).suv, rel=1e-3)
+    assert threshold_for("percist", lean.references).suv == pytest.approx(
+        0.75 * threshold_for("percist", scan.references).suv, rel=1e-3
+    )
 
 
 def test_percist_takes_twice_the_blood_pool_where_the_liver_is_not_normal(hot_liver):
     anatomy, _ = hot_liver
-    threshold = threshold_for("percist", anatomy)
+    threshold = threshold_for("percist", anatomy.references)
     pool = anatomy.references.blood_pool
     assert threshold.method == "percist_blood_pool"
     assert threshold.suv == pytest.approx(2.0 * pool.suv_mean + 2 * pool.suv_sd)
