@@ -42,6 +42,7 @@ from fedpet.imaging.dicom.files import InputLimits, open_dicom_files
 from fedpet.imaging.dicom.headers.attributes import number, text, texts
 from fedpet.imaging.dicom.headers.patient_module import same_patient
 from fedpet.imaging.dicom.headers.unvalidated import values_as_written
+from fedpet.imaging.dicom.pixel_data import uses_other_bits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -89,7 +90,8 @@ class DeidentificationReport:
         pseudonyms: of the patients, in the order found.
         series: modality and number of files of each series written, in the order of their folders.
         left_out: number of files by reason: "burned_in_annotation", "screenshot", "secondary_capture",
-            "presentation_state", "structured_report", "encapsulated_document", "other_kind", "damaged".
+            "presentation_state", "structured_report", "encapsulated_document", "other_kind", "damaged",
+            "bits_outside_header" (a PET whose values would change where the bits not in use are cleared).
         skipped: files that are not DICOM images.
         attributes: how often an attribute was changed, by action and keyword.
     """
@@ -156,6 +158,10 @@ def deidentify(
             ) from error
 
 
+class _BitsOutsideHeaderError(Exception):
+    """Pixels of a PET use bits that the header says are not in use."""
+
+
 class _Copy:
     """The copy as it grows."""
 
@@ -181,6 +187,9 @@ class _Copy:
             patient = self._patients.get(text(dataset, "StudyInstanceUID"))
             name = deidentify_dataset(dataset, self._key, done, patient=patient)
             uid, modality, content = text(dataset, "SeriesInstanceUID"), _KEPT[dataset.SOPClassUID], _encoded(dataset)
+        except _BitsOutsideHeaderError:
+            self._left_out["bits_outside_header"] += 1
+            return
         except _DAMAGED:
             self._left_out["damaged"] += 1
             return
@@ -253,6 +262,7 @@ def _make_plain(dataset: Dataset, most_bytes: int) -> None:
 
     Raises:
         ValueError: no, too few or too many pixels.
+        _BitsOutsideHeaderError: a PET that the clearing of unused bits would change.
     """
     if "PixelData" not in dataset:
         if dataset.SOPClassUID != RTStructureSetStorage:
@@ -273,7 +283,10 @@ def _make_plain(dataset: Dataset, most_bytes: int) -> None:
         words = pixels.view("<u2" if little else ">u2").astype("<u2")
         unused = 16 - stored if dataset.HighBit == stored - 1 else 0  # they may hold an overlay
         signed = dataset.PixelRepresentation == 1
-        pixels = ((words.view("<i2") if signed else words) << unused >> unused).view(np.uint8)
+        words = words.view("<i2") if signed else words
+        if unused and _KEPT[dataset.SOPClassUID] == "PT" and uses_other_bits(words, stored=stored, high=stored - 1):
+            raise _BitsOutsideHeaderError
+        pixels = (words << unused >> unused).view(np.uint8)
     dataset.PixelData = pixels.tobytes() + bytes(size % 2)
 
 

@@ -202,20 +202,25 @@ def _in_use(pixels: NDArray[Any], header: Dataset, *, every_bit: bool) -> NDArra
     if stored == bits:
         return pixels
     values: NDArray[Any] = (pixels << (bits - 1 - high)) >> (bits - stored)
-    if every_bit:
-        signed = values << (high + 1 - stored)
-        unsigned = signed & np.array((1 << (high + 1)) - 1).astype(pixels.dtype)
-        if not ((pixels == signed) | (pixels == unsigned)).all():
-            raise UnreadableStudyError(
-                found=Message(
-                    "Pixels of the PET use bits outside those of the header (Bits Stored {stored}, High Bit {high}).",
-                    stored=stored,
-                    high=high,
-                ),
-                needed=Message("Bits Stored and High Bit that fit the pixels, or zeros in the other bits."),
-                advice=Message("Export the PET again: by these headers its values would be wrong."),
-            )
+    if every_bit and uses_other_bits(pixels, stored=stored, high=high):
+        raise UnreadableStudyError(
+            found=Message(
+                "Pixels of the PET use bits outside those of the header (Bits Stored {stored}, High Bit {high}).",
+                stored=stored,
+                high=high,
+            ),
+            needed=Message("Bits Stored and High Bit that fit the pixels, or zeros in the other bits."),
+            advice=Message("Export the PET again: by these headers its values would be wrong."),
+        )
     return values
+
+
+def uses_other_bits(pixels: NDArray[Any], *, stored: int, high: int) -> bool:
+    """Whether pixels hold more than zeros or the sign outside the `stored` bits that end at the bit `high`."""
+    bits = 8 * pixels.dtype.itemsize
+    signed = ((pixels << (bits - 1 - high)) >> (bits - stored)) << (high + 1 - stored)
+    unsigned = signed & np.array((1 << (high + 1)) - 1).astype(pixels.dtype)
+    return not bool(((pixels == signed) | (pixels == unsigned)).all())
 
 
 def _require_padding(stream: FileIO, excess: int, size: int, *, row: int) -> None:

@@ -456,6 +456,14 @@ def test_what_may_show_the_patient_is_left_out_with_the_reason(dicom, study, tmp
     assert len(copies) == 12
 
 
+def test_a_pet_whose_values_lie_in_bits_not_in_use_is_left_out_and_not_changed(dicom, tmp_path):
+    """Without these bits its SUV would be another."""
+    source = dicom.save(dicom.pet(np.full((6, 8, 8), 9.0), BitsStored=12, HighBit=11), tmp_path / "in")
+    dicom.save(dicom.ct(np.zeros((6, 8, 8))), source)
+    report, _ = copied(source, tmp_path / "out")
+    assert report.left_out == {"bits_outside_header": 6}
+
+
 def test_what_is_not_dicom_is_counted(study, tmp_path):
     (study / "readme.txt").write_text("DUPONT")
     report, _ = copied(study, tmp_path / "out")
