@@ -57,6 +57,7 @@ CHECKS: Mapping[str, Message] = {
     "mask_origin": Message("Examination of the mask"),
     "mask_fit": Message("Mask against uptake"),
     "other_patients": Message("Images of another patient"),
+    "weight_of_ct": Message("Weight stated by the CT"),
 }
 
 AGREEMENTS: Mapping[Agreement, tuple[str, Message]] = {

@@ -162,8 +162,9 @@ def day_first_dates(values: Iterable[object]) -> bool:
 def _no_date(column: str, *, day_first: bool) -> RecordError:
     correct = Message("Correct the date; in a spreadsheet, format the column as text or as YYYY-MM-DD.")
     advice = AMBIGUOUS_DATES if day_first else correct
+    either = Message("“{column}” may have the day first, or the month.", column=column)
     return RecordError(
-        found=Message("“{column}” is not a date.", column=column),
+        found=either if day_first else Message("“{column}” is not a date.", column=column),
         needed=Message("Dates are written YYYY-MM-DD."),
         advice=advice,
     )

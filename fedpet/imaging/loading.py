@@ -30,6 +30,7 @@ from fedpet.imaging.quality.compression import compression_check
 from fedpet.imaging.report import error_to_dict, series_to_dict, study_to_dict
 from fedpet.imaging.study import CheckStatus, PetCtStudy, QualityCheck
 from fedpet.imaging.suv.calibration import calibrate_suv, uncalibrated
+from fedpet.imaging.suv.header_values import weight
 from fedpet.imaging.suv.tracer import tracer_refusal
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 PetRequirement = Literal["fdg", "suv", "images"]
 _NO_LIMITS_GIVEN = InputLimits()
+_OTHER_WEIGHT = 0.05  # relative, beyond rounding and a day's change
 
 
 @dataclass(frozen=True)
@@ -281,7 +283,7 @@ def _load(choice: SelectedSeries, calibration: SuvCalibration, pseudonym_key: by
     first = pet_series.first
     date = date_reading(first, "StudyDate").value
     patient = one_patient(instance.patient for instance in (*instances, *ct_instances))
-    others = tuple(_other_patients(choice))
+    others = (*_other_patients(choice), *_other_weight(ct_instances, calibration.facts.weight_kg))
     return PetCtStudy(
         pseudonym=patient.pseudonym("" if patient.patient_id else examination_uid(first), pseudonym_key),
         pet=pet,
@@ -315,6 +317,18 @@ def _other_patients(choice: SelectedSeries) -> Iterator[QualityCheck]:
     if strangers:
         reason = Message("{n} images of another patient lie among the files; they were not used.", n=strangers)
         yield QualityCheck("other_patients", CheckStatus.WARN, reason)
+
+
+def _other_weight(ct: Sequence[DicomInstance], weight_kg: float | None) -> Iterator[QualityCheck]:
+    """A warning where the CT states another weight than the SUV is computed with: one of them was typed wrongly."""
+    stated = weight(ct[0].header).value if ct else None
+    if stated and weight_kg and abs(stated - weight_kg) > _OTHER_WEIGHT * weight_kg:
+        reason = Message(
+            "The CT states a weight of {ct:.0f} kg, and the SUV is computed with {pet:.0f} kg: check which is right.",
+            ct=stated,
+            pet=weight_kg,
+        )
+        yield QualityCheck("weight_of_ct", CheckStatus.WARN, reason)
 
 
 @stage(Stage.PIXELS)

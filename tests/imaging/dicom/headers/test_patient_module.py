@@ -120,6 +120,12 @@ def test_a_ct_of_another_patient_is_not_used_and_said(load, other):
     assert (check.level.value, check.reason.values["n"]) == ("warn", 10)
 
 
+@pytest.mark.parametrize(("kg", "said"), [("110", True), ("75", True), ("72", False), ("70000", False), ("", False)])
+def test_a_ct_that_states_another_weight_is_a_warning(load, kg, said):
+    checks = load(**BORN, ct={"PatientWeight": kg}).header_checks
+    assert [one.level.value for one in checks if one.name == "weight_of_ct"] == ["warn"] * said
+
+
 def test_facts_say_who_without_saying_it(load):
     facts = load(**BORN, PatientAge="064Y").patient
     assert facts.identifier == identifier_digest("hosp4711", KEY)

@@ -157,7 +157,7 @@ def test_dates_that_prove_nothing_or_the_contrary_are_refused(hospital, checked)
         row["date_tep"] = "03/04/2019"
     site, codes, said = checked()
     assert set(codes.values()) == {"record_refused"}
-    assert all("“date_tep” is not a date" in text for text in said.values())
+    assert all("“date_tep” may have the day first" in text for text in said.values())
     page = check_page(site, first="en")
     assert page.count("Nothing in the file proves") == 1
     assert page.count("Dates are written YYYY-MM-DD") == 0
