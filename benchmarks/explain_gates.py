@@ -4,9 +4,10 @@
     python benchmarks/explain_gates.py table [PATIENTS]
     python benchmarks/explain_gates.py images [PATIENTS] BUNDLE
 
-"model": the shipped model on simulated patients, each gate by itself; beside what is said below, a map of ablation,
-which leaves out how lesions interact, one whose lesions exchanged their credits, and one that lies on healthy tissue by
-10 %. "Permuted weights" is explained in the place of the model that answered.
+"model": the shipped model on simulated patients, each gate by itself; beside what is said below, a map of measured
+effects from which what lesions have in common is left out, one whose lesions exchanged their credits, one by SUVmax,
+and one that lies on healthy tissue by 10 %. "Permuted weights" is explained in the place of the model that answered; "a
+permuted model" answers and is explained.
 "table": drawn lesion tables under weights drawn for each patient, around those of published prognostic factors.
 "images": simulated patients, rendered at 4 mm, with the bundle of a network that reads images. Every map is judged
 against what was measured: as it is, moved by 5 cm, with the opposite sign, and made with permuted weights.
@@ -29,8 +30,9 @@ from benchmarks.explain_truth import WithTable, drawn
 from explain.attribution import explain_prediction
 from explain.captum_methods import load_network, randomize_parameters
 from explain.image_explanation import explained_inputs, map_gates, network_gates, rims
-from explain.lesion_effects import TableScore, ablation_credits, score_terms, shapley_credits
+from explain.lesion_effects import TableScore, ablation_credits, score_terms
 from explain.map_sums import lesion_sums
+from explain.model_gates import behaviour_gates, trained_weights
 from explain.sanity_checks import SIGN_POINTS, check_completeness, check_score_agreement, relative_error
 from explain.table_explanation import table_gates, table_score, term_map
 from fedpet.imaging.analysis import StudyAnalysis
@@ -82,14 +84,14 @@ def table_case(seed: int) -> Iterator[tuple[str, bool, int]]:
     score = TableScore(contract, weights + rng.normal(0, _SPREAD, len(weights)), draw_record(rng), table)
     raw = score(score.lesions)
     curve = _NONE.survival(np.full(len(contract.month_edges) - 1, -2.3) + raw, raw, contract.month_edges)
-    credits_of = shapley_credits(score, score.lesions)
-    terms = score_terms(score, credits_of, curve, 1.0)
+    terms = score_terms(score, ablation_credits(score, score.lesions), curve, 1.0)
     maps = good_and_spoiled_maps(score, terms, pet, labels, rng)
     effects = {term.lesion: term.points or 0.0 for term in terms if term.lesion is not None}
     for kind, one in maps.items():
         sums = lesion_sums(one, labels)
         wrong = sum(abs(effect) > SIGN_POINTS and sums[number] * effect >= 0 for number, effect in effects.items())
-        yield kind, all(gate.passed for gate in table_gates(one, labels, terms, {})), wrong
+        gates = (*table_gates(one, labels, terms, {}), *behaviour_gates(score, "ablation", sums, curve, 1.0))
+        yield kind, all(gate.passed for gate in gates), wrong
 
 
 def model_case(seed: int, model: tuple[Bundle, Engine]) -> Iterator[tuple[str, Mapping[str, bool]]]:
@@ -101,26 +103,33 @@ def model_case(seed: int, model: tuple[Bundle, Engine]) -> Iterator[tuple[str, M
     answered = answer(bundle, engine, case.patient.record, case.table, confirmed=True)
     score = table_score(bundle, case.patient.record, WithTable(case.table))
     raw, curve, slope = score(score.lesions), answered.survival, bundle.calibration.b
-    terms = score_terms(score, shapley_credits(score, score.lesions), curve, slope)
+    terms = score_terms(score, ablation_credits(score, score.lesions), curve, slope)
     maps = good_and_spoiled_maps(score, terms, case.pet, case.labels, rng)
     permuted = replace(score, weights=rng.permutation(score.weights))
-    other = permuted(permuted.lesions)
-    alone = score_terms(score, ablation_credits(score, score.lesions), curve, slope)
     sound = maps["sound"]
-    told = {kind: (one, terms, raw) for kind, one in maps.items()}
-    told["permuted weights"] = (maps["permuted weights"], terms, other)
-    told["map of ablation"] = (term_map(score, alone, case.pet, case.labels, {}), alone, raw)
+    told = {kind: (one, terms, raw, score) for kind, one in maps.items()}
+    told["permuted weights"] = (maps["permuted weights"], terms, permuted(permuted.lesions), score)
+    by_itself = score_terms(permuted, ablation_credits(permuted, permuted.lesions), curve, slope)
+    own_map = term_map(permuted, by_itself, case.pet, case.labels, {})
+    told["a permuted model"] = (own_map, by_itself, permuted(permuted.lesions), permuted)
+    told["common part left out"] = (sound, tuple(one for one in terms if one.name != "common"), raw, score)
+    by_suv = np.where(case.labels.array > 0, case.pet.array, 0.0) * np.abs(sound.array).sum() / case.pet.array.sum()
+    told["uptake itself"] = (sound.like(by_suv, "1"), terms, raw, score)
     if len(score.lesions) > 1:
-        told["credits exchanged"] = (_exchanged(sound, case.labels, list(score.lesions)), terms, raw)
+        told["credits exchanged"] = (_exchanged(sound, case.labels, list(score.lesions)), terms, raw, score)
     healthy = case.labels.array == 0
     beside = sound.array + healthy * np.abs(sound.array).sum() / 9 / healthy.sum()
-    told["10 % on healthy tissue"] = (sound.like(beside, "1"), terms, raw)
-    for kind, (found, parts, explained) in told.items():
-        left = sum(term.score for term in parts if term.name == "remainder")
+    told["10 % on healthy tissue"] = (sound.like(beside, "1"), terms, raw, score)
+    for kind, (found, parts, explained, asked) in told.items():
+        answers = asked(asked.lesions) if kind == "a permuted model" else raw
+        left = answers - asked.reference() - sum(term.score for term in parts if term.name != "remainder")
+        trained = trained_weights(bundle.card, bundle.contract.inputs, asked.weights)
         gates = (
-            check_score_agreement(bundle.calibration.score(explained), bundle.calibration.score(raw)),
-            check_completeness(relative_error(left, raw - score.reference())),
+            check_score_agreement(bundle.calibration.score(explained), bundle.calibration.score(answers)),
+            check_completeness(relative_error(left, answers - asked.reference())),
             *table_gates(found, case.labels, parts, {}),
+            *behaviour_gates(asked, "ablation", lesion_sums(found, case.labels), curve, slope),
+            *(() if trained is None else (trained,)),
         )
         yield kind, {gate.name: gate.passed for gate in gates}
 

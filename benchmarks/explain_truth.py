@@ -32,9 +32,10 @@ from scipy.stats import binomtest, spearmanr
 
 from explain.captum_methods import attribute, load_network, randomize_parameters
 from explain.image_explanation import explained_inputs
-from explain.lesion_effects import ablation_credits, free_after, score_terms, shapley_credits
+from explain.lesion_effects import TABLE_METHODS, free_after, score_terms
 from explain.map_sums import lesion_sums
 from explain.methods import METHODS
+from explain.model_gates import measured_again
 from explain.sanity_checks import COMPLETENESS_BOUND, SIGN_POINTS
 from explain.table_explanation import table_gates, table_score, term_map
 from fedpet.core.progress import no_progress
@@ -66,7 +67,6 @@ if TYPE_CHECKING:
 _VOXEL_MM, _MARGIN_MM = 4.0, 60.0
 _REGIONS = {"primary": "lung_right", "lung": "lung_left", "node": "mediastinum", "liver": "liver", "bone": "bone",
             "adrenal": "adrenal_left"}  # fmt: skip
-_METHODS = {"shapley": shapley_credits, "ablation": ablation_credits}
 _NOISE = 0.05  # of volumes and SUV, when a patient is measured again
 _MOST = 6  # lesions of a rendered patient that are taken out
 
@@ -157,7 +157,7 @@ def table_case(number: int, scores: Scores, model: tuple) -> int:
     orders = {"measured effect": measured}
     score = table_score(bundle, record, WithTable(case.table))
     rng = np.random.default_rng(number)
-    for name, credits_of in _METHODS.items():
+    for name, credits_of in TABLE_METHODS.items():
         start = time.perf_counter()
         terms = score_terms(score, credits_of(score, score.lesions), answered.survival, bundle.calibration.b)
         found = term_map(score, terms, case.pet, case.labels, {})
@@ -212,13 +212,7 @@ def _stability(
     case: Drawn, score: object, credits_of: object, sums: Mapping[int, float], rng: np.random.Generator
 ) -> float:
     """The rank correlation of the credits with those of the same lesions measured with 5 % noise."""
-    rows = []
-    for one in case.table.lesions:
-        by, hot = rng.normal(1, _NOISE, 2)
-        sizes = {name: getattr(one, name) * by for name in ("mtv_ml", "whole_ml", "necrotic_ml")}
-        uptake = {"tlg": one.tlg * by * hot, "suv_max": one.suv_max * hot, "suv_peak": one.suv_peak * hot}
-        rows.append(replace(one, **sizes, **uptake))
-    again = replace(score, table=replace(case.table, lesions=tuple(rows)))
+    again = replace(score, table=measured_again(case.table, rng))
     other = credits_of(again, again.lesions)
     return _rank([sums[k] for k in sums], [-other[k].value for k in sums])
 

@@ -11,6 +11,7 @@ import copy
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 Score = Callable[[Tensor, Tensor], Tensor]
 _MIN_DIFFERENCE = 1e-3  # of the score; a smaller one makes a relative error meaningless
 _BLOCK = 4  # voxels along an edge: 32 mm at 8 mm
-_EARLY, _EARLY_STEPS = 0.12, 0.7  # first part of the path, and its share of the steps
+_EARLY, _EARLY_STEPS = 0.12, 0.7  # first piece of the path, in which a lesion appears, and its share of the steps
+_PART_STEPS = 4  # points of a part of the path
+_MISSED = 0.008  # of the difference: finer parts are taken while they miss more
+_MOST_REFINED = 4  # times as many parts at most
 _SEED = 20180
 
 
@@ -152,22 +156,54 @@ def _require_additive(terms: float, difference: float) -> None:
 
 
 def _integrated_gradients(score: Score, inputs: ExplainedInputs, steps: int) -> NDArray[np.float64]:
-    """Gauss-Legendre quadrature in two parts of the path: a lesion appears to the network within its first tenth."""
+    """Gauss-Legendre quadrature over parts of the path, placed by the change of the score.
+
+    What a part must sum to is known: the difference of the score between its ends. The part that misses it by most is
+    halved until all of them together miss less than `_MISSED` of the difference, or the passes are used up.
+    """
     (image, clinical), (baseline, _) = inputs.tensors()
-    points = [baseline + place * (image - baseline) for place in (0.0, _EARLY, 1.0)]
-    early = max(1, round(_EARLY_STEPS * steps))
-    total = np.zeros(inputs.lesions.shape)
-    for start, stop, count in zip(points[:-1], points[1:], (early, max(1, steps - early)), strict=True):
+
+    def point(place: float) -> Tensor:
+        return baseline + place * (image - baseline)
+
+    def part(start: float, stop: float) -> _Part:
         found = IntegratedGradients(score).attribute(
-            stop,
-            start,
+            point(stop),
+            point(start),
             additional_forward_args=(clinical,),
-            n_steps=count,
+            n_steps=_PART_STEPS,
             method="gausslegendre",
             internal_batch_size=1,
         )
-        total += _summed(found)
-    return total
+        credit = _summed(found)
+        with torch.no_grad():
+            change = float(score(point(stop), clinical)) - float(score(point(start), clinical))
+        return _Part(start, stop, credit, change - float(credit.sum()), change)
+
+    count = max(2, steps // _PART_STEPS)
+    early = max(1, round(_EARLY_STEPS * count))
+    edges = [*np.linspace(0.0, _EARLY, early + 1), *np.linspace(_EARLY, 1.0, count - early + 1)[1:]]
+    parts = [part(float(start), float(stop)) for start, stop in pairwise(edges)]
+    while len(parts) < _MOST_REFINED * count:
+        difference = abs(sum(one.change for one in parts))
+        if sum(abs(one.missed) for one in parts) <= _MISSED * max(difference, _MIN_DIFFERENCE):
+            break
+        worst = max(parts, key=lambda one: abs(one.missed))
+        parts.remove(worst)
+        middle = (worst.start + worst.stop) / 2
+        parts += [part(worst.start, middle), part(middle, worst.stop)]
+    return np.asarray(sum(one.credit for one in parts))
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A part of the path: its ends, its integrated gradients, and what they miss of the change of the score over it."""
+
+    start: float
+    stop: float
+    credit: NDArray[np.float64]
+    missed: float
+    change: float
 
 
 def _gradient_shap(score: Score, inputs: ExplainedInputs, steps: int) -> NDArray[np.float64]:

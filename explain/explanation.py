@@ -34,11 +34,13 @@ class ScoreTerm:
 
     Attributes:
         name: "lesion:<number>", "variable:<field of the record>", "organ:<quantity of the lesion table>", "model:<input
-            of the model>", or "remainder": what the other terms leave of the difference.
+            of the model>", "common": what several lesions do together beyond what each does alone, or "remainder": what
+            the other terms leave of the difference.
         label: the part, with the patient's own value.
         score: term of the score before calibration, against the reference; positive raises the risk.
         points: measured: the probability of being progression-free at 12 months with the part minus that without it
-            (a lesion) or with it as in the reference patient (a variable), -1 to 1. None where it was not measured.
+            (a lesion) or with it as in the reference patient (a variable), -1 to 1; of "common", that with all lesions
+            minus that without any, less the points of each. None where it was not measured.
         error: standard error of `score` where it was sampled; 0 where it is exact.
     """
 
@@ -60,7 +62,7 @@ class Explanation:
     """Why a patient's risk score differs from that of the reference: the same patient without the lesions.
 
     Attributes:
-        method: for example "Shapley values of the lesions (exact), spread by integrated gradients".
+        method: for example "measured effect of each lesion, spread over its voxels by integrated gradients".
         attribution: float32 on the PET grid, signed: positive raises the risk score. Sums to the terms of the images.
         lesion_share: lesion id -> share of the absolute attribution (0 to 1); key 0 is everything outside lesions.
         variable_contributions: clinical variable -> signed contribution to the risk score.

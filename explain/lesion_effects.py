@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from explain.methods import MethodName
     from fedpet.clinical.record import ClinicalRecord
     from fedpet.imaging.lesions.lesion_table import LesionTable
     from inference.engine import Engine
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from inference.prediction import SurvivalCurve
 
     Credits = dict[int, "Credit"]
+    Values = Callable[[frozenset[int]], float | NDArray[np.float64]]
 
 EXACT_LESIONS = 10  # up to as many, all subsets are scored
 MONTHS = 12.0  # of the probability whose change is measured
@@ -44,6 +46,7 @@ _SEED = 20260
 _ROUNDING = 1e-5  # of float32 inputs
 _OTHERS = (LESION_PREFIX, "missing:")
 _REMAINDER = Message("Interaction of the lesions, not credited to one of them")
+_COMMON = Message("Common to several lesions, beyond each alone")
 _ORGAN_RATIOS = tuple(name for name, one in QUANTITIES.items() if one.without_lesions is None)
 
 
@@ -143,42 +146,86 @@ def shapley_credits(score: Callable[[frozenset[int]], float], lesions: Sequence[
         Credits that sum to score(all) - score(none), exactly in either case. Source: Shapley 1953; antithetic
         permutations: Mitchell 2022, J Mach Learn Res 23:43.
     """
-    return _exact(score, lesions) if len(lesions) <= EXACT_LESIONS else _sampled(score, lesions)
+    values, errors = _shapley(score, lesions)
+    return {
+        one: Credit(value, error) for one, value, error in zip(lesions, values.tolist(), errors.tolist(), strict=True)
+    }
 
 
 def ablation_credits(score: Callable[[frozenset[int]], float], lesions: Sequence[int]) -> Credits:
-    """The score with all lesions minus the score without each: these do not sum up where lesions interact."""
+    """The measured effect of each lesion: the score with all of them minus that without it.
+
+    Where lesions interact these do not sum to what they do together.
+    """
     everything = frozenset(lesions)
     whole = score(everything)
     return {number: Credit(whole - score(everything - {number})) for number in lesions}
 
 
-def _exact(score: Callable[[frozenset[int]], float], lesions: Sequence[int]) -> Credits:
+TABLE_METHODS: Mapping[str, Callable[[TableScore, Sequence[int]], Credits]] = {
+    "ablation": ablation_credits,
+    "shapley": shapley_credits,
+}
+
+
+def input_credits(score: TableScore, method: MethodName) -> NDArray[np.float64]:
+    """What each lesion has of each input of the model, by the same method as its credit.
+
+    Args:
+        score: of the patient.
+        method: "ablation" or "shapley".
+
+    Returns:
+        (lesions, inputs); times the weights of any model of these inputs, the credits under it, without a learned term.
+    """
+    lesions = score.lesions
+    if not lesions:
+        return np.zeros((0, len(score.weights)))
+    if method == "shapley":
+        return _shapley(score.inputs, lesions)[0]
+    whole = score.inputs(lesions)
+    return np.array([whole - score.inputs([one for one in lesions if one != number]) for number in lesions])
+
+
+def _shapley(value: Values, lesions: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Shapley values (lesions, ...) of a function whose values are numbers or arrays, and standard errors."""
+    return _exact(value, lesions) if len(lesions) <= EXACT_LESIONS else _sampled(value, lesions)
+
+
+def _exact(value: Values, lesions: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     count = len(lesions)
     subsets = np.arange(2**count)
     members = subsets[:, None] >> np.arange(count) & 1
-    values = np.array([score(frozenset(np.array(lesions)[row == 1].tolist())) for row in members])
+    values = np.array([value(frozenset(np.array(lesions)[row == 1].tolist())) for row in members], dtype=np.float64)
     sizes = members.sum(1)
-    shared = {}
-    for place, number in enumerate(lesions):
+    shares = np.array([factorial(k) * factorial(count - k - 1) / factorial(count) for k in range(count)])
+    shared = np.zeros((count, *values.shape[1:]))
+    for place in range(count):
         without = subsets[members[:, place] == 0]
-        shares = np.array([factorial(k) * factorial(count - k - 1) / factorial(count) for k in range(count)])
         gains = values[without | 1 << place] - values[without]
-        shared[number] = Credit(float(shares[sizes[without]] @ gains))
-    return shared
+        shared[place] = np.tensordot(shares[sizes[without]], gains, 1)
+    return shared, np.zeros_like(shared)
 
 
-def _sampled(score: Callable[[frozenset[int]], float], lesions: Sequence[int]) -> Credits:
+def _sampled(value: Values, lesions: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     count = len(lesions)
     pairs = max(8, _SUBSETS // (2 * count))
-    known = cache(score)
-    gains = np.zeros((pairs, count))
-    for number, order in enumerate(_orders(count, pairs)):
-        for direction in (order, order[::-1]):
-            values = [known(frozenset(lesions[place] for place in direction[:k])) for k in range(count + 1)]
-            gains[number, direction] += np.diff(values) / 2
-    errors = gains.std(0, ddof=1) / np.sqrt(pairs)
-    return {one: Credit(float(g), float(e)) for one, g, e in zip(lesions, gains.mean(0), errors, strict=True)}
+    known = cache(value)
+    total, squares = np.zeros(1), np.zeros(1)
+    for order in _orders(count, pairs):
+        gains = _gains(known, lesions, order) / 2 + _gains(known, lesions, order[::-1]) / 2
+        total, squares = total + gains, squares + gains**2
+    mean = total / pairs
+    spread = np.sqrt(np.maximum(squares - pairs * mean**2, 0.0) / (pairs - 1))
+    return mean, spread / np.sqrt(pairs)
+
+
+def _gains(known: Values, lesions: Sequence[int], order: NDArray[np.intp]) -> NDArray[np.float64]:
+    """(lesions, ...) what each adds when they come in this order."""
+    values = np.array([known(frozenset(lesions[at] for at in order[:k])) for k in range(len(order) + 1)], np.float64)
+    gains = np.empty_like(values[1:])
+    gains[order] = np.diff(values, axis=0)
+    return gains
 
 
 def _orders(count: int, pairs: int) -> Iterator[NDArray[np.intp]]:
@@ -215,7 +262,8 @@ def score_terms(
         slope: of the calibration: by how much the calibrated score follows the score.
 
     Returns:
-        Lesions, then organ ratios and variables that the patient has; last the remainder, where it is not 0.
+        Lesions; what they do together beyond the effects of each ("common"; 0 in the score where their credits are not
+        these effects); then organ ratios and variables that the patient has; last the remainder, where it is not 0.
     """
 
     def points(change: float) -> float:
@@ -233,6 +281,12 @@ def score_terms(
         )
         for one in score.table.lesions
     ]
+    together = score(score.lesions) - score(())
+    beyond = together - sum(one.value for one in measured.values())
+    alone = all(abs(shared[number].value - one.value) < _ROUNDING for number, one in measured.items())
+    if abs(beyond) >= _ROUNDING:
+        effect = points(together) - sum(term.points or 0.0 for term in lesions)
+        lesions.append(ScoreTerm("common", _COMMON, beyond if alone else 0.0, effect))
     own = [ScoreTerm(name, label, term, points(term)) for name, label, term in _own_terms(score)]
     left = score(score.lesions) - score.reference() - sum(term.score for term in (*lesions, *own))
     rest = [] if abs(left) < _ROUNDING else [ScoreTerm("remainder", _REMAINDER, left)]

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MethodName = Literal[
-    "shapley",
     "ablation",
+    "shapley",
     "integrated_gradients",
     "gradient_shap",
     "deep_lift",
@@ -38,10 +38,12 @@ class Method:
 
 
 METHODS: Mapping[MethodName, Method] = {
+    "ablation": Method(
+        Message("measured effect of each lesion, spread over its voxels by integrated gradients"), "table"
+    ),
     "shapley": Method(
         Message("Shapley values of the lesions, spread over their voxels by integrated gradients"), "table"
     ),
-    "ablation": Method(Message("each lesion left out alone, spread over its voxels by integrated gradients"), "table"),
     "integrated_gradients": Method(Message("integrated gradients (Captum)"), "images"),
     "gradient_shap": Method(Message("GradientSHAP (Captum)"), "images"),
     "deep_lift": Method(Message("DeepLIFT (Captum)"), "images"),

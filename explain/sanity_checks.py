@@ -24,6 +24,9 @@ RANDOMISATION_BOUND = 0.5  # largest absolute rank correlation
 SIGN_POINTS = 0.02  # of probability: above it, map and measured effect of a lesion must agree in sign
 CREDIT_BOUND = 0.01  # largest relative error of a lesion's sum in the map
 CONTAINED = 0.99  # least share of the map on the lesions and organs that the score was computed from
+STABLE_BOUND = 0.25  # largest relative distance of the lesions' credits when these are measured again
+DELETION_POINTS = 0.01  # of probability: what an order may be worse by, over the whole curve
+TRAINED_SHARE = 0.9  # least share of the weights within the intervals that the training reported
 _MIN_DIFFERENCE = 1e-3  # of the score; a smaller one makes a relative error meaningless
 
 
@@ -162,6 +165,93 @@ def check_containment(attribution: NDArray[np.floating], read: NDArray[np.bool_]
             bound=100 * CONTAINED,
         ),
     )
+
+
+def check_stability(distances: Sequence[float]) -> SanityCheckResult:
+    """Check that the map keeps its credits when the lesions are measured again with the error of a measurement.
+
+    Args:
+        distances: relative, of the map's sums from the credits of each such measurement (`relative_distance`).
+    """
+    middle = float(np.median(distances)) if len(distances) else 0.0
+    return SanityCheckResult(
+        "stability",
+        middle <= STABLE_BOUND,
+        Message(
+            "With the lesions measured again their sums in the map change by {change:.0f} % (at most {bound:.0f} %).",
+            change=100 * middle,
+            bound=100 * STABLE_BOUND,
+        ),
+    )
+
+
+def check_weight_dependence(own: float, permuted: Sequence[float]) -> SanityCheckResult:
+    """Check that the map is that of the weights that answer, and would be another with others.
+
+    Args:
+        own: relative distance of the map's sums from the credits of the lesions measured again, with the weights that
+            answer.
+        permuted: the same from the credits of models with permuted weights.
+    """
+    nearest = min(permuted)
+    return SanityCheckResult(
+        "randomisation",
+        own < nearest,
+        Message(
+            "The map lies {own:.0f} % from the model's credits, and at least {nearest:.0f} % from those of {n} models "
+            "with permuted weights.",
+            own=100 * own,
+            nearest=100 * nearest,
+            n=len(permuted),
+        ),
+    )
+
+
+def check_deletion(by_map: float, by_chance: float, by_uptake: float) -> SanityCheckResult:
+    """Check that taking the lesions out in the map's order changes the answer at least as early as other orders do.
+
+    Args:
+        by_map: mean probability of being progression-free while the lesions are taken out, by their sums in the map.
+        by_chance: the same over random orders.
+        by_uptake: the same by SUVmax, the hottest first.
+    """
+    gain, over_uptake = by_map - by_chance, by_map - by_uptake
+    return SanityCheckResult(
+        "deletion",
+        min(gain, over_uptake) >= -DELETION_POINTS,
+        Message(
+            "Taking lesions out in the order of the map gains {chance:+.1f} points over random orders and "
+            "{uptake:+.1f} over the order of SUVmax (at least {bound:+.0f}).",
+            chance=100 * gain,
+            uptake=100 * over_uptake,
+            bound=-100 * DELETION_POINTS,
+        ),
+    )
+
+
+def check_trained_weights(inside: int, weights: int) -> SanityCheckResult:
+    """Check that the weights that answer are those that the training reported.
+
+    Args:
+        inside: weights within the interval of their hazard ratio on the card.
+        weights: with such an interval.
+    """
+    return SanityCheckResult(
+        "trained_weights",
+        inside >= TRAINED_SHARE * weights,
+        Message(
+            "{inside} of {n} weights lie within the intervals that the training reported (at least {bound:.0f} %).",
+            inside=inside,
+            n=weights,
+            bound=100 * TRAINED_SHARE,
+        ),
+    )
+
+
+def relative_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Sum of the absolute differences, relative to the larger sum of the absolute values; 0 to 2."""
+    size = max(float(np.abs(a).sum()), float(np.abs(b).sum()), 1e-12)
+    return float(np.abs(a - b).sum()) / size
 
 
 def relative_error(missing: float, difference: float) -> float:

@@ -9,14 +9,14 @@ import numpy as np
 from explain.explanation import Explanation
 from explain.lesion_effects import (
     EXACT_LESIONS,
+    TABLE_METHODS,
     LearnedTerms,
     TableScore,
-    ablation_credits,
     score_terms,
-    shapley_credits,
 )
 from explain.map_sums import lesion_shares, lesion_sums
 from explain.methods import METHODS
+from explain.model_gates import behaviour_gates, trained_weights
 from explain.sanity_checks import (
     check_completeness,
     check_containment,
@@ -55,14 +55,14 @@ def explain_table(
         record: that was predicted.
         bundle: whose contract has quantities of the table and reads no images.
         prediction: with an answer and its table.
-        method: "shapley" or "ablation".
+        method: "ablation" or "shapley".
 
     Returns:
         Terms of the score, and their map; where the score is not the one that was predicted, no terms.
     """
     crops = crops_of(analysis.study, prediction.lesion_labels, bundle.contract)
     score = table_score(bundle, record, prediction, crops)
-    share = {"shapley": shapley_credits, "ablation": ablation_credits}[method]
+    share = TABLE_METHODS[method]
     whole, reference = score(score.lesions), score.reference()
     curve, calibration = prediction.survival, bundle.calibration
     agreement = check_score_agreement(calibration.score(whole), prediction.risk_score or np.nan)
@@ -71,8 +71,9 @@ def explain_table(
     attribution = term_map(score, terms, analysis.study.pet, prediction.lesion_labels, regions)
     remainder = sum(term.score for term in terms if term.name == "remainder")
     error = relative_error(remainder, whole - reference)
-    exact = Message("exact") if len(score.lesions) <= EXACT_LESIONS or method == "ablation" else Message("sampled")
-    description = Message("{method}, {exact}", method=METHODS[method].label, exact=exact)
+    description = _description(method, terms, whole - score(()))
+    sums = lesion_sums(attribution, prediction.lesion_labels)
+    trained = trained_weights(bundle.card, bundle.contract.inputs, score.weights)
     return Explanation(
         method=str(description),
         attribution=attribution,
@@ -83,12 +84,30 @@ def explain_table(
             agreement,
             check_completeness(error),
             *table_gates(attribution, prediction.lesion_labels, terms, regions),
+            *(() if curve is None else behaviour_gates(score, method, sums, curve, calibration.b)),
+            *(() if trained is None else (trained,)),
         ),
         description=description,
         origin=prediction.origin,
         risk_score=prediction.risk_score,
         terms=terms if agreement.passed else (),
         reference_score=reference,
+    )
+
+
+def _description(method: MethodName, terms: tuple[ScoreTerm, ...], together: float) -> Message:
+    """What the map shows, and how much of what the lesions do lies on none of them."""
+    label = METHODS[method].label
+    if method == "shapley":
+        exact = sum(term.lesion is not None for term in terms) <= EXACT_LESIONS
+        return Message("{method}, {exact}", method=label, exact=Message("exact") if exact else Message("sampled"))
+    common = sum(term.score for term in terms if term.name == "common")
+    if not common:
+        return label
+    return Message(
+        "{method}; {share:.0f} % of what the lesions do together is common to several of them and lies on no voxel",
+        method=label,
+        share=100 * abs(common) / max(abs(together), 1e-6),
     )
 
 

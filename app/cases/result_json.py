@@ -35,7 +35,8 @@ MEASURED_AGAINST: Final = {
     "explanation.terms": (
         "score: before calibration (log hazard), against this patient without the lesions, with record and organ ratios"
         " of the reference patient (what is missing stays missing); positive raises the risk. points: probability of"
-        " being progression-free at 12 months with the part minus without it; negative is worse"
+        " being progression-free at 12 months with the part minus without it; negative is worse. common: what the"
+        " lesions do together beyond the points of each"
     ),
 }
 

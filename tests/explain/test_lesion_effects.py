@@ -11,7 +11,15 @@ import torch
 from captum.attr import IntegratedGradients, ShapleyValues
 
 from explain import lesion_effects
-from explain.lesion_effects import TableScore, ablation_credits, free_after, own_value, score_terms, shapley_credits
+from explain.lesion_effects import (
+    TableScore,
+    ablation_credits,
+    free_after,
+    input_credits,
+    own_value,
+    score_terms,
+    shapley_credits,
+)
 from explain.voxel_credit import credit_map, integrated_gradients, spread_credit
 from fedpet.clinical.record import ClinicalRecord
 from fedpet.core.messages import translate_message
@@ -65,9 +73,11 @@ def test_shapley_values_are_captums_over_the_gates_of_the_lesions():
         values = [score([n for n, gate in zip(score.lesions, row, strict=True) if gate > 0.5]) for row in gates]
         return torch.tensor(values, dtype=torch.float64)
 
+    matrix = input_credits(score, "shapley") @ score.weights
     captum = ShapleyValues(gated).attribute(torch.ones(1, 6, dtype=torch.float64))[0]
     ours = shapley_credits(score, score.lesions)
     np.testing.assert_allclose([ours[number].value for number in score.lesions], captum.numpy(), atol=1e-4)
+    np.testing.assert_allclose(matrix, captum.numpy(), atol=1e-4)
 
 
 def test_beyond_ten_lesions_the_sampled_values_keep_their_sum_and_know_their_error(monkeypatch):
@@ -93,12 +103,21 @@ def test_all_terms_sum_to_the_difference_from_the_reference(count):
     assert [term.lesion for term in terms if term.lesion is not None] == list(score.lesions)
 
 
-def test_what_ablation_leaves_is_named():
+def test_what_measured_effects_leave_is_common_to_the_lesions_and_what_others_leave_is_not():
     score = drawn(7, 6)
     alone = ablation_credits(score, score.lesions)
     terms = score_terms(score, alone, curve_of(score(score.lesions)), CALIBRATION.b)
-    rest = next(term for term in terms if term.name == "remainder")
+    rest = next(term for term in terms if term.name == "common")
     assert abs(rest.score) > 0.01
+    assert "remainder" not in {term.name for term in terms}
+    at, raw = EDGES.index(12.0), score(score.lesions)
+    together = curve_of(raw).probability[at] - curve_of(score(())).probability[at]
+    lesions = [term.points for term in terms if term.lesion is not None]
+    assert rest.points == pytest.approx(together - sum(lesions), abs=1e-6)
+    wrong = {number: replace(one, value=0.9 * one.value) for number, one in alone.items()}
+    others = score_terms(score, wrong, curve_of(raw), CALIBRATION.b)
+    assert next(term for term in others if term.name == "common") == replace(rest, score=0.0)
+    assert others[-1].name == "remainder"
     assert sum(term.score for term in terms) == pytest.approx(score(score.lesions) - score.reference(), abs=1e-5)
 
 

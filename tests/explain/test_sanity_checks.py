@@ -12,11 +12,16 @@ from explain.sanity_checks import (
     check_completeness,
     check_concentration,
     check_containment,
+    check_deletion,
     check_lesion_credit,
     check_parameter_randomization,
     check_score_agreement,
     check_sign_agreement,
+    check_stability,
+    check_trained_weights,
+    check_weight_dependence,
     rank_correlation,
+    relative_distance,
 )
 from fedpet.imaging.volume import Volume
 
@@ -89,6 +94,21 @@ def test_the_map_lies_on_what_was_read():
     assert not check_containment(inside + np.where(read, 0.0, 0.01), read).passed
     assert not check_containment(np.roll(inside, 30), read).passed
     assert "no weight" in str(check_containment(0 * inside, read).reason)
+
+
+def test_the_map_follows_its_own_weights_its_lesions_and_the_answer():
+    own, other = np.array([0.4, 0.1, -0.1]), np.array([-0.2, 0.3, 0.1])
+    assert relative_distance(own, own) == 0.0
+    assert relative_distance(own, -own) == pytest.approx(2.0)
+    assert check_weight_dependence(0.03, [relative_distance(own, other)] * 19).passed
+    assert not check_weight_dependence(0.5, [0.5, 0.9]).passed  # one of no weights is as near to any model
+    assert check_stability([0.02, 0.9, 0.1]).passed  # in the middle
+    assert not check_stability([0.3, 0.2, 0.9]).passed
+    assert check_deletion(0.50, 0.44, 0.47).passed
+    assert not check_deletion(0.50, 0.52, 0.47).passed
+    assert not check_deletion(0.50, 0.44, 0.52).passed
+    assert check_trained_weights(30, 32).passed
+    assert not check_trained_weights(28, 32).passed
 
 
 def test_one_failed_gate_makes_the_explanation_unreliable():

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from explain.attribution import explain_prediction
-from explain.lesion_effects import free_after, score_terms, shapley_credits
+from explain.lesion_effects import ablation_credits, free_after, score_terms
+from explain.map_sums import lesion_sums
+from explain.model_gates import behaviour_gates, trained_weights
 from explain.table_explanation import table_gates, table_score, term_map
 from fedpet.core.errors import ArgumentError
 from inference.answer import answer
@@ -59,7 +61,7 @@ def test_the_whole_way_on_a_simulated_patient(case, explained, bundle, engine):
     analysis, record, prediction = case
     assert explained.reliable, explained
     assert [gate.name for gate in explained.gates] == [
-        "same_score", "completeness", "sign", "lesion_credit", "containment",
+        "same_score", "completeness", "sign", "lesion_credit", "containment", "randomisation", "stability", "deletion",
     ]  # fmt: skip
     raw = (prediction.risk_score - bundle.calibration.a) / bundle.calibration.b
     assert sum(term.score for term in explained.terms) + explained.reference_score == pytest.approx(raw, abs=1e-4)
@@ -68,9 +70,13 @@ def test_the_whole_way_on_a_simulated_patient(case, explained, bundle, engine):
     for term in explained.terms:
         if term.lesion in changes:
             assert term.points == pytest.approx(-changes[term.lesion], abs=1e-5)
+    of_lesions = [term.points for term in explained.terms if term.lesion is not None or term.name == "common"]
+    assert sum(of_lesions) == pytest.approx(-changes["all"], abs=1e-5)  # one by one, and what they have in common
+    alone = ablation_credits(score := table_score(bundle, record, prediction), score.lesions)
     for number in changes.keys() - {"all"}:
         inside = prediction.lesion_labels.array == number
         credit = next(term.score for term in explained.terms if term.lesion == number)
+        assert credit == pytest.approx(alone[number].value, abs=1e-6)  # in the map what it does in the table
         assert explained.attribution.array[inside].sum(dtype=float) == pytest.approx(credit, abs=1e-5)
     names = {term.name for term in explained.terms}
     assert "organ:marrow_to_liver" in names
@@ -81,14 +87,35 @@ def test_the_whole_way_on_a_simulated_patient(case, explained, bundle, engine):
 
 
 def test_a_method_for_images_does_not_explain_a_table(case, bundle):
-    with pytest.raises(ArgumentError, match="shapley, ablation"):
+    with pytest.raises(ArgumentError, match="ablation, shapley"):
         explain_prediction(case[0], case[1], bundle, case[2], method="integrated_gradients")
 
 
-def test_what_ablation_leaves_hides_the_map(case, bundle):
-    found = explain_prediction(case[0], case[1], bundle, case[2], method="ablation")
-    assert found.terms[-1].name == "remainder"
-    assert not next(gate for gate in found.gates if gate.name == "completeness").passed
+def test_shapley_values_share_what_the_lesions_have_in_common(case, bundle, explained):
+    found = explain_prediction(case[0], case[1], bundle, case[2], method="shapley")
+    common = next(term for term in explained.terms if term.name == "common")
+    assert next(term for term in found.terms if term.name == "common") == replace(common, score=0.0)
+    sums = [sum(term.score for term in one.terms if term.lesion is not None) for one in (found, explained)]
+    assert sums[0] - sums[1] == pytest.approx(common.score, abs=1e-5)
+    assert [term.points for term in found.terms if term.lesion] == [
+        term.points for term in explained.terms if term.lesion
+    ]
+    assert "common to several" in str(explained.description)
+    assert found.reliable, found
+
+
+def test_weights_that_no_training_reported_hide_the_map(case, bundle):
+    weights = table_score(bundle, case[1], case[2]).weights
+    names = bundle.contract.inputs
+    ratios = [
+        {"input": name, "lower": float(np.exp(weight - 0.1)), "upper": float(np.exp(weight + 0.1))}
+        for name, weight in zip(names, weights, strict=True)
+    ]
+    card = {**bundle.card, "risk_model": {"hazard_ratios": ratios}}
+    assert trained_weights(bundle.card, names, weights) is None
+    assert trained_weights(card, names, weights).passed
+    other = np.random.default_rng(0).permutation(weights)
+    assert not trained_weights(card, names, other).passed
 
 
 def test_an_explanation_of_another_score_has_no_terms(case, bundle):
@@ -102,12 +129,12 @@ def test_an_explanation_of_another_score_has_no_terms(case, bundle):
 def test_no_torch_is_loaded():
     code = (
         "import sys\nimport numpy as np, explain.table_explanation, explain.attribution\n"
-        "from explain.lesion_effects import TableScore, shapley_credits\n"
+        "from explain.lesion_effects import TableScore, ablation_credits\n"
         "from inference.input_contract import table_contract\n"
         "from tests.support.lesion_tables import draw_record, draw_table, good_and_spoiled_maps\n"
         "rng, contract = np.random.default_rng(0), table_contract()\n"
         "score = TableScore(contract, np.ones(len(contract.inputs)), draw_record(rng), draw_table(rng, 3)[0])\n"
-        "print(len(shapley_credits(score, score.lesions)), {'torch', 'captum'} & set(sys.modules))"
+        "print(len(ablation_credits(score, score.lesions)), {'torch', 'captum'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "3 set()"
@@ -128,7 +155,7 @@ def _patient(seed, bundle, engine):
     record = draw_record(rng)
     answered = answer(bundle, engine, record, table, confirmed=True)
     score = table_score(bundle, record, _WithTable(table))
-    terms = score_terms(score, shapley_credits(score, score.lesions), answered.survival, bundle.calibration.b)
+    terms = score_terms(score, ablation_credits(score, score.lesions), answered.survival, bundle.calibration.b)
     return table, pet, labels, record, answered, score, terms
 
 
@@ -159,13 +186,16 @@ def test_table_map_and_what_if_never_disagree_in_sign(patients, bundle, engine):
     assert judged > PATIENTS
 
 
-def test_sound_maps_pass_and_spoiled_ones_fail(patients):
+def test_sound_maps_pass_and_spoiled_ones_fail(patients, bundle):
     """At least 95 % each; a benchmark measures the rates on more patients."""
     passed = Counter()
-    for number, (_table, pet, labels, _record, _answered, score, terms) in enumerate(patients):
+    for number, (_table, pet, labels, _record, answered, score, terms) in enumerate(patients):
         maps = good_and_spoiled_maps(score, terms, pet, labels, np.random.default_rng(number))
         for kind, one in maps.items():
-            passed[kind] += all(gate.passed for gate in table_gates(one, labels, terms, NO_REGIONS))
+            asked = behaviour_gates(
+                score, "ablation", lesion_sums(one, labels), answered.survival, bundle.calibration.b
+            )
+            passed[kind] += all(gate.passed for gate in (*table_gates(one, labels, terms, NO_REGIONS), *asked))
     assert len(passed) == 4
     assert passed["sound"] >= 0.95 * PATIENTS, passed
     assert max(count for kind, count in passed.items() if kind != "sound") <= 0.05 * PATIENTS, passed

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from explain.lesion_effects import TableScore, shapley_credits
+from explain.lesion_effects import TableScore, ablation_credits
 from explain.table_explanation import term_map
 from fedpet.clinical.record import ClinicalRecord
 from fedpet.imaging.lesions.lesion_table import LesionTable, TableLesion
@@ -76,7 +76,7 @@ def good_and_spoiled_maps(
     """The map of an explanation as it is, moved, with the opposite sign, and made with permuted weights."""
     sound = term_map(score, terms, pet, labels, {})
     permuted = replace(score, weights=rng.permutation(score.weights))
-    credits_of = shapley_credits(permuted, permuted.lesions)
+    credits_of = ablation_credits(permuted, permuted.lesions)
     wrong = tuple(replace(term, score=credits_of[term.lesion].value) for term in terms if term.lesion is not None)
     return {
         "sound": sound,

@@ -8,10 +8,13 @@ from explain.sanity_checks import (
     check_completeness,
     check_concentration,
     check_containment,
+    check_deletion,
     check_lesion_credit,
     check_parameter_randomization,
     check_score_agreement,
     check_sign_agreement,
+    check_stability,
+    check_trained_weights,
 )
 
 
@@ -35,5 +38,8 @@ PLANTED_GATES = {
     "lesion_credit": lambda: check_lesion_credit({1: 0.1, 2: 0.4}, {1: 0.4, 2: 0.1}),
     "containment": _elsewhere,
     "randomisation": _unmoved,
+    "stability": lambda: check_stability([0.4, 0.6, 0.5]),
+    "deletion": lambda: check_deletion(0.40, 0.45, 0.44),
+    "trained_weights": lambda: check_trained_weights(17, 32),
     "concentration": lambda: check_concentration(0.2, [0.1, 0.3]),
 }

@@ -51,7 +51,7 @@ def draw_contributions(result: StoredResult, loc: Localization) -> None:
     if terms:
         _draw_effects(terms, labels, loc)
     by_part = bool(terms) and explained is not None and not explained.failed
-    values = {one.name: one.score for one in terms} if by_part else result.prediction.contributions
+    values = {one.name: one.score for one in terms if one.score} if by_part else result.prediction.contributions
     st.vega_lite_chart(spec=waterfall_chart(values, loc, labels=labels), key="contributions")
     st.caption(
         _(
@@ -77,7 +77,8 @@ def _draw_effects(terms: tuple[StoredTerm, ...], labels: Mapping[str, Message], 
     st.caption(
         _(
             "Answer with this part of the patient minus the answer without it: a lesion left out, a variable as in the "
-            "reference patient. Measured on the model one by one; they need not add up, and they are not causes."
+            "reference patient. Measured on the model one by one. The lesions and what they have in common "
+            "add up to the effect of all of them; the rest need not add up, and none is a cause."
         )
     )
     head = (_("Part of the patient"), _("Points at 12 months"))
