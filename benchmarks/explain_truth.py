@@ -303,7 +303,7 @@ def image_case(number: int, scores: Scores, bundle: Bundle, network: torch.nn.Mo
         scores.add(name, "mass on lesions", float(size[inputs.lesions > 0].sum() / max(size.sum(), 1e-12)))
         peak = np.unravel_index(size.argmax(), size.shape)
         scores.add(name, "maximum on a lesion", float(inputs.lesions[peak] > 0))
-        if number % 4 == 0:
+        if number % 6 == 0:
             _image_controls(name, network, inputs, (orders[name], found.image), scores)
     volume = {one: -float((labels.array == one).sum()) for one in lesions}
     hottest = {one: -float(study.pet.array[labels.array == one].max()) for one in lesions}

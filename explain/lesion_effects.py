@@ -46,7 +46,7 @@ _SEED = 20260
 _ROUNDING = 1e-5  # of float32 inputs
 _OTHERS = (LESION_PREFIX, "missing:")
 _REMAINDER = Message("Interaction of the lesions, not credited to one of them")
-_COMMON = Message("Common to several lesions, beyond each alone")
+_COMMON = Message("Common to several lesions")
 _ORGAN_RATIOS = tuple(name for name, one in QUANTITIES.items() if one.without_lesions is None)
 
 

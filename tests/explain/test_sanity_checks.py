@@ -106,7 +106,8 @@ def test_the_map_follows_its_own_weights_its_lesions_and_the_answer():
     assert not check_stability([0.3, 0.2, 0.9]).passed
     assert check_deletion(0.50, 0.44, 0.47).passed
     assert not check_deletion(0.50, 0.52, 0.47).passed
-    assert not check_deletion(0.50, 0.44, 0.52).passed
+    assert check_deletion(0.50, 0.44, 0.51).passed  # lesions that hide each other
+    assert not check_deletion(0.50, 0.44, 0.53).passed
     assert check_trained_weights(30, 32).passed
     assert not check_trained_weights(28, 32).passed
 
