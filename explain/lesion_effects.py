@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from explain.methods import MethodName
     from fedpet.clinical.record import ClinicalRecord
     from fedpet.imaging.lesions.lesion_table import LesionTable
     from inference.engine import Engine
@@ -168,7 +167,7 @@ TABLE_METHODS: Mapping[str, Callable[[TableScore, Sequence[int]], Credits]] = {
 }
 
 
-def input_credits(score: TableScore, method: MethodName) -> NDArray[np.float64]:
+def input_credits(score: TableScore, method: str) -> NDArray[np.float64]:
     """What each lesion has of each input of the model, by the same method as its credit.
 
     Args:

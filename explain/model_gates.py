@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from explain.explanation import SanityCheckResult
     from explain.lesion_effects import TableScore
-    from explain.methods import MethodName
     from fedpet.imaging.lesions.lesion_table import LesionTable
     from inference.prediction import SurvivalCurve
 
@@ -41,7 +40,7 @@ _SEED = 20181
 
 
 def behaviour_gates(
-    score: TableScore, method: MethodName, sums: Mapping[int, float], curve: SurvivalCurve, slope: float
+    score: TableScore, method: str, sums: Mapping[int, float], curve: SurvivalCurve, slope: float
 ) -> tuple[SanityCheckResult, ...]:
     """Judge the sums of the lesions in a map, whoever made it, by how the model behaves.
 
@@ -85,9 +84,7 @@ def trained_weights(
     return check_trained_weights(inside.count(True), len(known))
 
 
-def _weights_and_noise(
-    score: TableScore, method: MethodName, shown: NDArray[np.float64]
-) -> Iterator[SanityCheckResult]:
+def _weights_and_noise(score: TableScore, method: str, shown: NDArray[np.float64]) -> Iterator[SanityCheckResult]:
     rng = np.random.default_rng(_SEED)
     learned = _learned(score, method)
     again = [input_credits(replace(score, table=measured_again(score.table, rng)), method) for _ in range(_AGAIN)]
@@ -99,7 +96,7 @@ def _weights_and_noise(
     yield check_stability(own)
 
 
-def _learned(score: TableScore, method: MethodName) -> NDArray[np.float64]:
+def _learned(score: TableScore, method: str) -> NDArray[np.float64]:
     """(lesions,) what the learned term adds to their credits; nothing where the model has none."""
     if score.learned is None:
         return np.zeros(len(score.lesions))
@@ -125,7 +122,7 @@ def _deletion(score: TableScore, shown: NDArray[np.float64], curve: SurvivalCurv
     def free(left: frozenset[int]) -> float:
         return free_after(curve, slope * (score(left) - whole))
 
-    def area(order: Sequence[int]) -> float:
+    def area(order: NDArray[np.intp]) -> float:
         return float(np.mean([free(frozenset(lesions[at] for at in order[k:])) for k in range(len(order) + 1)]))
 
     rng = np.random.default_rng(_SEED)
