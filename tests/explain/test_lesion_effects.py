@@ -8,7 +8,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from captum.attr import IntegratedGradients, ShapleyValues
+from captum.attr import FeatureAblation, IntegratedGradients, ShapleyValues
 
 from explain import lesion_effects
 from explain.lesion_effects import (
@@ -66,7 +66,7 @@ def test_shapley_values_are_the_mean_gain_over_all_orders():
         assert credit.error == 0.0
 
 
-def test_shapley_values_are_captums_over_the_gates_of_the_lesions():
+def test_effects_and_shapley_values_are_captums_over_the_gates_of_the_lesions():
     score = drawn(2, 6)
 
     def gated(gates):
@@ -78,6 +78,10 @@ def test_shapley_values_are_captums_over_the_gates_of_the_lesions():
     ours = shapley_credits(score, score.lesions)
     np.testing.assert_allclose([ours[number].value for number in score.lesions], captum.numpy(), atol=1e-4)
     np.testing.assert_allclose(matrix, captum.numpy(), atol=1e-4)
+    alone = FeatureAblation(gated).attribute(torch.ones(1, 6, dtype=torch.float64))[0]
+    ours = ablation_credits(score, score.lesions)
+    np.testing.assert_allclose([ours[number].value for number in score.lesions], alone.numpy(), atol=1e-4)
+    np.testing.assert_allclose(input_credits(score, "ablation") @ score.weights, alone.numpy(), atol=1e-4)
 
 
 def test_beyond_ten_lesions_the_sampled_values_keep_their_sum_and_know_their_error(monkeypatch):
