@@ -63,9 +63,8 @@ def _effects(content: ReportContent, found: Explanation, locale: Locale) -> list
         tables.append(grid(rows, [70 * mm, 16 * mm], numbers_from=1))
     meaning = _(
         "Points: the probability of being progression-free at 12 months with this part of the patient, minus that"
-        " without it (a lesion left out, a variable as in the reference patient), measured one by one. The lesions and"
-        " what they have in common add up to the effect of all of them; the rest need not add up, and none is a cause."
-        " Effects below half a point are left out."
+        " without it (a lesion left out, a variable as in the reference patient). Measured one by one: lesions and what"
+        " is common to them add up, the rest need not. They are not causes. Effects below half a point are left out."
     )
     beside = columns([tables[0], "", tables[1]], [86 * mm, 8 * mm, 86 * mm])
     said = [paragraph(meaning, "quiet"), beside]
