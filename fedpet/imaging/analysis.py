@@ -67,8 +67,13 @@ class StudyAnalysis:
     @stage(Stage.CHECKS)
     def checks(self) -> tuple[QualityCheck, ...]:
         """All quality checks: the SUV, what the images show, what else the headers show."""
+        headers = self.study.header_checks
+        return (*headers[:1], *self._image_checks, *headers[1:], *self.mask_checks)
+
+    @cached_property
+    def _image_checks(self) -> tuple[QualityCheck, ...]:
         study = self.study
-        images = image_checks(
+        return image_checks(
             study.pet,
             self.anatomy,
             ct_frame_assumed=study.ct_frame_assumed,
@@ -78,7 +83,6 @@ class StudyAnalysis:
             uptake_min=study.pet_facts.uptake_min,
             usual=None if self.usual is None else self.usual.of(study.pet_facts),
         )
-        return (*study.header_checks[:1], *images, *study.header_checks[1:], *self.mask_checks)
 
     @stage(Stage.LESIONS)
     def delineation(self, method: ThresholdMethod) -> Delineation:
@@ -119,6 +123,8 @@ class StudyAnalysis:
         changed = replace(self, study=replace(self.study, header_checks=(*others, check)))
         vars(changed)["anatomy"] = self.anatomy
         vars(changed)["_delineations"] = self._delineations
+        if "_image_checks" in vars(self):
+            vars(changed)["_image_checks"] = self._image_checks
         return changed
 
     def with_liver(self, centre_mm: tuple[float, float, float] | None) -> StudyAnalysis:

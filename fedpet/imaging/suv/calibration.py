@@ -42,7 +42,7 @@ from fedpet.imaging.suv.rules import (
     suv_conversion,
 )
 from fedpet.imaging.suv.timing import lost_injection_clock
-from fedpet.imaging.suv.tracer import code, radiopharmaceutical, radiopharmaceuticals, tracer_name
+from fedpet.imaging.suv.tracer import code, most_radiopharmaceuticals, radiopharmaceutical, tracer_name
 from fedpet.imaging.suv.witness import suv_paths, witness_check
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _require_corrected_images(headers: Sequence[Dataset]) -> None:
             Message("ATTN in Corrected Image."),
             Message("Choose the attenuation-corrected series."),
         )
-    tracers = max(len(radiopharmaceuticals(header)) for header in headers)
+    tracers = most_radiopharmaceuticals(headers)
     if tracers > 1:
         raise not_computable(
             Message("The PET names {n} radiopharmaceuticals.", n=tracers),

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING, Final
 
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from fedpet.core.errors import TracerError
@@ -14,6 +15,8 @@ from fedpet.imaging.dicom.headers.attributes import number, text, texts
 from fedpet.imaging.study import CheckStatus, QualityCheck
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fedpet.imaging.study import PetFacts
 
 F18_HALF_LIFE_S: Final = 6586.2
@@ -78,6 +81,19 @@ def radiopharmaceuticals(header: Dataset) -> list[Dataset]:
         distinct.setdefault(_content(item), item)
     distinct.pop(_content(Dataset()), None)
     return list(distinct.values())
+
+
+def most_radiopharmaceuticals(headers: Sequence[Dataset]) -> int:
+    """How many the image that names most of them names.
+
+    Slices repeat the same bytes: of these one is read, so that the others stay bytes, which are compared at once.
+    """
+    kinds: dict[object, Dataset] = {}
+    for header in headers:
+        raw: object = header.get_item("RadiopharmaceuticalInformationSequence", keep_deferred=True)
+        bytewise = isinstance(raw, RawDataElement)
+        kinds.setdefault((raw.value, raw.is_implicit_VR) if bytewise else id(header), header)
+    return max(len(radiopharmaceuticals(header)) for header in kinds.values())
 
 
 def _content(item: Dataset) -> tuple[object, ...]:
