@@ -71,7 +71,7 @@ class StudyAnalysis:
         return (*headers[:1], *self._image_checks, *headers[1:], *self.mask_checks)
 
     @cached_property
-    def _image_checks(self) -> tuple[QualityCheck, ...]:
+    def _image_checks(self) -> list[QualityCheck]:
         study = self.study
         return image_checks(
             study.pet,

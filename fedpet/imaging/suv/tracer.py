@@ -91,8 +91,7 @@ def most_radiopharmaceuticals(headers: Sequence[Dataset]) -> int:
     kinds: dict[object, Dataset] = {}
     for header in headers:
         raw: object = header.get_item("RadiopharmaceuticalInformationSequence", keep_deferred=True)
-        bytewise = isinstance(raw, RawDataElement)
-        kinds.setdefault((raw.value, raw.is_implicit_VR) if bytewise else id(header), header)
+        kinds.setdefault((raw.value, raw.is_implicit_VR) if isinstance(raw, RawDataElement) else id(header), header)
     return max(len(radiopharmaceuticals(header)) for header in kinds.values())
 
 
