@@ -13,6 +13,8 @@ import warnings
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from fedpet.core.errors import FedpetError
 from fedpet.imaging.lesions.masks import read_mask
@@ -127,9 +129,21 @@ def early_slice():
     return slices
 
 
-def in_bits(stored, high):
+def in_bits(stored, high, *, syntax=None):
     """Sixteen bits are in use, whatever the header says."""
-    return each(BitsStored=stored, HighBit=high)
+
+    def plant():
+        slices = pet(SUV)
+        for one in slices:
+            if syntax:
+                one.file_meta = FileMetaDataset()
+                one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+                one.set_original_encoding(is_implicit_vr=False, is_little_endian=True)
+                one.compress(syntax, generate_instance_uid=False)
+            one.BitsStored, one.HighBit = stored, high
+        return slices
+
+    return plant
 
 
 def twice_in_place():
@@ -181,6 +195,8 @@ CASES = {
         "size|spacing|grid|slice",
     ),
     "ours: bits beyond Bits Stored": (in_bits(12, 11), "bits"),
+    "ours: bits beyond Bits Stored in RLE": (in_bits(12, 11, syntax=RLELossless), "bits"),
+    "ours: values so large that they reach the bit of the sign": (in_bits(15, 14), "bits"),
     "ours: a high bit that is not that of the pixels": (in_bits(12, 15), "bits"),
     "ours: an acquisition time long before the others in one slice": (early_slice, 9.0),
     "ours: no units": (each(Units=None), "units is missing"),

@@ -209,7 +209,11 @@ class _Copy:
         """
         if not self._series:
             raise SeriesNotFoundError(
-                found=Message("None of {n} DICOM files can be copied.", n=self._left_out.total()),
+                found=Message(
+                    "None of {n} DICOM files can be copied ({why}).",
+                    n=self._left_out.total(),
+                    why=", ".join(f"{one.replace('_', ' ')}: {count}" for one, count in self._left_out.items()),
+                ),
                 needed=Message("PET or CT images without text burned into them."),
                 advice=Message("Give the original series of the examination."),
             )
@@ -274,7 +278,7 @@ def _make_plain(dataset: Dataset, most_bytes: int) -> None:
     if size > most_bytes:
         raise ValueError("more pixels than the limits allow")
     if dataset.file_meta.get("TransferSyntaxUID", ExplicitVRLittleEndian).is_encapsulated:
-        dataset.decompress(as_rgb=False, generate_instance_uid=False)
+        dataset.decompress(as_rgb=False, generate_instance_uid=False, correct_unused_bits=False)
     pixels = np.frombuffer(dataset.PixelData, np.uint8)[:size]
     if len(pixels) < size:
         raise ValueError("fewer pixels than the header tells")

@@ -10,6 +10,7 @@ import numpy as np
 from pydicom.encaps import get_frame
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import RLELossless
 
 from fedpet.core.errors import SliceGeometryError, UnreadableStudyError
 from fedpet.core.messages import Message
@@ -127,7 +128,7 @@ def _stored(
 ) -> NDArray[Any]:
     """Stored values of one slice, shape (rows, columns); they may lie in `room`, until it is used again.
 
-    `every_bit` refuses uncompressed pixels with anything in the bits that the header says are not in use.
+    `every_bit` refuses pixels, uncompressed or RLE, with anything in the bits that the header says are not in use.
     """
     try:
         with instance.file.open("rb", buffering=0) as stream:
@@ -135,8 +136,9 @@ def _stored(
             if instance.syntax.is_encapsulated:
                 pixels = _decoded(stream, instance)
             else:
-                whole = _native(stream, instance, geometry, length, room if room is not None else bytearray())
-                pixels = _in_use(whole, instance.header, every_bit=every_bit)
+                pixels = _native(stream, instance, geometry, length, room if room is not None else bytearray())
+            if not instance.syntax.is_encapsulated or instance.syntax == RLELossless:  # others know their bits
+                pixels = _in_use(pixels, instance.header, every_bit=every_bit)
     except BaseException as error:
         if isinstance(error, _UNDECODABLE) or type(error).__name__ == "PanicException":  # of the RLE decoder, in Rust
             raise _undecodable() from error
@@ -216,11 +218,13 @@ def _in_use(pixels: NDArray[Any], header: Dataset, *, every_bit: bool) -> NDArra
 
 
 def uses_other_bits(pixels: NDArray[Any], *, stored: int, high: int) -> bool:
-    """Whether pixels hold more than zeros or the sign outside the `stored` bits that end at the bit `high`."""
+    """Whether pixels hold more outside the `stored` bits that end at the bit `high` than zeros or, signed, their sign.
+
+    Zeros in the place of a sign count: whether the value is negative or too large for these bits cannot be told.
+    """
     bits = 8 * pixels.dtype.itemsize
-    signed = ((pixels << (bits - 1 - high)) >> (bits - stored)) << (high + 1 - stored)
-    unsigned = signed & np.array((1 << (high + 1)) - 1).astype(pixels.dtype)
-    return not bool(((pixels == signed) | (pixels == unsigned)).all())
+    alone = ((pixels << (bits - 1 - high)) >> (bits - stored)) << (high + 1 - stored)
+    return not bool((pixels == alone).all())
 
 
 def _require_padding(stream: FileIO, excess: int, size: int, *, row: int) -> None:
@@ -266,6 +270,7 @@ def _decoded(stream: FileIO, instance: DicomInstance) -> NDArray[Any]:
         "bits_stored": _whole(header, "BitsStored"),
         "pixel_representation": _whole(header, "PixelRepresentation"),
         "pixel_keyword": "PixelData",
+        "correct_unused_bits": False,
         "number_of_frames": 1 if instance.frame is None else _whole(header, "NumberOfFrames"),
     }
     offsets = header.get("ExtendedOffsetTable"), header.get("ExtendedOffsetTableLengths")
