@@ -1,9 +1,10 @@
 """Run the benchmarks of `manifest.toml` one after the other and write what they say, with the machine they ran on.
 
-    python -m benchmarks.run [NAME ...] [--all] [--out docs/results]      (make bench, make bench BENCH=all)
+    python -m benchmarks.run [NAME ...] [--all] [--minutes 30] [--out docs/results]    (make bench, also with BENCH=all)
 
 OUT/benchmarks.json receives each benchmark when it ends: command, date, commit, machine, output and every run of every
-way that is compared; OUT/benchmarks.md is written from it. A benchmark that is not run keeps what an earlier run said.
+way that is compared; OUT/benchmarks.md is written from it. A benchmark that is not run keeps what an earlier run said;
+one for which no time is left, or that is stopped when it is over, says so.
 Exit code 1 where one failed. Nothing else should run on the machine: its load is noted.
 """
 
@@ -14,6 +15,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -117,23 +119,44 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": python, "OMP_NUM_THREADS": "1", "FEDPET_HOME": str(WORK / "home")}
 
 
-def measure(benchmark: Benchmark, cohorts: dict[str, list[str]]) -> dict[str, Any]:
-    """Run one benchmark; its entry in the JSON."""
+def measure(benchmark: Benchmark, cohorts: dict[str, list[str]], seconds: float | None = None) -> dict[str, Any]:
+    """Run one benchmark, for so many seconds at most; its entry in the JSON."""
     absent = [one for one in benchmark.needs if not Path(one.format(reference=REFERENCE)).exists()]
     shown = " ".join(["python", f"benchmarks/{benchmark.name}.py", *(benchmark.arguments or ())])
     entry = {"command": shown, "date": datetime.now(UTC).date().isoformat(), "commit": _commit(), "machine": machine()}
     if absent:
         return {**entry, "left_out": f"needs {', '.join(absent)}"}
+    if seconds is not None and seconds <= 0:
+        return {**entry, "left_out": "had no time left"}
     figures = WORK / f"{benchmark.name}.json"
     figures.unlink(missing_ok=True)
     command = [sys.executable, "-m", f"benchmarks.{benchmark.name}", *_filled(benchmark.arguments or (), cohorts)]
     load, began = os.getloadavg()[0], time.monotonic()
     environment = {**_environment(), FILE: str(figures)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)  # noqa: S603  ours
+    try:
+        done = _finished(command, environment, seconds)
+    except subprocess.TimeoutExpired:
+        return {**entry, "left_out": f"took longer than the {seconds:.0f} s that were left"}
     words = done.stdout if done.returncode == 0 else f"{done.stdout}\n{done.stderr[-2000:]}"
     compared = json.loads(figures.read_text(encoding="utf-8")) if figures.exists() else []
     entry |= {"seconds": round(time.monotonic() - began), "load_before": round(load, 2), "exit": done.returncode}
     return {**entry, "output": _without_places(words), "comparisons": compared}
+
+
+def _finished(
+    command: list[str], environment: dict[str, str], seconds: float | None
+) -> subprocess.CompletedProcess[str]:
+    """The finished process; when the time is over it is killed with all that it started."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(  # noqa: S603  our own script
+        command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=environment, start_new_session=True
+    ) as process:
+        try:
+            said = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, *said)
 
 
 def _without_places(text: str) -> str:
@@ -186,6 +209,7 @@ def main() -> None:
     parser.add_argument("name", nargs="*", help="benchmarks to run; all of the manifest without")
     parser.add_argument("--all", action="store_true", help="the long ones, too, and all at their full size")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results")
+    parser.add_argument("--minutes", type=float, help="end after so long, and say what was left out for it")
     given = parser.parse_args()
     benchmarks, cohorts = read_manifest(everything=given.all)
     if unknown := set(given.name) - {one.name for one in benchmarks}:
@@ -194,12 +218,13 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     place = given.out / "benchmarks.json"
     earlier: dict[str, dict[str, Any]] = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
-    failed = []
+    failed, began = [], time.monotonic()
     for one in benchmarks:
         if (given.name and one.name not in given.name) or one.arguments is None:
             continue
         print(f"{one.name} ...", flush=True)
-        earlier[one.name] = entry = measure(one, cohorts)
+        left = None if given.minutes is None else began + 60 * given.minutes - time.monotonic()
+        earlier[one.name] = entry = measure(one, cohorts, left)
         if entry.get("exit"):
             failed.append(one.name)
         print(f"  {entry.get('left_out') or str(entry['seconds']) + ' s'}", flush=True)

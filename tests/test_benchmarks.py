@@ -34,6 +34,8 @@ def test_the_page_names_what_failed_and_what_was_left_out():
     entry = {"command": "python benchmarks/x.py", "date": "2026-12-01", "commit": "abc", "machine": machine()}
     ran = {**entry, "seconds": 3, "load_before": 0.1, "output": "figures"}
     absent = measure(Benchmark("x", (), ("/nowhere",)), {})
+    assert measure(Benchmark("start_up", ()), {}, 0)["left_out"] == "had no time left"
+    assert "longer than the 0 s" in measure(Benchmark("start_up", ()), {}, 0.01)["left_out"]
     entries = {"good": {**ran, "exit": 0, "comparisons": []}, "bad": {**ran, "exit": 1, "comparisons": []}, "x": absent}
     text = page(entries)
     assert text.count("**Failed**") == 1
