@@ -146,6 +146,14 @@ def in_bits(stored, high, *, syntax=None):
     return plant
 
 
+def unsigned_or_not():
+    """Negative values, as some reconstructions leave them, and nothing that says whether they are."""
+    slices = pet(np.where(SUV > 5, SUV, -0.5))
+    for one in slices:
+        del one.PixelRepresentation
+    return slices
+
+
 def twice_in_place():
     """Two time points of one place."""
     slices = pet(SUV, SeriesType=["DYNAMIC", "IMAGE"]) + pet(SUV, series="pet", SeriesType=["DYNAMIC", "IMAGE"])
@@ -197,6 +205,7 @@ CASES = {
     "ours: bits beyond Bits Stored": (in_bits(12, 11), "bits"),
     "ours: bits beyond Bits Stored in RLE": (in_bits(12, 11, syntax=RLELossless), "bits"),
     "ours: values so large that they reach the bit of the sign": (in_bits(15, 14), "bits"),
+    "ours: no Pixel Representation beside negative values": (unsigned_or_not, "Pixel Representation is missing"),
     "ours: a high bit that is not that of the pixels": (in_bits(12, 15), "bits"),
     "ours: an acquisition time long before the others in one slice": (early_slice, 9.0),
     "ours: no units": (each(Units=None), "units is missing"),

@@ -164,7 +164,7 @@ def _native(
 ) -> NDArray[Any]:
     """Uncompressed values, all bits of them."""
     header = instance.header
-    bits, _, _ = _bits(header)
+    bits, _, high = _bits(header)
     size = geometry.shape[1] * geometry.shape[2] * bits // 8
     frame = instance.frame or 0
     if length < (frame + 1) * size:
@@ -178,7 +178,14 @@ def _native(
     if instance.frame is None:
         _require_padding(stream, length - size, size, row=size // geometry.shape[1])
     kind = ("<" if instance.syntax.is_little_endian else ">") + "ui"[number(header, "PixelRepresentation") == 1]
-    return np.frombuffer(room, f"{kind}{bits // 8}").reshape(geometry.shape[1:])
+    pixels: NDArray[Any] = np.frombuffer(room, f"{kind}{bits // 8}").reshape(geometry.shape[1:])
+    if number(header, "PixelRepresentation") is None and (pixels >> high & 1).any():
+        raise UnreadableStudyError(
+            found=Message("Pixel Representation is missing, and pixels use the bit of the sign."),
+            needed=Message("Pixel Representation 0 (unsigned) or 1 (signed) in every image."),
+            advice=Message("Export the series again: without it, negative values cannot be told from large ones."),
+        )
+    return pixels
 
 
 def _bits(header: Dataset) -> tuple[int, int, int]:
