@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     _Values = Mapping[str, Any]  # of columns, by name
 
 Order = Literal["created", "study_date", "pseudonym", "status"]
+_LABEL, _LABEL_LENGTH = "upload_label", 120  # a file that may name the patient, as the images beside it do
 _WAITING = Message("Waiting for the computation to start")
 _WAITING_TRANSFER = Message("Waiting for the transfer to start")
 INTERRUPTED = Message("The server stopped twice while this case was being computed.")
@@ -50,6 +51,7 @@ class Search:
         owner: only the cases of this user.
         only: a user who sees no other cases than their own and those of nobody (`app.access.sessions.User.only`).
         order: what the cases are sorted by: newest first, latest examination first, or by pseudonym or state.
+        reverse: the other way round.
     """
 
     words: str = ""
@@ -57,6 +59,7 @@ class Search:
     owner: str | None = None
     only: str | None = None
     order: Order = "created"
+    reverse: bool = False
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """The conditions of a query."""
@@ -125,6 +128,17 @@ class Store:
         """The files of a case as received; they stay, so that another series or a correction can be tried."""
         return self.folder(case_id) / "source"
 
+    def keep_label(self, case_id: str, label: str) -> None:
+        """Keep what an upload was called, beside its images, until they are known by their pseudonym."""
+        path = self.folder(case_id) / _LABEL
+        path.touch(mode=0o600)
+        path.write_text("".join(filter(str.isprintable, label))[:_LABEL_LENGTH], encoding="utf-8")
+
+    def label(self, case_id: str) -> str:
+        """What the upload of a case was called, for its owner alone; "" once its images were usable."""
+        path = self.folder(case_id) / _LABEL
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+
     def version_folder(self, case_id: str, number: int) -> Path:
         """The folder of a signed version."""
         return self.folder(case_id) / "versions" / str(number)
@@ -185,14 +199,16 @@ class Store:
 
     def find(self, search: Search, *, limit: int, offset: int = 0) -> Sequence[Case]:
         """Cases that a search finds, in its order: `limit` of them after the first `offset`."""
-        by: dict[Order, ColumnElement[Any]] = {
-            "created": Case.created.desc(),
-            "study_date": Case.study_date.desc(),
-            "pseudonym": Case.pseudonym.asc(),
-            "status": Case.status.asc(),
-        }
+        column = {
+            "created": Case.created,
+            "study_date": Case.study_date,
+            "pseudonym": Case.pseudonym,
+            "status": Case.status,
+        }[search.order]
+        latest_first = search.order in {"created", "study_date"}
+        order = column.desc() if latest_first is not search.reverse else column.asc()
         with self._session() as session:
-            query = select(Case).where(*search.conditions()).order_by(by[search.order], Case.created.desc(), Case.id)
+            query = select(Case).where(*search.conditions()).order_by(order, Case.created.desc(), Case.id)
             return session.scalars(query.limit(limit).offset(offset)).all()
 
     def count(self, search: Search) -> int:
@@ -370,6 +386,7 @@ class Store:
             return CaseEvent.FINISH_CHECK, found | {"fraction": 1.0, "message": None}
 
         self._update(case_id, finish)
+        (self.folder(case_id) / _LABEL).unlink(missing_ok=True)
         return self.require(case_id)
 
     def finish_computation(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def store_study(files: Sequence[UploadedFile], target: Path) -> int:
     """Write uploaded files to disk and free their memory.
 
-    Their names may identify the patient: they are neither stored nor logged.
+    Their names may identify the patient: they are not logged, and none of them is the name of a file here.
 
     Args:
         files: of one study.

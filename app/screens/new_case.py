@@ -57,7 +57,9 @@ def _upload(way: str, loc: Localization) -> list[str]:
         type=None if way == "folder" else "zip",
         accept_multiple_files=several,
         key=f"study_{way}_{turn}",
-        help=_("The files stay on this machine. Their names and the patient's identity are not stored."),
+        help=_(
+            "The files stay on this machine. The name of an upload is kept beside it until it is read, for you alone."
+        ),
     )
     files = uploaded if isinstance(uploaded, list) else [uploaded] if uploaded else []
     if not files:
@@ -79,5 +81,12 @@ def _create(files: Sequence[UploadedFile], loc: Localization) -> str:
             needed=Message("Room on the disk of the application for the whole study."),
             advice=Message("Have room made, then send the study again; nothing of it was kept."),
         ) from error
+    workflow.store.keep_label(case.id, _label(files))
     workflow.receive_images(case.id, files=len(files), size=size, actor=actor)
     return case.id
+
+
+def _label(files: Sequence[UploadedFile]) -> str:
+    """What an upload is called: its archive, or the folder that was chosen."""
+    first: str = files[0].name.replace("\\", "/").strip("/")
+    return first.split("/", 1)[0] if len(files) > 1 else first.rsplit("/", 1)[-1]

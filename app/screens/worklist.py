@@ -36,11 +36,12 @@ if TYPE_CHECKING:
 _WIDTHS = (1.5, 2.2, 1.3, 1.3, 1.5, 1.5, 1.0)
 _PAGE = 20
 _ORDERS: dict[Order, Message] = {
-    "created": Message("Created, newest first"),
-    "study_date": Message("PET/CT, latest first"),
+    "created": Message("Created"),
     "pseudonym": Message("Pseudonym"),
+    "study_date": Message("PET/CT of"),
     "status": Message("Status"),
 }
+_SORTED = "worklist_sorted"  # in the session: what the list is sorted by, and whether the other way round
 _READ, _SIGN = Message("Next: read the images"), Message("Next: answer and signature")
 _NEXT = {
     Status.CHECKED: Message("Next: complete the record"),
@@ -91,9 +92,6 @@ def _search(loc: Localization) -> Search:
     _ = loc.text
     with st.container(horizontal=True, vertical_alignment="bottom"):
         words = st.text_input(_("Search"), placeholder=_("pseudonym, date of the examination or number"), width=320)
-        order: Order = st.selectbox(
-            _("Sort by"), list(_ORDERS), format_func=lambda one: loc.translate(_ORDERS[one]), width=220
-        )
         mine = st.toggle(_("My cases only"), width="content")
     statuses = st.pills(
         _("Status"),
@@ -101,8 +99,31 @@ def _search(loc: Localization) -> Search:
         format_func=lambda status: loc.translate(STATUS_LABELS[status]),
         selection_mode="multi",
     )
-    me = signed_in()
-    return Search(words=words, statuses=tuple(statuses), owner=me.name if mine else None, only=me.only, order=order)
+    me, (order, reverse) = signed_in(), _sorted()
+    return Search(
+        words=words,
+        statuses=tuple(statuses),
+        owner=me.name if mine else None,
+        only=me.only,
+        order=order,
+        reverse=reverse,
+    )
+
+
+def _sorted() -> tuple[Order, bool]:
+    found: tuple[Order, bool] = st.session_state.get(_SORTED, ("created", False))
+    return found
+
+
+def _sort(by: Order) -> None:
+    """Sort by a column, then the other way round, then as at first."""
+    order, reverse = _sorted()
+    if order != by:
+        st.session_state[_SORTED] = (by, False)
+    elif reverse:
+        del st.session_state[_SORTED]
+    else:
+        st.session_state[_SORTED] = (by, True)
 
 
 def _page(count: int, loc: Localization) -> int:
@@ -127,17 +148,19 @@ def _page(count: int, loc: Localization) -> int:
 
 
 def _draw_heading(loc: Localization) -> None:
+    """The headings; a click on one of those in `_ORDERS` sorts by it."""
     _ = loc.text
-    headings = (
-        _("Created"),
-        _("Pseudonym"),
-        _("PET/CT of"),
-        _("Status"),
-        _("Alive without progression at 12 months"),
-        _("Risk group"),
-        "",
-    )
-    for column, heading in zip(st.columns(_WIDTHS, vertical_alignment="bottom", wrap=False), headings, strict=True):
+    columns = st.columns(_WIDTHS, vertical_alignment="bottom", wrap=False)
+    by, reverse = _sorted()
+    for column, (name, label) in zip(columns, _ORDERS.items(), strict=False):
+        arrow = "" if name != by else " ↑" if (name in {"created", "study_date"}) is reverse else " ↓"
+        words = loc.translate(label)
+        help_text = loc.translate(Message("Sort by: {column}", column=words))
+        if column.button(f"{words}{arrow}", key=f"sort_{name}", type="tertiary", help=help_text):
+            _sort(name)
+            st.rerun()
+    others = (_("Alive without progression at 12 months"), _("Risk group"), "")
+    for column, heading in zip(columns[len(_ORDERS) :], others, strict=True):
         column.caption(heading)
 
 
@@ -148,7 +171,10 @@ def _draw_row(one: Case, loc: Localization, *, case: StreamlitPage) -> None:
     with columns[1], st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if picture := _picture(one):
             st.html(f"<img class='fp-thumbnail' alt='' src='{picture}'>", width="content")
-        st.write(f"`{one.pseudonym}`" if one.pseudonym else _origin(one, loc))
+        if one.pseudonym:
+            st.write(f"`{one.pseudonym}`")
+        else:
+            st.text(_origin(one, loc))
     columns[2].write(loc.day(one.study_date))
     with columns[3]:
         show_status(one.status, loc)
@@ -194,7 +220,7 @@ def _draw_stopped(case: Case, reason: str, loc: Localization) -> None:
 
 
 def _origin(case: Case, loc: Localization) -> str:
-    """What tells a case apart before its pseudonym is known: its number, its PACS, its files."""
+    """What tells a case apart before its pseudonym is known: its number, PACS, files; what its owner called them."""
     kind, _, pacs = case.origin.partition(":")
     parts = [loc.translate(Message("no. {number}", number=case.id[:8]))]
     if kind == "pacs" and pacs:
@@ -202,6 +228,8 @@ def _origin(case: Case, loc: Localization) -> str:
     if "files" in case.received:
         parts.append(loc.translate(Message("files: {count}", count=loc.number(case.received["files"], 0))))
         parts.append(loc.size(case.received["bytes"]))
+    if case.owner == signed_in().name and (label := services().store.label(case.id)):
+        parts.insert(0, label)
     return ", ".join(parts)
 
 

@@ -273,6 +273,7 @@ def test_the_list_is_searched_by_pseudonym_date_number_status_and_owner(store):
 
     assert found() == found(order="pseudonym") == [other.id, mine.id]
     assert found(order="study_date") == [mine.id, other.id]
+    assert found(order="study_date", reverse=True) == [other.id, mine.id]
     assert found(words=" XY1 ") == [mine.id]
     assert found(words="2026-04") == [other.id]
     assert found(words=mine.id[:8]) == [mine.id]

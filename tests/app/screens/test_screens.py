@@ -206,7 +206,20 @@ def test_the_list_shows_each_case_with_its_answer(page, services):
         "10 mars 2026",
     ):
         assert words.replace("\u202f", " ") in said.replace("\u202f", " ").replace("\xa0", " ")
-    assert [button.label for button in page.button if button.key] == ["Ouvrir"] * 3
+    assert [button.label for button in page.button if button.key] == [
+        *["Créé le ↓", "Pseudonyme", "TEP/TDM du", "État"],
+        *["Ouvrir"] * 3,
+    ]
+    for pressed, then in (
+        ("Créé le ↓", "Créé le ↑"),
+        ("Créé le ↑", "Créé le ↓"),
+        ("État", "État ↑"),
+        ("État ↑", "État ↓"),
+    ):
+        _press(page, pressed)
+        assert then in [one.label for one in page.button]
+    _press(page, "État ↓")
+    assert "Créé le ↓" in [one.label for one in page.button]  # as at first
 
 
 def test_several_archives_become_several_cases(page, services):
@@ -218,6 +231,15 @@ def test_several_archives_become_several_cases(page, services):
     assert page.title[0].value == "Dossiers"
     assert len(services.store.newest()) == 2
     services.jobs.stop()
+    mine, others = services.store.newest()
+    cases.alter_case(services.store, others.id, owner="Dr B", status=Status.REFUSED)
+    cases.alter_case(services.store, mine.id, status=Status.REFUSED)
+    _open(page, "new")
+    _open(page, "")
+    names = {services.store.label(one.id) for one in (mine, others)}
+    assert names == {"DUPONT.zip", "DURAND.zip"}
+    shown = [name for name in names if any(name in one.value for one in page.text)]
+    assert shown == [services.store.label(mine.id)]  # of another's case, the name is not told
     assert not [path for path in services.settings.folder.rglob("*") if "DU" in path.name]
 
 
