@@ -21,7 +21,7 @@ from app.cli.options import (
     operator,
 )
 from explain.methods import MethodName
-from fedpet.core.errors import OutputError
+from fedpet.core.errors import ArgumentError, OutputError
 from fedpet.core.messages import Message, translate_message
 from fedpet.core.profile import Stage, profiled, stage
 from fedpet.core.settings import load_settings
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fedpet.core.settings import Settings
     from fedpet.imaging.analysis import StudyAnalysis
     from inference.bundle.storage import Bundle
+    from inference.lesion_network import LesionNetwork
     from inference.record_concordance import RecordConcordance
 
 Threshold = Annotated[
@@ -115,6 +116,9 @@ def quantify(
     lesions: LesionOptions,
     organs: OrganOptions,
     normalization: Annotated[Normalization, typer.Option(help="SUV by body weight, lean mass or surface.")] = "bw",
+    lesion_network: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Network of fedpet train lesions; finds them.")
+    ] = None,
     headers: HeaderOptions,
     json: Json = False,
 ) -> None:
@@ -125,26 +129,50 @@ def quantify(
         options = case_options(headers, lesions, method, organs)
         settings = load_settings()
         analysis = analyse(read_study(study, settings, options=options, require="suv"), options, settings)
-        report = _measured(analysis, options, normalization, method)
+        network = None if lesion_network is None else _network_alone(lesion_network, analysis)
+        report = _measured(analysis, options, normalization, method, network)
     if json:
         write_json(report)
     else:
         _show_quantities(report)
 
 
+def _network_alone(folder: Path, analysis: StudyAnalysis) -> LesionNetwork:
+    """The network that finds the lesions.
+
+    Raises:
+        ArgumentError: lesions are given, too.
+    """
+    from inference.lesion_network import LesionNetwork
+
+    if analysis.mask is not None:
+        raise ArgumentError(
+            found=Message("Lesions are given, and a network that finds them, too."),
+            needed=Message("One of --lesions and --lesion-network."),
+            advice=Message("Leave one of them out."),
+        )
+    return LesionNetwork.load(folder)
+
+
 def _measured(
-    analysis: StudyAnalysis, options: CaseOptions, normalization: Normalization, method: ThresholdMethod | None
+    analysis: StudyAnalysis,
+    options: CaseOptions,
+    normalization: Normalization,
+    method: ThresholdMethod | None,
+    network: LesionNetwork | None = None,
 ) -> dict[str, Any]:
     """What was measured in a study, as plain data."""
     from app.cases.result_json import mask_json, plain
+    from fedpet.imaging.lesions.lesion import GIVEN_MASK
     from fedpet.imaging.quantification import measure_table, quantify_study
     from fedpet.imaging.study import CheckStatus
 
     study, mask = analysis.study, analysis.mask
+    given = None if mask is None else mask.labels
     measured = quantify_study(
         analysis,
         normalization=normalization,
-        lesions=None if mask is None else mask.labels,
+        lesions=given if network is None else network.find(study),
         method=method,
         include=options.include,
         exclude=options.exclude,
@@ -154,8 +182,10 @@ def _measured(
     table = measure_table(analysis, measured.labels, quantities=in_suvbw)
     quantities = asdict(measured.quantities)
     rows = [row | _finer_place(row) for row in quantities.pop("lesions")]
+    name = quantities.pop("method")
     return {
-        "method": quantities.pop("method"),
+        "method": name if network is None else name.replace(GIVEN_MASK, "lesion_network"),
+        "lesion_network": network and network.card,
         "normalization": normalization,
         "unit": measured.pet.unit,
         "lesions": rows,

@@ -71,9 +71,9 @@ def write_network(state: TrainingState, plan: OrganTraining, folder: Path) -> di
     Raises:
         ExportError: ONNX Runtime and torch differ.
     """
-    network = _in_half_precision(state.average)
+    network = in_half_precision(state.average)
     onnx_bytes = export_organs(network)
-    image = _trial_image(plan.seed)
+    image = trial_image(plan.seed)
     card = {
         "format": FORMAT,
         "sha256": hashlib.sha256(onnx_bytes).hexdigest(),
@@ -107,7 +107,7 @@ def read_weights(model: bytes) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def _in_half_precision(network: OrganNetwork) -> OrganNetwork:
+def in_half_precision(network: OrganNetwork) -> OrganNetwork:
     """A copy whose weights are rounded to what is stored: 16 bits."""
     rounded = copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format)
     with torch.no_grad():
@@ -152,7 +152,8 @@ def _store_halves(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
 
 
-def _trial_image(seed: int) -> NDArray[np.float32]:
+def trial_image(seed: int) -> NDArray[np.float32]:
+    """An image (1, 2, 48, 32, 48) of random SUV and HU on which two programs are compared."""
     rng = np.random.default_rng(seed)
     shape = (1, 48, 32, 48)
     return np.stack([rng.gamma(1, 2, shape), rng.normal(0, 300, shape)], axis=1).astype(np.float32)

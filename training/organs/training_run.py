@@ -119,7 +119,7 @@ def train(
         body = kept_body(folder, plan.seed, int(rng.integers(plan.bodies)))
         sample = scanner.sample(body, crop=plan.crop)
         for group in state.optimizer.param_groups:
-            group["lr"] = plan.rate * _schedule(plan, state)
+            group["lr"] = plan.rate * schedule(plan, state)
         losses.append(one_step(state, sample.image, sample.labels))
         state.step += 1
         state.seconds = time.monotonic() - begun
@@ -136,7 +136,7 @@ def progress(plan: OrganTraining, state: TrainingState) -> float:
     return max(state.step / plan.steps, by_time)
 
 
-def _schedule(plan: OrganTraining, state: TrainingState) -> float:
+def schedule(plan: OrganTraining, state: TrainingState) -> float:
     """A short warm-up, then half a cosine."""
     warm = min(1.0, (state.step + 1) / (_WARM_UP * plan.steps))
     return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress(plan, state))))

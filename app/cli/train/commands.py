@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from app.cli.console import messages, progress_bar, reported, say, write_json
+from app.cli.train import lesions as lesions_command
 from app.cli.train import node as node_commands
 from app.cli.train import organs as organs_command
 from fedpet.core.errors import SettingsError
@@ -21,6 +22,7 @@ from fedpet.core.settings import load_settings
 commands = typer.Typer(help="Train with Fed-BioMed.", no_args_is_help=True)
 commands.add_typer(node_commands.commands, name="node")
 commands.command(name="organs")(organs_command.organs)
+commands.command(name="lesions")(lesions_command.lesions)
 
 
 @commands.callback()

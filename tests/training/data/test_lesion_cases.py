@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from pydicom.uid import generate_uid
 
-from fedpet.core.errors import UnreadableStudyError
+from fedpet.core.errors import IncompatibleBundleError, NodeDataError, UnreadableStudyError
 from fedpet.imaging.nifti import write_nifti
+from fedpet.imaging.study import PetCtStudy
 from fedpet.imaging.volume import Volume
 from inference.input_contract import default_contract
+from inference.lesion_network import LesionNetwork
 from training.data.annotated_scans import find_studies, read_scan
-from training.data.lesion_cases import import_scans, score_scans
+from training.data.lesion_cases import UNKNOWN_FACTS, import_scans, score_scans
+from training.organs.lesions import train_lesions
+from training.organs.training_run import OrganTraining
 
 KEY = b"a centre's secret"
 STEP = (4.0, 4.0, 4.0)
@@ -116,6 +121,28 @@ def test_cases_for_the_networks_hold_image_and_lesions_and_no_name(converted, pa
     assert "PETCT" not in written
     assert json.loads(written) == dataset
     assert "Gatidis" in dataset["licence"]
+
+
+def test_a_network_is_trained_measured_on_what_was_kept_back_and_used(converted, tmp_path):
+    """Hot is lesion here: some steps learn it. The second patient has none, so that what it finds there is false."""
+    cases, out = tmp_path / "cases", tmp_path / "network"
+    contract = default_contract()
+    import_scans("autopet", converted, cases, contract=contract, pseudonym_key=KEY)
+    plan = OrganTraining(seed=3, steps=120, crop=(16, 16, 16), rate=8e-3)
+    card = train_lesions(cases, out, plan, contract)
+    assert card == json.loads((out / "lesions.json").read_text("utf-8"))
+    assert "Gatidis" in card["licence_of_the_data"]
+    assert (card["data"], card["training_cases"], card["held_out"]["n"]) == ("autopet", 1, 1)
+    assert card["held_out"]["false_positive_ml"] < 20.0
+    scan = read_scan(find_studies(converted)[0], converted, KEY)
+    found = LesionNetwork.load(out).find(PetCtStudy(scan.case, scan.pet, scan.ct, UNKNOWN_FACTS, (), ()))
+    assert 0.05 * scan.lesions.array.sum() < (found.array > 0).sum() < 3 * scan.lesions.array.sum()
+    assert scan.pet.array[found.array > 0].mean() > 5  # of a body at 1
+    with pytest.raises(NodeDataError, match="another input contract"):
+        train_lesions(cases, out, plan, replace(contract, spacing_mm=6.0))
+    (out / "lesions.onnx").write_bytes(b"")
+    with pytest.raises(IncompatibleBundleError, match="not the one"):
+        LesionNetwork.load(out)
 
 
 def test_a_study_that_cannot_be_used_is_left_out_with_its_reason(converted, tmp_path):
