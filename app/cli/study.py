@@ -163,7 +163,7 @@ def _measured(
 ) -> dict[str, Any]:
     """What was measured in a study, as plain data."""
     from app.cases.result_json import mask_json, plain
-    from fedpet.imaging.lesions.lesion import GIVEN_MASK
+    from fedpet.imaging.lesions.lesion import BRAIN_UNSEEN, GIVEN_MASK
     from fedpet.imaging.quantification import measure_table, quantify_study
     from fedpet.imaging.study import CheckStatus
 
@@ -189,6 +189,7 @@ def _measured(
         "normalization": normalization,
         "unit": measured.pet.unit,
         "lesions": rows,
+        "unseen": [plain(BRAIN_UNSEEN)],
         "total": {"n": len(rows), **quantities},
         "table": table.to_json(),
         "threshold": found and found.threshold,
@@ -259,6 +260,7 @@ def _show_inspection(report: dict[str, Any]) -> None:
 def _show_quantities(report: dict[str, Any]) -> None:
     from app.cli.study_tables import show_check, show_table, show_total, shown
     from fedpet.imaging.anatomy.organ_segmentation import OrganSource
+    from fedpet.imaging.lesions.lesion import BRAIN_UNSEEN
 
     for check in report["remarks"]:
         show_check(check["name"], check["level"], shown("reason", check["reason"]))
@@ -267,6 +269,7 @@ def _show_quantities(report: dict[str, Any]) -> None:
     if any(one["station_proposal"] for one in report["lesions"]):
         say(Message("A level with a question mark is a proposal of a lymph node station (IASLC)."))
     show_total(report["total"])
+    say(BRAIN_UNSEEN)
     if report["organs"]:
         say(OrganSource(report["organs"]["source"]).sentence)
     if doubtful := [one for one in report["components"] or () if one["to_confirm"]]:

@@ -11,6 +11,7 @@ from explain.figures.drawing import lesion_colour
 from fedpet.core.messages import Message
 from fedpet.imaging.anatomy.regions import REGIONS
 from fedpet.imaging.lesions.detection.uptake_classification import PHYSIOLOGICAL_SITES
+from fedpet.imaging.lesions.lesion import BRAIN_UNSEEN
 from reports.lesion_numbers import letters
 from reports.measures import sul_factor
 from reports.pdf.measurements import delineation, totals
@@ -41,6 +42,7 @@ def findings(content: ReportContent, locale: Locale) -> list[Flowable]:
         *_by_region(content.prediction.quantities.lesions, locale),
         *_table(content, locale),
         *_foci(content, locale),
+        paragraph(locale.translate(BRAIN_UNSEEN), "quiet"),
     ]
 
 

@@ -14,6 +14,7 @@ from explain.figures.drawing import lesion_colour
 from fedpet.core.messages import Message
 from fedpet.imaging.anatomy.regions import REGIONS
 from fedpet.imaging.lesions.detection.uptake_classification import PHYSIOLOGICAL_SITES
+from fedpet.imaging.lesions.lesion import BRAIN_UNSEEN
 from fedpet.imaging.response.comparison import measurable_from
 from fedpet.imaging.suv.normalization import lean_body_mass_if_known
 from reports.labels import REFERENCE_METHODS
@@ -109,7 +110,7 @@ def table_data(
 
 def _note(lesions: Sequence[StoredLesion], loc: Localization) -> str:
     """What the list may lack, and what an estimated place is worth."""
-    notes = [loc.text("Lesions below 1 ml or SUV 2.5, and those of the brain, may be missing from this list.")]
+    notes = [loc.text("Lesions below 1 ml or SUV 2.5 may be missing from this list."), loc.translate(BRAIN_UNSEEN)]
     if any(one.vertebra or one.station for one in lesions):
         notes.append(loc.text("Vertebral levels are estimates, lymph node stations (IASLC) proposals."))
     return " ".join(notes)

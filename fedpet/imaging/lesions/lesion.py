@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
+from fedpet.core.messages import Message
 from fedpet.core.notebook import html_table
 from fedpet.imaging.anatomy.finer_places import place_in_words
 
-if TYPE_CHECKING:
-    from fedpet.core.messages import Message
-
 # How lesions are outlined.
 ThresholdMethod = Literal["suv4", "suv41pct", "suv25", "percist", "liver", "gradient", "adaptive"]
+BRAIN_UNSEEN: Final = Message(
+    "Brain metastases are not looked for: the uptake of the cortex hides them, and their absence here says nothing."
+)
 GIVEN_MASK: Final = "given_mask"  # the method of lesions that a reader drew
 
 
