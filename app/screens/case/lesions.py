@@ -94,6 +94,9 @@ def table_data(
     badges = {one.id: _badge(one, loc) for one in proposed}
     called = {} if locked else names(result.prediction, loc)  # before, every correction would number them anew
     rows = [row | {"badge": badges.get(row["id"], ""), "name": called.get(row["id"], row["name"])} for row in rows]
+    if not locked:  # with the number of the report its colour, on the images too
+        coloured = report_numbers(one.id for one in result.prediction.quantities.lesions)
+        rows = [row | {"colour": _colour(coloured.get(row["id"], row["id"]))} for row in rows]
     return {
         "known": True,
         "columns": ["N°", _("Region"), "SUVmax", "ml"],
@@ -212,17 +215,22 @@ def _left_out(component: StoredComponent, reason: str, loc: Localization) -> dic
     return row | {"included": False, "reason": reason, "doubtful": component.to_confirm}
 
 
+def _colour(number: int) -> str:
+    """That of a lesion of this number, as in the report."""
+    red, green, blue = (round(255 * part) for part in lesion_colour(number))
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
 def _row(
     one: StoredLesion | StoredComponent, place: str, measured: tuple[float, float], loc: Localization
 ) -> dict[str, Any]:
-    red, green, blue = (round(255 * part) for part in lesion_colour(one.id))
     return {
         "id": one.id,
         "name": str(one.id),
         "point": list(one.centroid_mm),
         "place": place,
         "cells": [loc.number(value) for value in measured],
-        "colour": f"#{red:02x}{green:02x}{blue:02x}",  # as in the report
+        "colour": _colour(one.id),
         "more": [],
         "reason": "",
         "doubtful": False,

@@ -36,6 +36,7 @@ from app.screens.layout.localization import Localization
 from app.services import open_services, pages_use
 from app.viewer.description import read_description
 from app.viewer.volumes import store_images, store_prediction
+from explain.figures.drawing import lesion_colour
 from fedpet.clinical.record import ClinicalRecord, RecordReference
 from fedpet.clinical.variables import VARIABLES
 from fedpet.core.errors import OutdatedError, SuvError, TransitionError
@@ -426,6 +427,10 @@ def test_a_ready_case_shows_its_answer(services):
         assert words in plain
 
 
+def _hexadecimal(colour):
+    return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
+
+
 def test_an_answer_is_kept_back_until_the_lesions_are_confirmed_and_the_change_is_counted(page, services):
     case = _ready(services, confirmed=False)
     said = "".join((_all_steps(case), _texts(page.run()))).replace("\u202f", " ").replace("\xa0", " ")
@@ -442,10 +447,18 @@ def test_an_answer_is_kept_back_until_the_lesions_are_confirmed_and_the_change_i
     third = case_result.prediction.quantities.model_copy(update={"lesions": (lesion.model_copy(update={"id": 3}),)})
     renumbered = case_result.prediction.model_copy(update={"quantities": third, "components": (hot,)})
     assert lesions.names(renumbered, Localization("en")) == {3: "1 (focus 3)", 1: "a (focus 1)"}  # as in the report
+    drawn = case_result.model_copy(update={"prediction": renumbered})
+
+    def colour():
+        stored = services.store.get(case.id)
+        return lesions.table_data(stored, drawn, Localization("fr"), services.settings)["rows"][0]["colour"]
+
+    assert colour() == _hexadecimal(lesion_colour(3))  # of its focus, so that a correction changes no other's
     shown = services.store.get(case.id).digest
     with pytest.raises(OutdatedError):
         services.workflow.confirm_reading(case.id, actor="Dr A", estimate=0.4, blind=True, shown="another")
     services.workflow.confirm_reading(case.id, actor="Dr A", estimate=0.4, blind=True, shown=shown)
+    assert colour() == _hexadecimal(lesion_colour(1))  # as in the report
     assert "52 %" in _all_steps(case).replace("\u202f", " ").replace("\xa0", " ")
     entry = services.workflow.audit.entries(case=case.id)[0]
     assert (entry.action, entry.detail["estimate"], entry.detail["answer"]) == ("reading.confirmed", 0.4, 0.523)
