@@ -68,7 +68,9 @@ export class LiverReference {
     this.viewer.marked()
   }
 
+  // Let go of the sphere; where none is held, of the tool.
   cancel () {
+    if (!this.moving && this.on) this.viewer.use(null)
     this.moving = null
     this.viewer.marked()
   }
