@@ -185,6 +185,15 @@ def _correct_a_lesion(page):
     expect(figures).to_have_text(second, timeout=60 * _SECONDS)
     page.keyboard.press("u")
     expect(figures).to_have_text(first, timeout=60 * _SECONDS)
+    liver = page.locator(".findings .liver")
+    for key in ("l", "l"):  # its sphere is placed at the crosshair, which lies in a lesion
+        page.keyboard.press(key)
+    expect(liver).to_contain_text("placée par le lecteur", timeout=60 * _SECONDS)
+    expect(liver).to_contain_text("hors du foie")
+    expect(liver).to_contain_text("ml de lésions")
+    page.keyboard.press("Escape")
+    page.keyboard.press("u")
+    expect(liver).to_contain_text("lobe droit", timeout=60 * _SECONDS)
 
 
 def _read_before_the_answer(page):
