@@ -96,7 +96,7 @@ def explain_table(
 
 
 def _description(method: MethodName, terms: tuple[ScoreTerm, ...], together: float) -> Message:
-    """What the map shows, and how much of what the lesions do lies on none of them."""
+    """What the map shows, and how much of their part of the score lies on none of them."""
     label = METHODS[method].label
     if method == "shapley":
         exact = sum(term.lesion is not None for term in terms) <= EXACT_LESIONS
@@ -105,7 +105,8 @@ def _description(method: MethodName, terms: tuple[ScoreTerm, ...], together: flo
     if not common:
         return label
     return Message(
-        "{method}; {share:.0f} % of what the lesions do together is common to several of them and lies on no voxel",
+        "{method}; {share:.0f} % of the lesions' part of the score (log hazard) is common to several of them "
+        "and lies on no voxel",
         method=label,
         share=100 * abs(common) / max(abs(together), 1e-6),
     )

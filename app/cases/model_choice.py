@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from app.cases.options import CaseOptions
 from app.cases.store import require_shown
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from fedpet.core.settings import Settings
     from inference.bundle.storage import Bundle
     from inference.registry import RegisteredModel
+
+ACTS: Final = {
+    "added": Message("added"),
+    "evaluated": Message("evaluated"),
+    "promoted": Message("promoted"),
+    "rolled_back": Message("rolled back to"),
+}
 
 
 def answering_model_digest(case: Case) -> str:

@@ -10,11 +10,13 @@ import typer
 
 from app.cli.console import messages, reported, write_json
 from app.cli.options import operator
+from fedpet.core.messages import Message, translate_message
 from fedpet.core.settings import load_settings
 
 if TYPE_CHECKING:
     from app.cases.model_choice import Models
     from inference.bundle.storage import Bundle
+    from inference.registry import RegisteredModel
 
 commands = typer.Typer(help="Show or verify a model bundle; say which one is in force.", no_args_is_help=True)
 Folder = Annotated[Path | None, typer.Argument(help="Bundle folder; the model in force by default.")]
@@ -71,7 +73,14 @@ def verify(folder: Folder = None, json: Json = False) -> None:
     if json:
         write_json(facts)
     else:
-        typer.echo("\n".join(f"{key}: {value}" for key, value in facts.items()))
+        translate = translate_message(load_settings().language)
+        for line in (
+            Message("Verified: checksums, contract and network."),
+            Message("Digest: {digest}", digest=bundle.digest),
+            Message("Fingerprint of the contract: {fingerprint}", fingerprint=bundle.contract.fingerprint),
+            Message("Computed by: {provider}", provider=engine.provider),
+        ):
+            messages.print(translate(line), highlight=False, markup=False, soft_wrap=True)
 
 
 @commands.command(name="export-triton")
@@ -95,26 +104,40 @@ def export(
 @commands.command(name="list")
 def listed(json: Json = False) -> None:
     """List the models of the registry, the one in force, and what was promoted when, by whom and why."""
+    from app.cases.model_choice import ACTS
     from inference.registry import Registry
 
     with reported(as_json=json):
-        registry = Registry.of(load_settings())
+        settings = load_settings()
+        registry = Registry.of(settings)
         models, history = registry.held(), registry.history()
     if json:
         refusals = [{"refused": str(one.refused.found) if one.refused else ""} for one in models]
         rows = [asdict(one) | refusal for one, refusal in zip(models, refusals, strict=True)]
         write_json({"models": rows, "history": [asdict(act) for act in history]})
         return
+    translate = translate_message(settings.language)
     for one in models:
-        evaluated = f"evaluated on {one.patients} patients" if one.patients else "no evaluation report"
-        facts = [f"trained on {'synthetic' if one.synthetic else 'real'} patients", evaluated]
-        facts = [str(one.refused.found)] if one.refused else [*facts, *(["in force"] if one.in_force else [])]
+        facts = ", ".join(translate(fact) for fact in _facts(one))
         mark = "*" if one.in_force else " "
-        line = f"{mark} {one.digest[:12]}  {one.name} {one.version}: {', '.join(facts)}"
+        line = f"{mark} {one.digest[:12]}  {one.name} {one.version}: {facts}"
         messages.print(line, highlight=False, markup=False, soft_wrap=True)
     for act in history:
-        line = f"{act.moment}  {act.act.replace('_', ' ')} {act.digest[:12]} by {act.by}: {act.why or '–'}"
-        messages.print(line, highlight=False, markup=False)
+        done = Message("{act} {digest} by {by}", act=ACTS[act.act], digest=act.digest[:12], by=act.by)
+        messages.print(f"{act.moment}  {translate(done)}: {act.why or '–'}", highlight=False, markup=False)
+
+
+def _facts(model: RegisteredModel) -> list[Message]:
+    """What the list says of a model."""
+    if model.refused:
+        return [model.refused.found]
+    return [
+        Message("trained on synthetic patients") if model.synthetic else Message("trained on real patients"),
+        Message("evaluated on one patient", "evaluated on {count} patients", count=model.patients)
+        if model.patients
+        else Message("no evaluation report"),
+        *([Message("in force")] if model.in_force else []),
+    ]
 
 
 @commands.command()
@@ -129,7 +152,7 @@ def add(
     """Verify a bundle and take a copy of it into the registry; it is not in force yet."""
     with reported(as_json=json):
         bundle = _models().add(folder, actor=operator(), reason=reason, evaluation=evaluation)
-    _show("Added", bundle, as_json=json)
+    _show(Message("Added"), bundle, as_json=json)
 
 
 @commands.command()
@@ -142,7 +165,7 @@ def evaluated(
     """Give a model of the registry its evaluation report; it must be on this very bundle."""
     with reported(as_json=json):
         bundle = _models().attach(digest, evaluation, actor=operator(), reason=reason)
-    _show("Evaluated", bundle, as_json=json)
+    _show(Message("Evaluated"), bundle, as_json=json)
 
 
 @commands.command()
@@ -154,7 +177,7 @@ def promote(
     """Put a model in force: it must verify and have an evaluation report. Answers that are there stay as they are."""
     with reported(as_json=json):
         bundle = _models().promote(digest, actor=operator(), reason=reason)
-    _show("In force", bundle, as_json=json)
+    _show(Message("In force"), bundle, as_json=json)
 
 
 @commands.command()
@@ -162,7 +185,7 @@ def rollback(reason: Annotated[str, typer.Option(help="Why, for the history.")],
     """Put the model in force again that was so before the last promotion."""
     with reported(as_json=json):
         bundle = _models().roll_back(actor=operator(), reason=reason)
-    _show("In force", bundle, as_json=json)
+    _show(Message("In force"), bundle, as_json=json)
 
 
 def _models() -> Models:
@@ -171,9 +194,11 @@ def _models() -> Models:
     return open_services(load_settings()).models
 
 
-def _show(done: str, bundle: Bundle, *, as_json: bool) -> None:
+def _show(done: Message, bundle: Bundle, *, as_json: bool) -> None:
     facts = {"digest": bundle.digest, "name": bundle.card["name"], "version": bundle.card["version"]}
     if as_json:
         write_json(facts)
     else:
-        messages.print(f"{done}: {facts['name']} {facts['version']} ({bundle.digest[:12]})", highlight=False)
+        told = translate_message(load_settings().language)(done)
+        line = f"{told}: {facts['name']} {facts['version']} ({bundle.digest[:12]})"
+        messages.print(line, highlight=False, markup=False)

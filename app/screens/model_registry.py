@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app.cases.model_choice import digest_of_models
+from app.cases.model_choice import ACTS, digest_of_models
 from app.screens.layout.decisions import decision_button
 from app.screens.layout.frame import show_error, user
 from app.screens.layout.tables import table
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 
     from app.screens.layout.localization import Localization
     from inference.registry import RegisteredModel
-
-_ACTS = {
-    "added": Message("added"),
-    "evaluated": Message("evaluated"),
-    "promoted": Message("promoted"),
-    "rolled_back": Message("rolled back to"),
-}
 
 
 def draw(loc: Localization, *, card: StreamlitPage) -> None:
@@ -57,7 +50,7 @@ def draw(loc: Localization, *, card: StreamlitPage) -> None:
             (
                 loc.moment(datetime.fromisoformat(act.moment)),
                 act.by,
-                f"{loc.translate(_ACTS[act.act])} {known.get(act.digest, '')} ({act.digest[:12]})",
+                f"{loc.translate(ACTS[act.act])} {known.get(act.digest, '')} ({act.digest[:12]})",
                 act.why,
             )
             for act in reversed(history)

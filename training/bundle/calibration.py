@@ -30,7 +30,7 @@ from training.bundle.conformal import (
     thresholds_of_unknown,
 )
 from training.task.carried import ALL_SITES
-from training.task.risk_table import MINIMUM_CASES, OutcomeTable, RiskTable, pooled_risk_table
+from training.task.risk_table import MINIMUM_CASES, MINIMUM_CELL, OutcomeTable, RiskTable, pooled_risk_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,7 +57,7 @@ def calibrate(nodes: Mapping[str, Mapping[str, float]], baseline: Floats, edges:
         FederationError: no node sent a table.
     """
     table = pooled_risk_table(nodes.values(), len(baseline))
-    require_tables(int(table.patients.sum()))
+    require_tables(int(table.patients.sum()), round(sum(one.get("n", 0.0) for one in nodes.values())))
     parameters, covariance = fit_recalibration(table, baseline, edges)
     a, b, *shifts = parameters.tolist()
     fitted = RiskCalibration(
@@ -154,21 +154,26 @@ def at_endpoints(calibration: RiskCalibration, baseline: Floats, edges: Sequence
     return lambda score: calibration.free(baseline + score[:, None], score, edges)[:, at]
 
 
-def require_tables(count: int) -> None:
+def require_tables(count: int, validation: int) -> None:
     """Refuse to continue without data for the calibration of the model.
 
     Args:
         count: nodes with tables, or patients in them.
+        validation: validation patients that the nodes count together.
 
     Raises:
         FederationError: `count` is 0.
     """
     if not count:
         raise FederationError(
-            found=Message("No node has enough validation patients to calibrate the model."),
+            found=Message(
+                "Not enough validation patients to calibrate the model: the nodes report {n} in all.", n=validation
+            ),
             needed=Message(
-                "A node with at least {count} validation patients, and the smallest number of each cell in sum.",
-                count=MINIMUM_CASES,
+                "A node with at least {patients} validation patients, and {cell} of them with the event (in sum over "
+                "the nodes with secure aggregation; another number where minimum_cell says so).",
+                patients=MINIMUM_CASES,
+                cell=MINIMUM_CELL,
             ),
             advice=Message("Give the nodes more patients."),
         )

@@ -132,7 +132,8 @@ class LocalFederation:
         Raises:
             FederationError: either is the case.
         """
-        require_tables(sum(len(split(one.case_ids)[1]) >= MINIMUM_CASES for one in self.nodes.values()))
+        validation = [len(split(one.case_ids)[1]) for one in self.nodes.values()]
+        require_tables(sum(count >= MINIMUM_CASES for count in validation), sum(validation))
         require_empty(config.work)
 
     def start(self, work: Path) -> FederationProcesses:

@@ -7,10 +7,18 @@ from typing import Annotated
 
 import typer
 
-from app.cli.console import messages, progress_bar, reported
+from app.cli.console import progress_bar, reported, say
 from app.cli.options import given_contract
 from fedpet.core.messages import Message
 from fedpet.core.settings import load_settings
+
+_FIGURES = {
+    "n": Message("cases"),
+    "with_lesions": Message("cases with lesions"),
+    "dice": Message("Dice"),
+    "false_positive_ml": Message("false-positive volume in ml"),
+    "false_negative_ml": Message("false-negative volume in ml"),
+}
 
 
 def lesions(
@@ -40,7 +48,7 @@ def lesions(
             held_out=held_out,
             report=lambda step, loss: show(step / steps, Message("Step {step}: loss {loss:.2f}", step=step, loss=loss)),
         )
-    messages.print(f"Lesion network of {card['steps']} steps written to {out}", highlight=False, markup=False)
+    say(Message("Lesion network of {steps} steps written to {folder}", steps=card["steps"], folder=str(out)))
     for name, value in card["held_out"].items():
-        figure = f"{value:.3f}" if isinstance(value, float) else value
-        messages.print(f"held out, {name}: {figure}", highlight=False, markup=False)
+        figure = "–" if value is None else f"{value:.3f}" if isinstance(value, float) else value
+        say(Message("held out, {name}: {figure}", name=_FIGURES[name], figure=figure))

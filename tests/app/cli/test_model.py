@@ -61,8 +61,12 @@ def test_a_bundle_is_added_promoted_shown_and_rolled_back(run, untrained_bundle,
     store.close()
 
 
-def test_the_list_is_for_people_too(run):
+def test_the_list_is_for_people_too(run, monkeypatch):
+    monkeypatch.setenv("FEDPET_LANGUAGE", "en")
     code, told = run("list")
     assert code == 0
     assert "fedpet-demonstration 0.3.1: trained on synthetic patients" in told
     assert "in force" in told
+    monkeypatch.setenv("FEDPET_LANGUAGE", "fr")
+    assert "entraîné sur des patients synthétiques, évalué sur" in run("list")[1]
+    assert "Vérifié" in run("verify")[1]

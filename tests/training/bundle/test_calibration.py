@@ -127,8 +127,8 @@ def test_thirds_cut_the_patients_in_three():
 
 
 def test_no_table_is_refused():
-    with pytest.raises(FederationError, match="enough validation patients"):
-        calibrate({"a": {"loss": 1.0}}, BASELINE, EDGES)
+    with pytest.raises(FederationError, match=r"the nodes report 7 in all.*at least 5 validation"):
+        calibrate({"a": {"loss": 1.0, "n": 7.0}}, BASELINE, EDGES)
 
 
 def test_outcomes_are_counted_once_each_and_weighted_for_the_censored():
