@@ -36,10 +36,10 @@ class _Number(float):
 
 
 class _FrenchNumber(_Number):
-    """The same with the decimal comma."""
+    """The same with the decimal comma, and a thin space before the percent sign."""
 
     def __format__(self, spec: str) -> str:
-        return super().__format__(spec).replace(",", _THIN_SPACE).replace(".", ",")
+        return super().__format__(spec).replace(",", _THIN_SPACE).replace(".", ",").replace("%", f"{_THIN_SPACE}%")
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class _Integer(int):
     number: type[_Number] = _Number
 
     def __format__(self, spec: str) -> str:
-        return format(self.number(self), spec) if spec[-1:] in {"e", "f", "g"} else self._grouped(spec)
+        return format(self.number(self), spec) if spec[-1:] in {"e", "f", "g", "%"} else self._grouped(spec)
 
     def _grouped(self, spec: str) -> str:
         """Thousands grouped where the sentence asks for nothing else."""

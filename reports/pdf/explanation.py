@@ -21,7 +21,7 @@ from reports.pdf.tagging import Figure
 if TYPE_CHECKING:
     from reportlab.platypus import Flowable
 
-    from explain.explanation import Explanation
+    from explain.explanation import Explanation, ScoreTerm
     from reports.content import ReportContent
     from reports.locale import Locale
 
@@ -45,7 +45,14 @@ def explanation(content: ReportContent, locale: Locale) -> list[Flowable]:
     terms = _terms(content, locale)
     values = "; ".join(f"{name}: {locale.decimal(value, 2, sign=True)}" for name, value in terms)
     chart = Figure(bars(terms, locale, width=_CHART), values)
-    key = _("A positive term raises the risk. Log-hazard scale, before calibration, against the reference patient.")
+    key = (
+        _(
+            "A positive term raises the risk. Log-hazard scale, before calibration, against the reference patient"
+            " without lesions."
+        )
+        if _by_part(content)
+        else _("A positive term raises the risk. Log-hazard scale, before calibration, each input against its mean.")
+    )
     right = [] if found is None else _gates(found, locale)
     beside = columns([[chart, paragraph(key, "quiet")], "", right], [_CHART, 5 * mm, WIDTH - _CHART - 5 * mm])
     return [*parts, KeepTogether([Heading(_("Terms of the score")), beside])]
@@ -109,10 +116,15 @@ def _gates(found: Explanation, locale: Locale) -> list[Flowable]:
     return [*verdicts, paragraph(locale.translate(error), "quiet")]
 
 
+def _by_part(content: ReportContent) -> tuple[ScoreTerm, ...]:
+    """The terms of the explanation, against the patient without lesions; none where it is not reliable."""
+    found = content.explanation
+    return found.terms if found is not None and found.reliable else ()
+
+
 def _terms(content: ReportContent, locale: Locale) -> list[tuple[str, float]]:
     """The largest terms by size, and the sum of the others; terms that are exactly 0 are left out."""
-    found = content.explanation
-    by_part = found.terms if found is not None and found.reliable else ()
+    by_part = _by_part(content)
     values = {one.name: one.score for one in by_part} or content.prediction.contributions
     labels = {one.name: one.label for one in by_part}
     ordered = sorted(values.items(), key=lambda term: (-abs(term[1]), term[0]))

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.browser
 
 _SECONDS = 1000.0  # milliseconds, the unit of Playwright
 _MAIN = "document.querySelector('[data-testid=stMain]')"
+_PANEL = "document.querySelector('.st-key-workspace_side')"
 _MOST_STEPS = 150  # of the Tab key on one page
 _FOCUSED = """(wanted) => {
     let one = document.activeElement
@@ -259,7 +260,9 @@ def test_by_the_keyboard_a_study_becomes_an_answer_and_a_signed_report_though_th
     expect(page.locator(".viewer")).to_have_attribute("data-ready", "yes")
     expect(page.locator("input[name=saliency]")).to_have_count(1)  # its map is there, though the editor read the images
     seen(page, "answer")
+    page.evaluate(f"{_PANEL}.scrollTop = 400")
     _step(page, "4 Signer")
+    page.wait_for_function(f"{_PANEL}.scrollTop === 0")
     with page.expect_download() as download:
         _press(page, page.get_by_role("link", name="Compte rendu en français"))
     assert Path(download.value.path()).read_bytes().startswith(b"%PDF")

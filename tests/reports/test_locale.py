@@ -47,6 +47,7 @@ FR, EN = Locale("fr"), Locale("en")
         (lambda e: e.translate(Message("{x:.2f}, {y:.2f}", x=-0.001, y=-0.5)), "0,00, −0,50", "0.00, −0.50"),
         (lambda e: e.translate(Message("{v:.1f} ml of {n}", v=0, n=1150)), "0,0 ml of 1\u202f150", "0.0 ml of 1,150"),
         (lambda e: e.translate(Message("{x:.0f} % and ≥ 50 %", x=80.0)), "80\u00a0% and ≥ 50\u00a0%", "80% and ≥ 50%"),
+        (lambda e: e.translate(Message("{x:.0%}, {y:.0%}", x=0.49, y=1)), "49\u202f%, 100\u202f%", "49%, 100%"),
         (lambda e: e.translate(Message("{t}", t="FDG -- fluorodeoxyglucose")), *["FDG – fluorodeoxyglucose"] * 2),
         (lambda e: e.translate(Message("see {m}", m=Message("{x:g} mm", x=0.25))), "see 0,25 mm", "see 0.25 mm"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from fedpet.core.messages import Message
 from inference.encoding import term_label
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from app.cases.stored_result import StoredCurve, StoredOverallSurvival
     from app.screens.layout.localization import Localization
@@ -19,6 +20,13 @@ _RAISES = "#e8875a"
 _LOWERS = "#4fb3bf"  # with _RAISES: distinct also without red-green vision
 _LARGEST = 11
 _LABEL = 34  # characters of a line of a term's name: the panel of the step "answer" is 420 pixels wide at least
+_BAND = 10  # pixels; a row has three of them, or as many as the lines of its name need
+_LINE = 14  # pixels of a line of a name
+_AXIS = 72  # pixels below the rows, for the axis and its title
+_RAISED = [  # Vega puts the first line beside the bar: the middle of all of them belongs there
+    {"test": f"length(split(datum.value, '\\n')) == {lines}", "value": -_LINE * (lines - 1) / 2}
+    for lines in range(2, 6)
+]
 _PADDING = {"left": 0, "right": 4, "top": 6, "bottom": 0}
 
 
@@ -67,15 +75,22 @@ def survival_chart(
 
 
 def waterfall_chart(
-    contributions: Mapping[str, float], loc: Localization, *, labels: Mapping[str, Message] | None = None
+    contributions: Mapping[str, float],
+    loc: Localization,
+    *,
+    total: Message,
+    labels: Mapping[str, Message] | None = None,
 ) -> dict[str, Any]:
-    """The additive terms of the risk score one after the other, from the reference patient (0) to this patient.
+    """The additive terms of the risk score one after the other, from what they are measured against (0) to the patient.
 
     The largest come first, the small ones are summed. Sign, word and place say what each does; the colour repeats it.
-    `labels` names terms that are not the model's own.
+    `total` names their sum with what it is measured against, `labels` terms that are not the model's own.
     """
     _ = loc.text
     rows = _steps(contributions, labels or {}, loc)
+    reached = rows[-1]["end"] if rows else 0.0
+    rows.append(_bar(loc.translate(total), 0.0, reached, loc.signed(reached)) | {"kind": "total"})
+    bands = _bands([row["term"] for row in rows])
     lowest, highest = (choose(x for row in rows for x in (row["start"], row["end"])) for choose in (min, max))
     comma = "," if loc.language == "fr" else "."
     room = 2.0 * (highest - lowest) or 1.0  # for the words, in a column at the right of all bars and of zero
@@ -96,9 +111,12 @@ def waterfall_chart(
         "type": "nominal",
         "sort": None,
         "title": None,
+        "scale": {"domain": bands, "padding": 0},
         "axis": {
+            "values": [row["term"] for row in rows],
             "labelExpr": "split(datum.label, '\\n')",
             "labelLimit": 230,
+            "labelOffset": {"condition": _RAISED, "value": 0},
             "labelOverlap": False,
             "labelColor": "#e6ebf0",
             "domain": False,
@@ -120,8 +138,19 @@ def waterfall_chart(
         "mark": {"type": "rule", "strokeDash": [3, 3], "color": "#a7b3be"},
         "encoding": {"x": x},
     }
-    height = 30 * len(rows) + 45
-    return {"data": {"values": rows}, "layer": [zero, bar, words], "height": height, "padding": _PADDING}
+    height = _BAND * len(bands) + _AXIS
+    padding = {**_PADDING, "bottom": 6}
+    return {"data": {"values": rows}, "layer": [zero, bar, words], "height": height, "padding": padding}
+
+
+def _bands(terms: Sequence[str]) -> list[str]:
+    """The bands of the axis from top to bottom: each term in the middle of those that the lines of its name need."""
+    bands: list[str] = []
+    for term in terms:
+        beside = max(1, ceil(((_LINE * len(term.splitlines()) + 2) / _BAND - 1) / 2))
+        before = [f"{len(bands) + k} " for k in range(beside)]
+        bands += [*before, term, *(f"{one}after" for one in before)]
+    return bands
 
 
 def _steps(
@@ -137,8 +166,7 @@ def _steps(
         words = loc.text("raises the risk") if value > 0 else loc.text("lowers the risk")
         rows.append(_bar(label, reached, reached + value, f"{loc.signed(value)} {words}"))
         reached += value
-    total = _bar(loc.text("This patient, against the reference patient"), 0.0, reached, loc.signed(reached))
-    return [*rows, total | {"kind": "total"}]
+    return rows
 
 
 def _bar(term: str, start: float, end: float, text: str) -> dict[str, Any]:

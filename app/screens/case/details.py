@@ -15,7 +15,7 @@ from reports.labels import radiopharmaceutical
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from app.cases.stored_result import StoredCheck, StoredExplanation, StoredQuantities, StoredResult
+    from app.cases.stored_result import StoredCheck, StoredQuantities, StoredResult
     from app.screens.layout.localization import Localization
 
 _LEVELS = {"pass": Message("compliant"), "warn": Message("to check"), "fail": Message("not compliant")}
@@ -76,9 +76,12 @@ def _value(name: str, value: float | str | bool, loc: Localization) -> str:  # n
     return f"{value:g}{unit}".replace(".", "," if loc.language == "fr" else ".")
 
 
-def draw_explanation(explanation: StoredExplanation | None, loc: Localization) -> None:
+def draw_explanation(result: StoredResult, loc: Localization) -> None:
     """Draw how far the influence map can be believed."""
-    _ = loc.text
+    _, explanation = loc.text, result.explanation
+    if result.pending:
+        st.caption(_("The influence map is being computed."))
+        return
     if explanation is None:
         st.caption(_("There is no influence map for this case."))
         return

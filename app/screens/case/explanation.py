@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from app.screens.layout.localization import Localization
 
 _NO_CHANGE = 0.005  # of a probability: less is shown as no change
+_WITHOUT_LESIONS = Message("This patient, against the reference patient without lesions")
+_MEAN_INPUTS = Message("This patient, against the mean of each input of the model")
 _READS = {
     "table": Message(
         "This model answers from the lesion table and the record: its methods take lesions out of the table. Methods "
@@ -52,13 +54,24 @@ def draw_contributions(result: StoredResult, loc: Localization) -> None:
         _draw_effects(terms, labels, loc)
     by_part = bool(terms) and explained is not None and not explained.failed
     values = {one.name: one.score for one in terms if one.score} if by_part else result.prediction.contributions
-    st.vega_lite_chart(spec=waterfall_chart(values, loc, labels=labels), key="contributions")
-    st.caption(
+    total = _WITHOUT_LESIONS if by_part else _MEAN_INPUTS
+    st.vega_lite_chart(spec=waterfall_chart(values, loc, total=total, labels=labels), key="contributions")
+    measured = (
         _(
-            "Additive terms of the risk score before calibration, from the reference patient (0, dashed) to this one. "
-            "They describe the model, not causes of the disease."
+            "Additive terms of the risk score before calibration, from the reference patient without lesions "
+            "(0, dashed)."
         )
+        if by_part
+        else _("Additive terms of the risk score before calibration, each input against its mean (0, dashed).")
     )
+    st.caption(f"{measured} {_('They describe the model, not causes of the disease.')}")
+    if result.pending:
+        st.caption(
+            _(
+                "The terms of each lesion and variable are being computed. They are measured against the reference "
+                "patient without lesions, so that their total is another one."
+            )
+        )
 
 
 def _named(term: StoredTerm, called: Mapping[int, str]) -> Message:
@@ -106,6 +119,9 @@ def draw_what_if(result: StoredResult, loc: Localization) -> None:
             "Excluded by the reader: {numbers}. The model answers without them.", numbers=", ".join(excluded)
         )
         st.info(loc.translate(words), icon=":material/filter_alt_off:")
+    if result.pending:
+        st.caption(_("The answers without each lesion are being computed."))
+        return
     if not result.what_if:
         st.caption(_("No lesion was taken out: the model did not answer, or there is none."))
         return

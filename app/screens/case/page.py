@@ -203,7 +203,7 @@ def _draw_answer(case: Case, result: StoredResult, loc: Localization, pages: Map
         st.subheader(_("What if a lesion were absent"), anchor=False)
         reasons.draw_what_if(result, loc)
         st.subheader(_("Influence map"), anchor=False)
-        facts.draw_explanation(result.explanation, loc)
+        facts.draw_explanation(result, loc)
         reasons.draw_method_choice(case, loc)
     st.subheader(_("Established markers, without the model"), anchor=False)
     reasons.draw_comparators(result, loc)

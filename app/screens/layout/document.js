@@ -1,5 +1,5 @@
 // What Streamlit leaves undone on its document: the language; its own words, which are English only; the role of its drop
-// zones, which are named groups; how far an upload is; and that the server does not answer any more.
+// zones, which are named groups; how far an upload is; and that the server does not answer any more; and where a panel that another step fills is scrolled to.
 const ZONES = '[data-testid=stFileUploaderDropzone][role=presentation]'
 const TRANSLATED = '[role=tooltip], [data-testid=stTooltipContent], [data-testid=InputInstructions], a[href="#stMain"], [role=listbox], [data-testid=stFileChip]'
 const PREFIXES = ['Help for', 'Cancel upload of', 'Remove'] // of labels that go on with a name
@@ -7,8 +7,8 @@ const SIZE = /(^|, )([\d.]+)(B|KB|MB|GB)$/ // of a file, as Streamlit writes it
 const UPLOADS = '/_stcore/upload_file/'
 const SILENT_MS = 3000 // a connection that is back before is not worth a word
 // of the whole page, however often this script is loaded: the observer, the English of what stands there in another language
-// since an earlier choice, the uploads under way and the notices
-const state = window.fedpet ??= { observer: null, english: {}, uploads: new Map(), notices: {}, silent: 0 }
+// since an earlier choice, the uploads under way, the notices, and the case and step that are shown
+const state = window.fedpet ??= { observer: null, english: {}, uploads: new Map(), notices: {}, silent: 0, shown: '' }
 
 function notice (name, text, role) {
   let box = state.notices[name]
@@ -56,6 +56,15 @@ function watchConnection (app) {
   }
 }
 
+// A step of a case begins at the top of its panel, which stays the same element of the page.
+function beginAtTop () {
+  const asked = new URLSearchParams(location.search)
+  const shown = `${asked.get('case')}/${asked.get('step')}`
+  const panel = document.querySelector('.st-key-workspace_side')
+  if (panel && shown !== state.shown) panel.scrollTop = 0
+  state.shown = shown
+}
+
 export default ({ data: { language, words, notices } }) => {
   const { english } = state
   const number = new Intl.NumberFormat(language, { maximumFractionDigits: 1 })
@@ -78,6 +87,7 @@ export default ({ data: { language, words, notices } }) => {
         if (text !== walker.currentNode.data) walker.currentNode.data = text
       }
     }
+    beginAtTop()
     watchConnection(document.querySelector('[data-testid=stApp]'))
     state.observer.takeRecords() // of our own changes
   }

@@ -202,7 +202,7 @@ def test_the_list_shows_each_case_with_its_answer(page, services):
         "reçu",
         "prêt",
         "52\u202f%",
-        "tiers moyen de la cohorte d’entraînement selon le risque",
+        "tiers moyen de la cohorte d’apprentissage selon le risque",
         "abstention",
         "10 mars 2026",
     ):
@@ -418,7 +418,7 @@ def test_a_ready_case_shows_its_answer(services):
             "Sexe : homme",
             "+2",
             "Une autre change la réponse",
-            "tiers moyen de la cohorte d’entraînement selon le risque",
+            "tiers moyen de la cohorte d’apprentissage selon le risque",
             "Albuminémie",
         ),
         *("Réponse à 80 %", "indéterminée", "pas de progression", "contient ce qui arrive chez 80 %"),
@@ -495,6 +495,10 @@ def test_corrected_lesions_are_answered_at_once_and_what_hangs_on_them_is_comput
     assert submitted == [case.id]
     said = _texts(page)
     assert "carte et le compte rendu sont en cours de calcul" in said
+    for words in ("réponses sans chaque lésion sont", "carte d’influence est", "leur total est un autre"):
+        assert words in said, words
+    for words in ("Aucune lésion n’a été retirée", "pas de carte d’influence"):
+        assert words not in said, words
     assert "7,7 ml" in said.replace("\xa0", " ")  # the answer stays, with the lesions as they are now
     # a correction while they are computed ends that computation and is taken
     services.workflow.correct_lesions(case.id, step, actor="Dr A", measure=lambda _: {})
@@ -539,32 +543,43 @@ def test_the_patient_that_the_images_name_is_shown_and_confirmed_and_kept_nowher
     assert b"MARTIN" not in kept.read_bytes()
 
 
+_TOTAL = Message("This patient, against the reference patient without lesions")
+
+
 def test_the_terms_of_the_score_lead_from_the_reference_patient_to_this_one():
     terms = {"age": 0.1, "image:tumour_volume": 0.4, "albumin": -0.25, "ecog_1": 0.0}
-    rows = waterfall_chart(terms, Localization("en"))["data"]["values"]
+    rows = waterfall_chart(terms, Localization("en"), total=_TOTAL)["data"]["values"]
     assert [(row["start"], row["end"]) for row in rows] == [
         (0.0, 0.4), (0.4, pytest.approx(0.15)), (pytest.approx(0.15), pytest.approx(0.25)), (0.0, pytest.approx(0.25)),
     ]  # fmt: skip
     assert [row["text"] for row in rows] == [
         "+0.40 raises the risk", "−0.25 lowers the risk", "+0.10 raises the risk", "+0.25",
     ]  # fmt: skip
-    assert rows[-1]["term"] == "This patient, against the \nreference patient"  # read out as words apart
+    assert (
+        rows[-1]["term"] == "This patient, against the \nreference patient without lesions"
+    )  # read out as words apart
 
 
 def test_the_terms_of_an_explanation_keep_their_labels_and_their_sum():
     labels = {"lesion:1": Message("Lesion {number}, {region}", number=1, region=REGIONS["liver"])}
     terms = {"lesion:1": 0.45, "variable:age": 0.1}
-    rows = waterfall_chart(terms, Localization("fr"), labels=labels | {"variable:age": Message("Age")})["data"][
-        "values"
-    ]
+    labels |= {"variable:age": Message(" ".join(["neutrophils"] * 9))}
+    chart = waterfall_chart(terms, Localization("fr"), total=_TOTAL, labels=labels)
+    rows, bands = chart["data"]["values"], chart["layer"][1]["encoding"]["y"]["scale"]["domain"]
     assert rows[0]["term"] == "Lésion 1, région hépatique"
     assert rows[-1]["end"] == pytest.approx(0.55)
+    middles = [(bands.index(row["term"]) + 0.5) * 10 for row in rows]
+    lines = [14 * len(row["term"].splitlines()) for row in rows]  # pixels
+    assert lines[1] > 40
+    assert all(
+        low - high >= (a + b) / 2 for high, low, a, b in zip(middles, middles[1:], lines, lines[1:], strict=False)
+    )
 
 
 def test_small_terms_are_summed_and_the_total_stays_right():
     terms = dict.fromkeys(("age", "male", "ecog_1", "ecog_2", "never_smoker", "squamous", "pdl1_1", "pdl1_50"), 0.5)
     terms |= dict.fromkeys(("line_2", "ldh_above_uln", "nlr", "leucocytes", "albumin"), 0.01)
-    rows = waterfall_chart(terms, Localization("fr"))["data"]["values"]
+    rows = waterfall_chart(terms, Localization("fr"), total=_TOTAL)["data"]["values"]
     assert rows[-2]["term"] == "Autres termes (2)"
     assert rows[-1]["end"] == pytest.approx(8 * 0.5 + 5 * 0.01)
 
