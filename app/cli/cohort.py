@@ -324,8 +324,10 @@ def import_(
                 pseudonym_key=settings.pseudonym_key(),
                 progress=progress,
             )
-    counts = f"{len(dataset['cases'])} cases written, {len(dataset['left_out'])} studies left out"
-    messages.print(f"{counts}; see {out / 'dataset.json'}", highlight=False, markup=False)
+    written = Message("One case written", "{count} cases written", count=len(dataset["cases"]))
+    left_out = Message("one study left out", "{count} studies left out", count=len(dataset["left_out"]))
+    file = str(out / "dataset.json")
+    say(Message("{written}, {left_out}; see {file}", written=written, left_out=left_out, file=file))
 
 
 @commands.command("score-lesions")

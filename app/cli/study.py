@@ -234,7 +234,8 @@ def _show_inspection(report: dict[str, Any]) -> None:
     from app.cli.study_tables import show_check, show_table, shown
 
     columns = ("id", "modality", "description", "instances", "chosen", "reason")
-    show_table(Message("Series"), columns, report["series"])
+    if report["series"]:
+        show_table(Message("Series"), columns, report["series"])
     for key, value in (report.get("pet") or {}).items():
         messages.print(f"{key}: {shown(key, value)}", highlight=False, markup=False)
     if paths := report.get("suv_witness"):

@@ -10,7 +10,7 @@ import fcntl
 import os
 import secrets
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import (
@@ -24,6 +24,16 @@ from fedpet.core.connection_settings import InferenceServerSettings
 from fedpet.core.errors import SettingsError
 from fedpet.core.messages import Message
 from fedpet.core.pacs_settings import PacsListenSettings, PacsName, PacsSettings
+
+_ADDRESS_FAULTS: Final = {  # as the validators of the connections say them
+    fault.template: fault
+    for fault in (
+        Message("url must be http(s)://host…"),
+        Message("url must not hold a user or a password"),
+        Message("a secret needs https"),
+        Message("values of patients need https"),
+    )
+}
 
 
 class Settings(BaseSettings):
@@ -169,7 +179,11 @@ class Settings(BaseSettings):
         try:
             server = InferenceServerSettings.model_validate(self.inference_server.model_dump() | {"url": url})
         except ValidationError as error:
-            raise _invalid("inference_server.url", error) from error
+            raise SettingsError(
+                found=Message("The option --inference-server cannot be used: {why}.", why=_reason(error)),
+                needed=Message("https://host:port, or http for a server on this machine."),
+                advice=Message("Give another address, or leave the option out."),
+            ) from error
         return self.model_copy(update={"inference_server": server})
 
     @property
@@ -229,9 +243,15 @@ def load_settings() -> Settings:
         raise _invalid(".".join(map(str, error.errors()[0]["loc"])), error) from error
 
 
+def _reason(error: ValidationError) -> Message | str:
+    """Why a value is not valid: in the reader's language where it is a fault of an address."""
+    told = error.errors()[0]["msg"].removeprefix("Value error, ")
+    return _ADDRESS_FAULTS.get(told, told)
+
+
 def _invalid(name: str, error: ValidationError) -> SettingsError:
     return SettingsError(
-        found=Message("The setting “{name}” is not valid: {why}.", name=name, why=error.errors()[0]["msg"]),
+        found=Message("The setting “{name}” is not valid: {why}.", name=name, why=_reason(error)),
         needed=Message("Settings are listed in docs/settings.md."),
         advice=Message("Correct fedpet.toml or the FEDPET_ environment variable."),
     )

@@ -6,6 +6,7 @@ import pytest
 
 from fedpet.core.connection_settings import InferenceServerSettings
 from fedpet.core.errors import SettingsError
+from fedpet.core.messages import translate_message
 from fedpet.core.settings import Settings, load_settings, read_or_create_key
 from tests.support import ROOT
 
@@ -32,6 +33,19 @@ def test_a_wrong_setting_is_named(tmp_path, monkeypatch):
     (tmp_path / "fedpet.toml").write_text('langage = "en"\n')
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError, match="langage"):
+        load_settings()
+
+
+def test_a_wrong_address_names_the_option_in_the_readers_language(tmp_path, monkeypatch):
+    with pytest.raises(SettingsError) as refused:
+        Settings().with_inference_server("http://models.hospital.example:8000")
+    told = refused.value.translate(translate_message("fr"))
+    assert "--inference-server" in told
+    assert "demandent https" in told
+    assert "Value error" not in told
+    (tmp_path / "fedpet.toml").write_text('[inference_server]\nurl = "ftp://models"\n')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match="is not valid: url must be http"):
         load_settings()
 
 

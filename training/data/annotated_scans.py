@@ -23,6 +23,7 @@ from fedpet.imaging.nifti import read_nifti
 from fedpet.imaging.resampling import Grid, resample
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from fedpet.imaging.volume import Volume
@@ -56,8 +57,11 @@ def find_studies(root: Path) -> list[Path]:
     converted = sorted({file.parent for file in root.rglob(_SUV)})
     if converted:
         return converted
-    folders = sorted({file.parent for file in root.rglob("*") if file.is_file() and not file.name.startswith(".")})
-    studies = sorted({_study_folder(folder, root) for folder in folders})
+    files = [file for file in root.rglob("*") if file.is_file() and not file.name.startswith(".")]
+    folders = {file.parent for file in files}
+    above = {parent for folder in folders for parent in folder.parents} - {root}
+    masked = above & {file.parent for file in files if file.name.endswith((".nii", ".nii.gz"))}
+    studies = sorted({_study_folder(folder, root, masked) for folder in folders})
     if not studies:
         raise UnreadableStudyError(
             found=Message("The folder holds no study."),
@@ -67,8 +71,14 @@ def find_studies(root: Path) -> list[Path]:
     return studies
 
 
-def _study_folder(folder: Path, root: Path) -> Path:
-    """The folder of a study, from one of its files' folders: that of the patient and the study, two below the root."""
+def _study_folder(folder: Path, root: Path, masked: AbstractSet[Path]) -> Path:
+    """The folder of a study, from one of its files' folders.
+
+    The one with the mask where that lies above the images, else that of patient and study, two below the root.
+    """
+    for one in (folder, *folder.parents):
+        if one in masked:
+            return one
     parts = folder.relative_to(root).parts
     return root.joinpath(*parts[:2]) if len(parts) > 2 else root.joinpath(*parts[: max(len(parts) - 1, 1)])
 

@@ -147,6 +147,7 @@ class _FileReader:
     def __init__(self, budget: SizeLimiter, scratch: Path) -> None:
         self.instances: list[DicomInstance] = []
         self.skipped = self.archives = self.directories = 0
+        self.zipped = False
         self._budget = budget
         self._scratch = scratch
         self._sound: set[tuple[str | None, bool, bytes]] = set()
@@ -160,6 +161,7 @@ class _FileReader:
         elif not source.is_file():
             raise FileNotFoundError
         elif _is_zip(source):
+            self.zipped = True
             files, self.skipped, self.archives = extract_dicom_members(source, self._scratch, self._budget)
             count = _counted_already
         else:
@@ -255,7 +257,9 @@ class _FileReader:
             )
         return UnreadableStudyError(
             found=Message(
-                "No DICOM image found. Files looked at: {n}, of these archives: {archives}.",
+                "No DICOM image found in the zip archive. Files looked at in it: {n}, of these archives: {archives}."
+                if self.zipped
+                else "No DICOM image found. Files looked at: {n}, of these archives: {archives}.",
                 n=self.skipped,
                 archives=self.archives,
             ),

@@ -98,7 +98,7 @@ def test_an_archive_inside_is_counted_not_opened(tmp_path, dicom, members):
     outer = dicom.zipped([("inner.zip", inner), *members[:3]], tmp_path / "outer.zip")
     files = take(outer)
     assert (len(files.instances), files.skipped, files.archives) == (3, 1, 1)
-    with pytest.raises(UnreadableStudyError, match="Files looked at: 1, of these archives: 1"):
+    with pytest.raises(UnreadableStudyError, match="Files looked at in it: 1, of these archives: 1"):
         take(dicom.zipped([("inner.zip", inner)], tmp_path / "only.zip"))
 
 

@@ -105,6 +105,11 @@ def test_both_forms_give_the_same_scan(converted, archive, patient):
     np.testing.assert_allclose(scans[0].pet.array, scans[1].pet.array, atol=0.02)
     np.testing.assert_allclose(scans[0].ct.array, scans[1].ct.array, atol=1)
     assert scans[0].case == scans[1].case
+    study = find_studies(archive)[0]
+    (study / "lesions.nii.gz").touch()  # of a hospital's own layouts: the mask above the series, one or two levels
+    assert find_studies(archive) == [study]
+    assert find_studies(study.parents[1].parent) == [study]
+    (study / "lesions.nii.gz").unlink()
 
 
 def test_cases_for_the_networks_hold_image_and_lesions_and_no_name(converted, patient, tmp_path):
