@@ -93,7 +93,8 @@ class MaskFit:
         if self.elsewhere is None:
             return Message("No mirrored, axis-swapped or shifted copy of the mask fits either.")
         return Message(
-            "The mask would fit if it were {how}: check its header and the examination it was drawn on.",
+            "The mask would lie on more uptake if it were {how}. Its header may be wrong, or it may be of another "
+            "patient or examination: check both.",
             how=self.elsewhere.description,
         )
 

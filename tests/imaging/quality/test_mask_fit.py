@@ -71,6 +71,7 @@ def test_a_mirrored_mask_fails_and_the_axis_is_named(pet, labels, axis, way):
     assert fit.status is CheckStatus.FAIL
     assert fit.elsewhere.fit > 0.95
     assert way in str(fit.check().reason)
+    assert "of another patient" in str(fit.check().reason)
     french = translate_message("fr")(fit.check().reason)
     assert {2: "de gauche à droite", 1: "d’avant en arrière", 0: "de la tête aux pieds"}[axis] in french
 
