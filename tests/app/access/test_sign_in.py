@@ -256,6 +256,9 @@ def test_neither_log_nor_home_names_the_patient(cases, server):
     _, home, log = server
     kept = [path for path in home.rglob("*") if path.is_file() and "source" not in path.relative_to(home).parts]
     assert any(path.name == "pet.bin" for path in kept)
+    label = home / "cases" / cases[1] / "upload_label"  # of a study that is none: by it alone its owner knows it
+    kept.remove(label)
+    assert label.stat().st_mode & 0o777 == 0o600
     named = [str(path) for path in (log, *kept) if any(mark.encode() in path.read_bytes() for mark in _MARKS)]
     assert named == []
     assert [path.name for path in (home / "cases" / cases[0] / "source").iterdir()] == ["000000"]
