@@ -40,6 +40,9 @@ ELSEWHERE = {
         "tests/training/simulation/test_node_data.py::test_the_command_uses_the_key_of_the_settings"
     ),
     r"cohort simulate": "tests/conftest.py::simulated_centre",
+    r"train lesions|quantify .*--lesion-network": (
+        "tests/training/data/test_lesion_cases.py::test_a_network_is_trained_measured_on_what_was_kept_back_and_used"
+    ),
     r"train organs": "tests/training/organs/test_organ_network.py::test_a_run_can_start_from_an_exported_network",
     r"train (run|identity)": (
         "tests/training/coordinator/test_federation.py::test_run_trains_with_nodes_that_it_did_not_start"

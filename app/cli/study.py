@@ -371,6 +371,7 @@ def _record_confirmation(concordance: RecordConcordance, bundle: Bundle) -> None
 
 def _show_prediction(result: CaseResult, language: Language) -> None:
     from reports.labels import ENDPOINTS, OVERALL_SURVIVAL, VERDICTS, meaning_of_interval
+    from reports.locale import Locale
 
     prediction = result.prediction
     if prediction.model.synthetic:
@@ -403,7 +404,7 @@ def _show_prediction(result: CaseResult, language: Language) -> None:
         )
         say(told, language)
     if prediction.endpoints:
-        level = f"{prediction.interval_level:.0%}"
+        level = Locale(language).percent(prediction.interval_level)
         say(meaning_of_interval(level, missing=prediction.missing, centre=prediction.centre), language)
     quantities = prediction.quantities
     measured = Message(

@@ -126,7 +126,7 @@ class Editors:
             return editor
 
     def _start(self, case_id: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "app.jobs.editor_process"]
+        command = [sys.executable, "-P", "-m", "app.jobs.editor_process"]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603  our own module
         task = {"case": case_id, "settings": self._settings.model_dump(mode="json")}
         if process.stdin is not None:

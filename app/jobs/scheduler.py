@@ -202,7 +202,7 @@ class JobScheduler:
         with self._lock:
             if self._stopped:
                 return 0
-            command = [sys.executable, "-m", f"app.jobs.{program}"]
+            command = [sys.executable, "-P", "-m", f"app.jobs.{program}"]  # -P: not the modules of the current folder
             held = () if lease is None else (lease,)
             process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0, pass_fds=held)  # noqa: S603  our own modules
             self._running.add(process)

@@ -140,7 +140,7 @@ def test_an_upload_that_does_not_fit_is_refused_in_words_and_nothing_of_it_stays
     from io import BytesIO
 
     class Uploaded(BytesIO):
-        size = 2**21
+        name, size = "study.zip", 2**21
 
     monkeypatch.setattr(new_case, "services", lambda: services)
     monkeypatch.setattr(new_case, "user", lambda: "dr.a")

@@ -58,7 +58,11 @@ def _wait(store, case_id):
     return store.get(case_id)
 
 
-def test_files_that_are_no_study_refuse_the_case_and_say_why(store, jobs):
+def test_files_that_are_no_study_refuse_the_case_and_say_why(store, jobs, tmp_path, monkeypatch):
+    """Started in a folder with another program called app, which is not run in the place of ours."""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "__init__.py").write_text("raise SystemExit(99)")
+    monkeypatch.chdir(tmp_path)
     case = _received(store, b"no DICOM")
     _submit(store, jobs, case)
     refused = _wait(store, case.id)
