@@ -40,9 +40,6 @@ ELSEWHERE = {
         "tests/training/simulation/test_node_data.py::test_the_command_uses_the_key_of_the_settings"
     ),
     r"cohort simulate": "tests/conftest.py::simulated_centre",
-    r"train lesions|quantify .*--lesion-network": (
-        "tests/training/data/test_lesion_cases.py::test_a_network_is_trained_measured_on_what_was_kept_back_and_used"
-    ),
     r"train organs": "tests/training/organs/test_organ_network.py::test_a_run_can_start_from_an_exported_network",
     r"train (run|identity)": (
         "tests/training/coordinator/test_federation.py::test_run_trains_with_nodes_that_it_did_not_start"
@@ -54,6 +51,9 @@ ELSEWHERE = {
         "tests/training/coordinator/test_hospital_federation.py::test_every_command_of_the_guides_runs_to_the_letter"
     ),
     # by the functions behind them: their data take minutes to simulate
+    r"train lesions|quantify .*--lesion-network": (
+        "tests/training/data/test_lesion_cases.py::test_a_network_is_trained_measured_on_what_was_kept_back_and_used"
+    ),
     r"train evaluate --bundle": (
         "tests/training/bundle/test_held_out.py::test_evaluate_reports_model_baseline_and_ceiling"
     ),
