@@ -12,16 +12,12 @@ as centres differ beyond their errors (empirical Bayes). RESULT gets a line for 
 
 from __future__ import annotations
 
-import json
-import sys
-from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import expit
 
-from benchmarks.misspecified import EDGES, INPUTS, TESTED, Drawn, _folds, draw, fit, slope
+from benchmarks.misspecified import EDGES, INPUTS, TESTED, Drawn, _folds, draw, fit, resume, slope
 from training.simulation.cohort import distribute
 from training.simulation.patients.centres import SITES
 
@@ -109,21 +105,5 @@ def summarise(rows: list[dict[str, object]]) -> None:
                 print(f"  {least} to {most} patients: standard error of an own slope {np.mean(errors):.2f}")
 
 
-def main() -> None:
-    """Judge what RESULT lacks, then print."""
-    path, *further = sys.argv[1:]
-    seeds, patients = (int(given) for given in (*further, *("5", "1150")[len(further) :]))
-    result = Path(path)
-    result.touch()
-    rows = [json.loads(line) for line in result.read_text(encoding="utf-8").splitlines()]
-    done = {(row["world"], row["seed"]) for row in rows}
-    for seed, world in product(range(1, seeds + 1), WORLDS):
-        if (world, seed) not in done:
-            rows.append(judge(world, seed, patients))
-            with result.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
-    summarise(rows)
-
-
 if __name__ == "__main__":
-    main()
+    resume(WORLDS, judge, summarise)

@@ -50,13 +50,14 @@ from training.task.newton import CentreTable
 from training.task.newton_fit import NewtonFit, NewtonPlan, answer, folds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from training.simulation.patients.population import Patient
 
     Floats = NDArray[np.float64]
+    Row = dict[str, object]
 
 CONTRACT = table_contract()
 EDGES, INPUTS = CONTRACT.month_edges, len(CONTRACT.inputs)
@@ -204,8 +205,10 @@ def summarise(rows: list[dict[str, object]]) -> None:
         print(f"{world} ({len(chosen)} seeds): AUC {auc['federated'].mean():.4f}; {told}; {ends}")
 
 
-def main() -> None:
-    """Judge every world and seed that RESULT lacks, then print."""
+def resume(
+    worlds: Sequence[str], judge: Callable[[str, int, int], Row], summarise: Callable[[list[Row]], None]
+) -> None:
+    """Judge every world and seed that the file RESULT of the command line lacks, then print."""
     path, *further = sys.argv[1:]
     seeds, patients = (int(given) for given in (*further, *("5", "1150")[len(further) :]))
     result = Path(path)
@@ -213,7 +216,7 @@ def main() -> None:
     result.touch()
     rows = [json.loads(line) for line in result.read_text(encoding="utf-8").splitlines()]
     done = {(row["world"], row["seed"]) for row in rows}
-    for seed, world in product(range(1, seeds + 1), WORLDS):
+    for seed, world in product(range(1, seeds + 1), worlds):
         if (world, seed) not in done:
             rows.append(judge(world, seed, patients))
             with result.open("a", encoding="utf-8") as file:
@@ -222,4 +225,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    resume(WORLDS, judge, summarise)
