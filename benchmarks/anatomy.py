@@ -1,6 +1,6 @@
 """How well the automatic anatomy finds the organs, references and regions of synthetic patients.
 
-    python benchmarks/anatomy.py [--patients N] [--seed S] [--spacing X Y Z]
+    python -m benchmarks.anatomy [--patients N] [--seed S] [--spacing X Y Z]
 
 The patients are drawn from the eight centres of `cohort` in turn; their bodies are rendered, and scanned by PET and CT,
 on voxels of `--spacing`. The truth is read off the painted tissues, without lesions, on the coarse grid of

@@ -8,7 +8,7 @@ with a home of its own, opens the case's page and prints one line for each figur
   the time that the viewer works, and the time until the browser has put the new picture on the screen;
 - heap of the page, with what its arrays hold; memory of the server beside that of an idle one.
 
-Run: `python benchmarks/app_viewer.py [repeats]` (needs Playwright and /usr/bin/chromium). Nothing else should run: the
+Run: `python -m benchmarks.app_viewer [repeats]` (needs Playwright and /usr/bin/chromium). Nothing else should run: the
 load of the machine is printed first.
 """
 

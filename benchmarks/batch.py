@@ -1,6 +1,6 @@
 """How much faster `fedpet batch` is on several processes than on one.
 
-    python benchmarks/batch.py OUT --studies 8 --workers 2 --repeats 5
+    python -m benchmarks.batch OUT --studies 8 --workers 2 --repeats 5
 
 Simulated studies (coarse) are predicted with explanation and report, by the command, one process against several, in
 turn; wall time includes the start of the processes.

@@ -1,6 +1,6 @@
 """Whether a slope of its own, shrunk or not, mends the calibration slope of each centre; and how well one is known.
 
-    python benchmarks/centre_slopes.py RESULT [SEEDS] [PATIENTS]
+    python -m benchmarks.centre_slopes RESULT [SEEDS] [PATIENTS]
 
 Drawn patients of the eight centres (`benchmarks/misspecified.py`, worlds `as supposed` and `signal 0.6`) are fitted by
 federated Newton. Each centre's slope is estimated from the outcomes of its training patients by the fits without their

@@ -1,6 +1,6 @@
 """Node data on a grid of twice the spacing, from node data on the default one: what docs/evaluation.md evaluates.
 
-    python benchmarks/coarser_nodes.py NODES/train W/nodes16
+    python -m benchmarks.coarser_nodes NODES/train W/nodes16
 
 Each new voxel is the mean of eight, in place of `fedpet cohort simulate --node-data --spacing 16` that renders anew.
 """

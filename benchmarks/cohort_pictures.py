@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/cohort.md: `python benchmarks/cohort_pictures.py docs/images`."""
+"""Draw the pictures of docs/cohort.md: `python -m benchmarks.cohort_pictures docs/images`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Coverage of the conformal sets by outcome and by centre: with one limit for all, and with limits of their own.
 
-    python benchmarks/conformal_coverage.py [FEDERATIONS]
+    python -m benchmarks.conformal_coverage [FEDERATIONS]
 
 Federations of 391 validation patients at the eight simulated centres are drawn again and again; a score ranks their
 patients as the demonstration model does (expected AUC about 0.76). Each federation sends the tables that travel, and is

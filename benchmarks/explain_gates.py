@@ -1,8 +1,8 @@
 """How often the gates of an explanation let a sound map pass, and how often they stop a wrong one.
 
-    python benchmarks/explain_gates.py model [PATIENTS]
-    python benchmarks/explain_gates.py table [PATIENTS]
-    python benchmarks/explain_gates.py images [PATIENTS] BUNDLE
+    python -m benchmarks.explain_gates model [PATIENTS]
+    python -m benchmarks.explain_gates table [PATIENTS]
+    python -m benchmarks.explain_gates images [PATIENTS] BUNDLE
 
 "model": the shipped model on simulated patients, each gate by itself; beside what is said below, a map of measured
 effects from which what lesions have in common is left out, one whose lesions exchanged their credits, one by SUVmax,

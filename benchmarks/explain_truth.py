@@ -1,9 +1,9 @@
 """Explanations of the demonstration model against a truth that no real data set has: the patient without each lesion.
 
-    python benchmarks/explain_truth.py table [PATIENTS]
-    python benchmarks/explain_truth.py rendered [PATIENTS]
-    python benchmarks/explain_truth.py images BUNDLE FIRST LAST MINUTES RESULT.json
-    python benchmarks/explain_truth.py show RESULT.json...
+    python -m benchmarks.explain_truth table [PATIENTS]
+    python -m benchmarks.explain_truth rendered [PATIENTS]
+    python -m benchmarks.explain_truth images BUNDLE FIRST LAST MINUTES RESULT.json
+    python -m benchmarks.explain_truth show RESULT.json...
 
 "table": simulated patients; their lesions are put into a table and a PET as they were drawn. The truth is the
 simulator's probability of being progression-free at 12 months with a lesion minus that without it. The methods of a

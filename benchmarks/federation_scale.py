@@ -1,6 +1,6 @@
 """What a round of the federation costs, by nodes, voxels and parameters, and what of it is not local training.
 
-    python benchmarks/federation_scale.py [--quick] [--out FIGURES.json]
+    python -m benchmarks.federation_scale [--quick] [--out FIGURES.json]
 
 Real Fed-BioMed nodes on this machine train on noise of the right shape. All costs are CPU seconds of the processes, as
 the operating system counts them, so that nodes that share cores add up as one after the other. "Local" is the same

@@ -1,7 +1,7 @@
 """How often a site with wrong labels is named by the model of the other sites, and how often an honest one.
 
     fedpet cohort simulate --node-data --spacing 0 --patients 4000 --seed 11 --out NODES
-    python benchmarks/flipped_labels.py NODES [FEDERATIONS]
+    python -m benchmarks.flipped_labels NODES [FEDERATIONS]
 
 Sites of a federation draw their patients from the centres of NODES, which differ as the simulated centres do. One of
 them is honest, or has its follow-up reversed (the earliest is the last), its events exchanged with the censored, both

@@ -1,6 +1,6 @@
 """How many faults of a hospital's export `fedpet cohort check` names, and how many good rows it alarms on.
 
-python benchmarks/hospital_check.py [PATIENTS]
+python -m benchmarks.hospital_check [PATIENTS]
 
 Synthetic patients of the eight centres; what their headers state is taken from the patient, not from files. Planted,
 one at a time: exchanged folders and exchanged rows, where images and table share an identifier and where they do not;

@@ -2,7 +2,7 @@
 
 Prints how many came to which end, the slowest case and the peak of memory; exits with 1 where any case raised anything
 but a refusal, took longer than `LIMIT_S`, or left or wrote a file where it should not. A case is repeated by its
-number: `python benchmarks/imaging_fuzz.py 1 NUMBER`. Run: `python benchmarks/imaging_fuzz.py [N [SEED]]`.
+number: `python -m benchmarks.imaging_fuzz 1 NUMBER`. Run: `python -m benchmarks.imaging_fuzz [N [SEED]]`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ and the ratios. The ways take turns, so that a busy machine slows them alike.
   `load_and_check` also looks at the quality checks (anatomy included), which are made when first looked at;
   `load_and_resample` also brings the CT onto the PET's grid.
 
-Run: `python benchmarks/imaging_loading.py [slices [way ...]]`, `ROUNDS` processes each in turn. Compare ratios, not
+Run: `python -m benchmarks.imaging_loading [slices [way ...]]`, `ROUNDS` processes each in turn. Compare ratios, not
 seconds.
 """
 

@@ -3,7 +3,7 @@
 CT of 300 x 512 x 512, PET of 300 x 200 x 200: CT -> PET grid, CT -> cubic voxels of 2 mm, PET -> CT grid, and a tilted
 CT -> PET grid. Every way takes and gives a NumPy array, on one thread; `REPEATS` runs each, taking turns. The
 difference is the largest one between float32 images in the 16 middle slices, two voxels or more from the border of the
-source: at the border the four disagree on what is outside. Run: `python benchmarks/imaging_resampling.py [slices]`.
+source: at the border the four disagree on what is outside. Run: `python -m benchmarks.imaging_resampling [slices]`.
 Compare ratios, not seconds.
 """
 

@@ -1,6 +1,6 @@
 """Whether the learned term finds a planted effect that no quantity of the lesion table measures, and stays out without.
 
-    python benchmarks/learned_term.py CROPS [PATIENTS] [SEEDS]
+    python -m benchmarks.learned_term CROPS [PATIENTS] [SEEDS]
 
 Whole patients of four centres are simulated with stranding around their lesions (coarse fidelity, 1.4 s a patient), and
 the crops of their drawn lesions are kept in CROPS. For each seed their outcomes are drawn anew, with the effect and

@@ -5,7 +5,7 @@ it, after one click on its hottest voxel (`grow_focus`), and after each of up to
 put where most is wrong: in the middle of the largest part that is missed (brush) or is too much (eraser), as large as
 that part is deep. Seconds are of `apply_edits`, without the model.
 
-Run: `python benchmarks/lesion_editor.py [patients]`; one line of JSON.
+Run: `python -m benchmarks.lesion_editor [patients]`; one line of JSON.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Fit the score of `fedpet.imaging.lesions.detection.lesion_score` and print its coefficients and calibration.
 
-    python benchmarks/lesion_score.py [--patients N] [--seed S]
+    python -m benchmarks.lesion_score [--patients N] [--seed S]
 
 Foci of synthetic patients (organs by rules, threshold SUV 4); a focus is a lesion where at least 30 % of its core lies
 in a lesion that is no brain metastasis. Ridge towards the prior below; calibration is that of five folds over patients.

@@ -1,6 +1,6 @@
 """The quantities of the lesion table against the truth of simulated patients.
 
-    python benchmarks/lesion_table_truth.py [--patients N] [--seed S] [--fidelity coarse|standard] [--anatomy KIND]
+    python -m benchmarks.lesion_table_truth [--patients N] [--seed S] [--fidelity coarse|standard] [--anatomy KIND]
 
 Patients are drawn from the eight centres in turn; lesions are delineated by rules, as for a model of the table. The
 truth is what was drawn: active volumes without necrosis, without brain metastases. SUVpeak is compared with the drawn

@@ -1,6 +1,6 @@
 """What the delineation finds of lesions whose truth is known.
 
-    python benchmarks/lesions_detection.py COHORT [--bundle DIR] [--method M ...] [--patients N] [--first K]
+    python -m benchmarks.lesions_detection COHORT [--bundle DIR] [--method M ...] [--patients N] [--first K]
 
 The cohort is one of `fedpet cohort simulate` (centres with dicom/ and truth/). For each method: rules alone, rules with
 the model's lesion map, and (SUV 4 only) every component on the map without any rule.

@@ -1,6 +1,6 @@
 """Lesions found on patients that no rule, no score and no network was made on: the table of docs/organs.md.
 
-    python benchmarks/lesions_table.py [--keep FILE] [--set ours varied healthy icrp] [--patients N] [--first K]
+    python -m benchmarks.lesions_table [--keep FILE] [--set ours varied healthy icrp] [--patients N] [--first K]
         [--seed S] [--method M ...] [--icrp FOLDER] [--pictures FOLDER] [--sheet FILE]
 
 Sets: `ours`, synthetic patients of the eight centres in turn; `varied`, such patients in bodies that vary

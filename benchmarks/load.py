@@ -10,7 +10,7 @@
 - `kills`: the process of a computation, the server and the receiver are killed (SIGKILL) at random moments, started
   again, and looked at: no case stuck, no file lost, no identified file left, trail and database sound.
 
-Run: `python benchmarks/load.py [traffic|soak|predictions|worklist|kills] [--points N] [--seconds S] [--seed N]`.
+Run: `python -m benchmarks.load [traffic|soak|predictions|worklist|kills] [--points N] [--seconds S] [--seed N]`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How long a million studies would take on a cluster, and what limits it: the scheduler played with measured figures.
 
-    python benchmarks/many_machines.py --studies 1000000
+    python -m benchmarks.many_machines --studies 1000000
 
 Each study takes a core for `--cpu` seconds, reads `--mb` from one shared disk, and its result takes the command
 `--note-ms` to place and note. Tasks start as `training.data.ray_cluster` starts them: as many as there are cores, at

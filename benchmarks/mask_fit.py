@@ -1,6 +1,6 @@
 """How often the check "does the mask fit?" catches a misplaced mask, and how often it fails a true one.
 
-    python benchmarks/mask_fit.py COHORT [--sts DIR] [--patients N] [--out FILE]
+    python -m benchmarks.mask_fit COHORT [--sts DIR] [--patients N] [--out FILE]
 
 COHORT is one of `fedpet cohort simulate` (centres with dicom/ and truth/); DIR the real sarcomas of the reference data.
 The true lesions of a patient are given as a mask: as they are, and as readers draw them (generous, tight, half of the

@@ -1,6 +1,6 @@
 """The exact fit of the lesion table where the world is not as the model supposes.
 
-    python benchmarks/misspecified.py RESULT [SEEDS] [PATIENTS]
+    python -m benchmarks.misspecified RESULT [SEEDS] [PATIENTS]
 
 Drawn patients of the eight centres (nothing is rendered; tables with the errors of a measurement, records with their
 missing values) are fitted by federated Newton, pooled, and with each centre left out; all are judged on other patients

@@ -1,6 +1,6 @@
 """How often `fedpet monitor` finds a planted drift, and how often it alarms without one.
 
-    python benchmarks/monitor.py [STREAMS]
+    python -m benchmarks.monitor [STREAMS]
 
 Streams of 100 cases with their outcomes, drawn from simulated patients of all centres, against a reference of 400 other
 draws from them. An alarm of a sound stream is any finding on its page.

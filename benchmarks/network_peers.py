@@ -1,6 +1,6 @@
 """CPU time of one forward pass of the network that reads images: ONNX Runtime against torch and OpenVINO.
 
-    python benchmarks/network_peers.py [--width 16] [--repeats 7]
+    python -m benchmarks.network_peers [--width 16] [--repeats 7]
 
 The network `evidence` with drawn parameters on the grid of the default contract, one patient, one thread; the ways take
 turns. `onnxruntime` is what predictions run; `torch eager`; `torch.compile` (Inductor, needs a C++ compiler);

@@ -1,6 +1,6 @@
 """One study from files to report: `fedpet predict` against the least that anybody must do, and a conventional script.
 
-    python benchmarks/one_study.py [--patient FOLDER] [--repeats 5]
+    python -m benchmarks.one_study [--patient FOLDER] [--repeats 5]
 
 The study is the simulated demonstration patient (`fedpet cohort simulate --seed 7`). F, the floor, reads and decodes
 both series with pydicom and runs the demonstration model once on ONNX Runtime. The ways take turns, on one thread.

@@ -1,6 +1,6 @@
 """How often federated cross-validation takes an optional term that has an effect, and one that has none.
 
-    python benchmarks/optional_terms.py [PATIENTS] [REPEATS]
+    python -m benchmarks.optional_terms [PATIENTS] [REPEATS]
 
 Synthetic tables of five centres with 43 inputs of the contract of the lesion table, of which age, TMTV and PD-L1 have a
 linear effect. Planted in turn: nothing; a bend of the effect of TMTV, 0.6 (|x| - 0.8) on the log hazard, x being TMTV

@@ -1,6 +1,6 @@
 """How well the learned organs and the rules agree with the truth, on bodies that neither was made on.
 
-    python benchmarks/organ_segmentation.py [--network DIR] [--patients N] [--seed S] [--icrp DIR] [--picture FILE]
+    python -m benchmarks.organ_segmentation [--network DIR] [--patients N] [--seed S] [--icrp DIR] [--picture FILE]
 
 Held-out bodies: varied patients of another seed than any that was trained on, rendered on 4 mm and scanned as their
 centre does, lesions included (a voxel of a lesion keeps the structure it lies in). ICRP 110 male: labels of a real man

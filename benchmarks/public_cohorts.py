@@ -1,6 +1,6 @@
 """Node data without images from two public cohorts of lung cancer under immunotherapy, dealt out to pseudo-centres.
 
-    python benchmarks/public_cohorts.py FOLDER OUT
+    python -m benchmarks.public_cohorts FOLDER OUT
 
 FOLDER holds `nsclc_pd1_msk_2018` (240 patients, PD-1 blockade, Rizvi et al., J Clin Oncol 2018) and `nsclc_mskcc_2018`
 (75, nivolumab + ipilimumab, Hellmann et al., Cancer Cell 2018), as cBioPortal gives them (ODbL). The pseudo-centres,

@@ -4,7 +4,7 @@ A study is uploaded, its record given, answered, opened again, its lesions are c
 report signed. One line of JSON for each run: upload to checks, run to answer, case to usable viewer (PET, then all
 volumes), redraw of a plane (median, ms), correction to new quantities and to new answer, the map behind it, signing.
 
-Run: `python benchmarks/reading_speed.py [runs] [images.zip record.csv]` (needs Playwright and /usr/bin/chromium).
+Run: `python -m benchmarks.reading_speed [runs] [images.zip record.csv]` (needs Playwright and /usr/bin/chromium).
 Without files a coarse synthetic patient of 4 MB is made; give the demonstration patient or a clinical study for the
 figures of docs/reading.md. Nothing else should run: the load of the machine is printed.
 """

@@ -1,7 +1,7 @@
 """How often another patient's record is caught, and how often a patient's own record is taken for another's.
 
     fedpet cohort simulate --patients 48 --seed 31 --fidelity coarse --out COHORT
-    python benchmarks/record_concordance.py COHORT
+    python -m benchmarks.record_concordance COHORT
 
 Every study of the cohort is loaded and compared with every row of the clinical tables, as `fedpet predict` does. The
 centres' rows lack what the centres did not collect. Of the swapped pairs the share caught is given by item and for sets

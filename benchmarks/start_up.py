@@ -2,7 +2,7 @@
 
 Each is a fresh process; user and system time of the median of `REPEATS` runs, with what an empty process costs.
 
-Run: `python benchmarks/start_up.py`.
+Run: `python -m benchmarks.start_up`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How often the SUV witness catches faults planted in PET headers, and how often it takes good headers for faulty.
 
-    python benchmarks/suv_witness.py [--seeds 200]
+    python -m benchmarks.suv_witness [--seeds 200]
 
 Headers are drawn at random as scanners write them (doses, weights, times, frames, beds, dialects), from seeds that the
 tests do not use; each fault is planted in them in turn. A fault is caught when the check warns, when it fails, or when

@@ -1,6 +1,6 @@
 """How often the audit finds an outcome in disguise, and how often it takes an ordinary input for one.
 
-    python benchmarks/telling_inputs.py
+    python -m benchmarks.telling_inputs
 
 Simulated patients of the eight centres (no image), encoded by the default contract, in cohorts of 100, 300 and 1,150.
 Ordinary: every input of the contract. Planted, one at a time in the place of one input: the number of cycles that were

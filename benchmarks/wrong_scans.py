@@ -1,6 +1,6 @@
 """How many wrong scans are caught, kind by kind, and how often a good scan is taken for a wrong one.
 
-    python benchmarks/wrong_scans.py OUT --patients 104 --seed 9001 --workers 2
+    python -m benchmarks.wrong_scans OUT --patients 104 --seed 9001 --workers 2
 
 Synthetic patients of all centres are scanned coarsely, once as they are and once with each fault of
 `training.simulation.wrong_scans`. First each centre learns its usual uptake from good scans of other patients

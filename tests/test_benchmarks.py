@@ -31,7 +31,7 @@ def test_a_comparison_takes_medians_of_five_runs_and_ratios_to_its_reference():
 
 
 def test_the_page_names_what_failed_and_what_was_left_out():
-    entry = {"command": "python benchmarks/x.py", "date": "2026-12-01", "commit": "abc", "machine": machine()}
+    entry = {"command": "python -m benchmarks.x", "date": "2026-12-01", "commit": "abc", "machine": machine()}
     ran = {**entry, "seconds": 3, "load_before": 0.1, "output": "figures"}
     absent = measure(Benchmark("x", (), ("/nowhere",)), {})
     assert measure(Benchmark("start_up", ()), {}, 0)["left_out"] == "had no time left"
