@@ -192,7 +192,7 @@ class FederationProcesses:
         self, *module: str, stdout: int | IO[bytes], stderr: IO[bytes], extra: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603  our own interpreter, modules and folders
-            [sys.executable, "-P", "-m", *module],
+            [sys.executable, "-m", *module],
             env={**self._environment, **(extra or {})},
             cwd=self.work,
             stdin=subprocess.DEVNULL,
@@ -235,7 +235,7 @@ def researcher_identity(host: str, port: int, folder: Path) -> Signer:
     """
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "training.coordinator.fedbiomed_researcher"],
+        [sys.executable, "-m", "training.coordinator.fedbiomed_researcher"],
         env=_environment(host, port, folder.resolve(), alone=False),
         cwd=folder,
         capture_output=True,

@@ -58,7 +58,7 @@ _RESEARCHER = "RESEARCHER_"  # beginning of its id, which may be among the parti
 def start_command(folder: Path, *, gpu: bool = False, gpu_number: int | None = None) -> list[str]:
     """The command that runs a node as one process (Fed-BioMed's own command starts two)."""
     args = {"gpu": gpu, "gpu_num": gpu_number, "gpu_only": False, "debug": False}
-    return [sys.executable, "-P", "-m", _NODE, "--config", str(folder), "--node-args", json.dumps(args)]
+    return [sys.executable, "-m", _NODE, "--config", str(folder), "--node-args", json.dumps(args)]
 
 
 def create(folder: Path, name: str, host: str, port: int, *, force_masks: bool) -> None:
