@@ -37,9 +37,7 @@ def write_json(data: Mapping[str, Any]) -> None:
 
 def say(message: Message, language: Language | None = None, *, style: str | None = None) -> None:
     """Print a sentence on standard error, in the language of the settings or in the one given."""
-    from reports.locale import Locale
-
-    text = Locale(language or load_settings().language).translate(message)
+    text = translate_message(language or load_settings().language)(message)
     messages.print(text, style=style, highlight=False, markup=False)
 
 

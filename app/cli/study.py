@@ -373,6 +373,9 @@ def _show_prediction(result: CaseResult, language: Language) -> None:
     from reports.labels import ENDPOINTS, OVERALL_SURVIVAL, VERDICTS, meaning_of_interval
     from reports.locale import Locale
 
+    def told(message: Message) -> None:
+        messages.print(Locale(language).translate(message), highlight=False, markup=False)
+
     prediction = result.prediction
     if prediction.model.synthetic:
         say(Message("SYNTHETIC MODEL: it predicts nothing about real patients."), language, style="bold red")
@@ -391,9 +394,9 @@ def _show_prediction(result: CaseResult, language: Language) -> None:
             high=one.upper,
             cohort=one.base_rate,
         )
-        say(interval, language)
+        told(interval)
     if (alive := prediction.overall_survival) is not None:
-        told = Message(
+        alive_in_words = Message(
             "{endpoint}: {p:.0%} ({level:.0%} interval {low:.0%} to {high:.0%}; cohort {cohort:.0%})",
             endpoint=OVERALL_SURVIVAL,
             p=alive.probability,
@@ -402,10 +405,10 @@ def _show_prediction(result: CaseResult, language: Language) -> None:
             high=alive.upper,
             cohort=alive.base_rate,
         )
-        say(told, language)
+        told(alive_in_words)
     if prediction.endpoints:
         level = Locale(language).percent(prediction.interval_level)
-        say(meaning_of_interval(level, missing=prediction.missing, centre=prediction.centre), language)
+        told(meaning_of_interval(level, missing=prediction.missing, centre=prediction.centre))
     quantities = prediction.quantities
     measured = Message(
         "One lesion, TMTV {tmtv:.1f} ml, SUVmax {suv:.1f} ({method}); computed on {provider}",
@@ -416,6 +419,6 @@ def _show_prediction(result: CaseResult, language: Language) -> None:
         method=quantities.method,
         provider=prediction.model.provider,
     )
-    say(measured, language)
+    told(measured)
     for name in sorted(path.name for path in result.folder.iterdir()):
         messages.print(f"  {result.folder / name}", highlight=False, markup=False)
