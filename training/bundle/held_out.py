@@ -158,21 +158,23 @@ def evaluate_bundle(bundle: Bundle, nodes: Sequence[NodeData]) -> dict[str, Any]
         What `evaluate` gives for "model", with the digest of the bundle and the numbers of patients by site; overall
         survival where the bundle holds it; and every published score beside the model (`training.bundle.comparators`).
     """
+    held_out, network = HeldOut.of(nodes), network_of(bundle)
     return {
         "format": REPORT_FORMAT,
         "bundle": bundle.digest,
         "created": datetime.now(UTC).date().isoformat(),
         "synthetic": any(node.synthetic for node in nodes),
         "sites": {node.site: len(node.case_ids) for node in nodes},
-        **evaluate(HeldOut.of(nodes), {"model": network_of(bundle)}, bundle.calibration, bundle.contract),
+        **evaluate(held_out, {"model": network}, bundle.calibration, bundle.contract),
         **with_overall_survival(bundle.overall_survival, nodes, bundle.contract),
-        **_published_scores(bundle, nodes),
+        **_published_scores(bundle, network, nodes, held_out),
     }
 
 
-def _published_scores(bundle: Bundle, nodes: Sequence[NodeData], seed: int = 0) -> dict[str, Any]:
-    held_out = HeldOut.of(nodes)
-    score, logits = scores(network_of(bundle), held_out.cases)
+def _published_scores(
+    bundle: Bundle, network: nn.Module, nodes: Sequence[NodeData], held_out: HeldOut, seed: int = 0
+) -> dict[str, Any]:
+    score, logits = scores(network, held_out.cases)
     sets = sets_of(held_out.site, score, logits, bundle.calibration, bundle.contract)
     months, event = (np.array([getattr(case, name) for case in held_out.cases]) for name in ("months", "event"))
     sample = Sample.of(months, event, draws=_DRAWS, seed=seed)
